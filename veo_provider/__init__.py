@@ -1,3 +1,61 @@
-"""Apache Airflow provider that turns images into Veo 3.1 videos."""
+"""Apache Airflow provider that turns images into Veo 3.1 videos, and never pays for one twice."""
+
+from __future__ import annotations
+
+from typing import Any
 
 __version__ = "0.1.0"
+
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["login", "port", "schema"],
+    "relabeling": {"password": "API key", "host": "Base URL"},
+    "placeholders": {"host": "https://api.apiyi.com/v1", "password": "sk-…"},
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Tell Airflow what this provider brings; Airflow finds it by its entry point."""
+    return {
+        "package-name": "airflow-provider-veo",
+        "name": "Veo",
+        "description": "Turns images into Veo 3.1 videos in S3, paying for each exactly once.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "Veo",
+                "external-doc-url": "https://docs.apiyi.com",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": "Veo", "python-modules": ["veo_provider.hooks.veo"]}],
+        "operators": [{"integration-name": "Veo", "python-modules": ["veo_provider.operators.veo"]}],
+        "sensors": [{"integration-name": "Veo", "python-modules": ["veo_provider.sensors.veo"]}],
+        "triggers": [{"integration-name": "Veo", "python-modules": ["veo_provider.triggers.veo"]}],
+        "transfers": [
+            {
+                "source-integration-name": "Veo",
+                "target-integration-name": "Amazon Simple Storage Service (S3)",
+                "python-module": "veo_provider.transfers.veo_to_s3",
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "veo",
+                "hook-name": "Veo",
+                "hook-class-name": "veo_provider.hooks.veo.VeoHook",
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+                "conn-fields": {
+                    "account_token": {
+                        "label": "Account token",
+                        "description": "Separate access token that shows the account's balance (optional).",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "timeout": {
+                        "label": "Timeout (seconds)",
+                        "description": "Seconds without a byte from the server before a call is given up.",
+                        "schema": {"type": ["number", "null"], "default": 60},
+                    },
+                },
+            }
+        ],
+    }

@@ -1,0 +1,151 @@
+"""The client for triggers, which must never block. A shell around the same protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from veo_provider.api import protocol
+from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
+from veo_provider.api.errors import VeoConnectionError
+from veo_provider.api.protocol import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiohttp
+    from typing_extensions import Self
+
+    from veo_provider.api.request import VeoRequest
+    from veo_provider.api.video import Video
+
+
+class AsyncVeoClient:
+    """Calls the API with ``aiohttp``; each call is made once, retries are the caller's decision.
+
+    :param api_key: the key, sent as a Bearer token and to no other host than the API's.
+    :param base_url: where the three calls stand, any gateway of this shape.
+    :param timeout: seconds without a byte from the server before a call is given up; a submission waits
+        for at least :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT`.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str = protocol.DEFAULT_BASE_URL,
+        *,
+        timeout: float = protocol.DEFAULT_TIMEOUT,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._api_key = api_key
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def submit(self, request: VeoRequest) -> Video:
+        """Submit a generation, once. This is the call that spends money.
+
+        :raises VeoNotSentError: the request did not reach the server whole; submitting again is safe.
+        :raises VeoSubmissionUnknown: it may have been accepted.
+        :raises VeoAPIError: the service refused it.
+        :raises VeoImageUnavailableError: the image could not be read to its end; nothing was accepted.
+        """
+        body = encode(request)
+        headers = {"Content-Type": body.content_type, "Content-Length": str(len(body))}
+        try:
+            # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
+            async with _new_session(max(self._timeout, protocol.SUBMIT_TIMEOUT)) as session:
+                answer = await self._call(
+                    session, "POST", f"{self.base_url}/videos", data=_chunks(body), headers=headers
+                )
+        # Also when the wait for the answer is cancelled, or runs into somebody's timeout.
+        except BaseException as error:
+            transport = isinstance(error, VeoConnectionError)
+            raise body.explain(error, _reason(error), transport=transport) from error
+        finally:
+            body.close()
+        return protocol.read_submission(answer)
+
+    async def get(self, veo_task_id: str) -> Video:
+        """Ask how a generation stands. Costs nothing.
+
+        :raises VeoAPIError: the service answered with an error.
+        :raises VeoConnectionError: no answer came.
+        """
+        if self._session is None:
+            self._session = _new_session(self._timeout)
+        url = self.base_url + protocol.video_path(veo_task_id)
+        return protocol.read_video(await self._call(self._session, "GET", url), veo_task_id)
+
+    async def _call(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        *,
+        data: AsyncIterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        headers = {"Authorization": f"Bearer {self._api_key}", **(headers or {})}
+        async with (
+            _free_call(f"The call to {self.base_url}"),
+            session.request(method, url, data=data, headers=headers, allow_redirects=False) as response,
+        ):
+            body = await _read_limited(response)
+            return Answer.received(response.status, body, response.headers, secret=self._api_key)
+
+
+def _new_session(timeout: float) -> aiohttp.ClientSession:
+    """Return a session that honours the proxy settings of the environment, as ``requests`` does."""
+    import aiohttp
+
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=protocol.CONNECT_TIMEOUT, sock_read=timeout)
+    return aiohttp.ClientSession(timeout=limits, trust_env=True, headers={"User-Agent": protocol.USER_AGENT})
+
+
+async def _chunks(body: SubmissionBody) -> AsyncIterator[bytes]:
+    """Read the body in a thread: the image may come from a disk or from S3."""
+    while chunk := await asyncio.to_thread(body.read, CHUNK_BYTES):
+        yield chunk
+
+
+async def _read_limited(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer, but no more of it than the API would ever send."""
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(16 * 1024):
+        body += chunk
+        if len(body) >= protocol.MAX_ANSWER_BYTES:
+            break
+    return bytes(body)
+
+
+@asynccontextmanager
+async def _free_call(what: str) -> AsyncIterator[None]:
+    """Turn a broken connection into our error."""
+    import aiohttp
+
+    try:
+        yield
+    except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        raise VeoConnectionError(f"{what} failed: {_reason(error)}.") from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, VeoConnectionError):
+        return error.what.rstrip(".")
+    return f"{type(error).__name__}: {str(error) or 'no reason given'}".rstrip(".")

@@ -1,0 +1,135 @@
+"""The body of a submission: streamed, of known length, and aware of whether all of it has left."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+from typing import TYPE_CHECKING
+
+from urllib3.fields import RequestField
+from urllib3.filepost import encode_multipart_formdata
+
+from veo_provider.api.errors import VeoImageUnavailableError, VeoNotSentError, VeoSubmissionUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from veo_provider.api.image import ByteStream, Image
+    from veo_provider.api.request import VeoRequest
+
+CHUNK_BYTES = 64 * 1024
+
+
+class SubmissionBody:
+    """The bytes of one submission, read once from front to back.
+
+    A file-like object with a length, so that ``requests`` streams it with a Content-Length. As long as
+    :attr:`complete` is false the end of the request has not been handed to the network, so that no server
+    can have accepted it: this is how a failed submission is told from an ambiguous one.
+
+    :param head: what stands before the image.
+    :param image: streamed from its source in chunks, never held whole; None for a body without one.
+    :param tail: what stands after the image.
+    :param content_type: value of the Content-Type header.
+    """
+
+    def __init__(self, head: bytes, image: Image | None, tail: bytes, content_type: str) -> None:
+        self.content_type = content_type
+        self.complete = False
+        self._open_image = image.open if image else io.BytesIO
+        self._name = image.name if image else ""
+        self._head = head
+        self._tail = tail
+        self._length = len(head) + (image.size if image else 0) + len(tail)
+        self._left = self._length
+        self._image_left = image.size if image else 0
+        self._stream: ByteStream | None = None
+        self._image_error: VeoImageUnavailableError | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self.read(CHUNK_BYTES):
+            yield chunk
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, up to ``size`` of them, and none at the end.
+
+        :raises VeoImageUnavailableError: the image's source failed, or has fewer bytes than it said.
+        """
+        limit = self._left if size < 0 else size
+        if self._head:
+            chunk, self._head = self._head[:limit], self._head[limit:]
+        elif self._image_left:
+            chunk = self._read_image(min(limit, self._image_left))
+        else:
+            chunk, self._tail = self._tail[:limit], self._tail[limit:]
+        self._left -= len(chunk)
+        # Set before the last bytes are handed over: from then on nobody can tell whether they arrived.
+        self.complete = self._left == 0
+        return chunk
+
+    def close(self) -> None:
+        """Let go of the image's source."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def explain(self, error: BaseException, reason: str, *, transport: bool) -> BaseException:
+        """Return what an exception during the submission means for the money.
+
+        :param error: what was raised before an answer was read.
+        :param reason: the same in words.
+        :param transport: whether it is an error of the network, as each HTTP library has its own.
+        """
+        if self.complete:
+            return VeoSubmissionUnknown(f"The submission was sent, but no answer came: {reason}.")
+        if self._image_error:
+            return self._image_error
+        if transport:
+            return VeoNotSentError(f"The submission could not be sent: {reason}.")
+        return error
+
+    def _read_image(self, size: int) -> bytes:
+        """Read on in the image. An error is kept, because HTTP libraries wrap it in their own."""
+        try:
+            chunk = self._opened().read(size)
+        except Exception as error:
+            self._image_error = VeoImageUnavailableError(
+                f"The image {self._name} could not be read: {error}."
+            )
+            raise self._image_error from error
+        if not chunk:
+            self._image_error = VeoImageUnavailableError(
+                f"The image {self._name} ended {self._image_left} bytes early: it has changed meanwhile."
+            )
+            raise self._image_error
+        self._image_left -= len(chunk)
+        return chunk
+
+    def _opened(self) -> ByteStream:
+        if self._stream is None:
+            self._stream = self._open_image()
+        return self._stream
+
+
+def encode(request: VeoRequest) -> SubmissionBody:
+    """Return the body of a request: a multipart form with its image, or JSON without one."""
+    if request.image is None:
+        body = json.dumps(request.json_body()).encode()
+        return SubmissionBody(body, None, b"", "application/json")
+    return _multipart(request.form_fields(), request.image)
+
+
+def _multipart(fields: dict[str, str], image: Image) -> SubmissionBody:
+    boundary = secrets.token_hex(16)
+    # The API reads the image under this name only, and ignores any other.
+    image_part = RequestField("input_reference", b"", filename=image.name)
+    image_part.make_multipart(content_type=image.content_type)
+    parts = [RequestField.from_tuples(name, value) for name, value in fields.items()]
+    # Encoded with an empty image at the end, whose place is then between head and tail.
+    form, content_type = encode_multipart_formdata([*parts, image_part], boundary)
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    return SubmissionBody(form.removesuffix(tail), image, tail, content_type)

@@ -1,0 +1,261 @@
+"""The client for code that may block: operators, scripts, tests. A shell around the protocol."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from veo_provider.api import protocol
+from veo_provider.api.body import encode
+from veo_provider.api.errors import VeoConnectionError, VeoUnexpectedAnswerError
+from veo_provider.api.protocol import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import requests
+    from typing_extensions import Self
+
+    from veo_provider.api.request import VeoRequest
+    from veo_provider.api.video import Video
+
+_DOWNLOAD_CHUNK_BYTES = 256 * 1024
+_MAX_LINKS = 4
+
+
+class Download:
+    """A video on its way from the service.
+
+    :param length: bytes, as the server promised; None where it did not say.
+    :param content_type: media type, as the server said.
+    """
+
+    def __init__(self, response: requests.Response) -> None:
+        encoded = response.headers.get("Content-Encoding", "identity") != "identity"
+        length = response.headers.get("Content-Length", "")
+        self.length = int(length) if length.isdigit() and not encoded else None
+        self.content_type = response.headers.get("Content-Type", "video/mp4")
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes as they come.
+
+        :raises VeoConnectionError: the connection broke, or no byte came for the client's timeout.
+        """
+        with _free_call("The download of the video"):
+            yield from self._response.iter_content(_DOWNLOAD_CHUNK_BYTES)
+
+
+class VeoClient:
+    """Calls the API with ``requests``; each call is made once, retries are the caller's decision.
+
+    :param api_key: the key, sent as a Bearer token and to no other host than the API's.
+    :param base_url: where the three calls stand, any gateway of this shape.
+    :param account_token: the separate token that :meth:`balance` needs.
+    :param timeout: seconds without a byte from the server before a call is given up; a submission waits
+        for at least :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT`.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str = protocol.DEFAULT_BASE_URL,
+        *,
+        account_token: str | None = None,
+        timeout: float = protocol.DEFAULT_TIMEOUT,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._api_key = api_key
+        self._account_token = account_token
+        self._timeout = timeout
+        self._session = _new_session()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def submit(self, request: VeoRequest) -> Video:
+        """Submit a generation, once. This is the call that spends money.
+
+        :raises VeoNotSentError: the request did not reach the server whole; submitting again is safe.
+        :raises VeoSubmissionUnknown: it may have been accepted.
+        :raises VeoAPIError: the service refused it.
+        :raises VeoImageUnavailableError: the image could not be read to its end; nothing was accepted.
+        """
+        body = encode(request)
+        # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
+        session = _new_session()
+        try:
+            response = session.post(
+                f"{self.base_url}/videos",
+                data=body,
+                headers={"Content-Type": body.content_type},
+                auth=_Bearer(self._api_key),
+                timeout=(protocol.CONNECT_TIMEOUT, max(self._timeout, protocol.SUBMIT_TIMEOUT)),
+                stream=True,
+                allow_redirects=False,
+            )
+            answer = self._read(response)
+        # Also when Airflow's execution_timeout or a signal interrupts the wait for the answer.
+        except BaseException as error:
+            transport = isinstance(error, (VeoConnectionError, *_transport_errors()))
+            raise body.explain(error, _reason(error), transport=transport) from error
+        finally:
+            body.close()
+            session.close()
+        return protocol.read_submission(answer)
+
+    def get(self, veo_task_id: str) -> Video:
+        """Ask how a generation stands. Costs nothing.
+
+        :raises VeoAPIError: the service answered with an error.
+        :raises VeoConnectionError: no answer came.
+        """
+        return protocol.read_video(self._get_answer(veo_task_id), veo_task_id)
+
+    @contextmanager
+    def download(self, veo_task_id: str) -> Iterator[Download]:
+        """Open the video of a completed generation as a stream. Costs nothing.
+
+        :raises VeoContentNotReadyError: not there yet, which is usual right after completion.
+        :raises VeoContentGoneError: not there any more, or filtered.
+        :raises VeoAPIError: the service answered with another error.
+        :raises VeoConnectionError: no answer came.
+        """
+        url = self.base_url + protocol.video_path(veo_task_id) + "/content"
+        for _ in range(_MAX_LINKS):
+            with self._open(url, self._auth_for(url), {"Accept-Encoding": "identity"}) as response:
+                link = protocol.read_content(self._head_or_answer(response))
+                if link is None:
+                    yield Download(response)
+                    return
+                url = link
+        raise VeoUnexpectedAnswerError(f"The video {veo_task_id} lies behind more than {_MAX_LINKS} links.")
+
+    def balance(self) -> float:
+        """Return the account's balance in USD; low while generations are under way.
+
+        :raises VeoAPIError: the service answered with an error.
+        :raises VeoConnectionError: no answer came.
+        """
+        url = protocol.account_url(self.base_url)
+        with self._open(url, _RawToken(self._account_token or "")) as response:
+            return protocol.read_balance(self._read(response))
+
+    def check(self) -> str:
+        """Prove key and host without spending money, and return a sentence that says so.
+
+        Asks for a task that cannot exist: a right key is told so, a wrong one is refused.
+
+        :raises VeoAPIError: the key is wrong, or the host is not the API's.
+        :raises VeoConnectionError: the host cannot be reached.
+        """
+        protocol.read_check(self._get_answer("task_connection_test"))
+        balance = f" The balance is ${self.balance():.2f}." if self._account_token else ""
+        return f"{self.base_url} accepts the key.{balance}"
+
+    def _get_answer(self, veo_task_id: str) -> Answer:
+        url = self.base_url + protocol.video_path(veo_task_id)
+        with self._open(url, _Bearer(self._api_key)) as response:
+            return self._read(response)
+
+    def _auth_for(self, url: str) -> _Bearer | _Anonymous:
+        """Return the key for the API's own host; another host never sees it."""
+        own = urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
+        return _Bearer(self._api_key) if own else _Anonymous()
+
+    def _open(
+        self, url: str, auth: _Bearer | _Anonymous, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        timeout = (protocol.CONNECT_TIMEOUT, self._timeout)
+        with _free_call(f"The call to {urljoin(url, '/')}"):
+            return self._session.get(
+                url, auth=auth, headers=headers, timeout=timeout, stream=True, allow_redirects=False
+            )
+
+    def _read(self, response: requests.Response) -> Answer:
+        """Read an answer to a JSON call, but no more of it than the API would ever send."""
+        with _free_call("The answer"):
+            body = b"".join(_limited(response.iter_content(16 * 1024), protocol.MAX_ANSWER_BYTES))
+        return Answer.received(response.status_code, body, response.headers, secret=self._api_key)
+
+    def _head_or_answer(self, response: requests.Response) -> Answer:
+        """Read the body only where it is not the video."""
+        head = Answer.received(response.status_code, b"", response.headers, secret="")
+        return head if protocol.is_video(head) else self._read(response)
+
+
+class _Bearer:
+    """Sends the API key. As ``auth``, because a ~/.netrc would replace a plain header."""
+
+    def __init__(self, token: str) -> None:
+        self._value = f"Bearer {token}"
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._value
+        return request
+
+
+class _RawToken(_Bearer):
+    """Sends the account token, which the service wants without the word Bearer."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(token)
+        self._value = token
+
+
+class _Anonymous:
+    """Sends nothing, not even what a ~/.netrc may hold."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def _new_session() -> requests.Session:
+    import requests
+
+    session = requests.Session()
+    session.headers["User-Agent"] = protocol.USER_AGENT
+    return session
+
+
+def _transport_errors() -> tuple[type[BaseException], ...]:
+    import requests
+    import urllib3
+
+    return (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+
+@contextmanager
+def _free_call(what: str) -> Iterator[None]:
+    """Turn a broken connection into our error, for a call that costs nothing."""
+    try:
+        yield
+    except _transport_errors() as error:
+        raise VeoConnectionError(f"{what} failed: {_reason(error)}.") from error
+
+
+def _limited(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk[:limit]
+        limit -= len(chunk)
+        if limit <= 0:
+            return
+
+
+def _reason(error: BaseException) -> str:
+    """Return what went wrong, without the URL and the objects that requests wraps around it."""
+    while isinstance(error, _transport_errors()) and error.args and isinstance(error.args[-1], BaseException):
+        error = error.args[-1]
+    text = str(getattr(error, "reason", None) or error).strip() or "no reason given"
+    return f"{type(error).__name__}: {text}".rstrip(".")

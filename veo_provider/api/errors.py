@@ -1,0 +1,229 @@
+"""Everything that can go wrong with a video, as one tree.
+
+::
+
+    VeoError
+    ├── VeoRequestError              a rule of the API is broken; nothing was sent
+    │   └── VeoImageError            the image does not exist, or is nothing the API takes
+    ├── VeoImageUnavailableError     the image's source failed; no server can have accepted the request
+    ├── VeoConnectionError           no answer came; the call was a free one
+    │   └── VeoNotSentError          the request never reached the server whole
+    ├── VeoAPIError                  the service answered, and said no
+    │   ├── VeoBadRequestError       400, 413, …: the service refused the request
+    │   ├── VeoAuthenticationError   401, 403: wrong key, or the wrong type of key
+    │   ├── VeoQuotaError            the account is empty
+    │   ├── VeoRateLimitError        429, or saturated: come back later
+    │   ├── VeoModerationError       the image or the prompt was refused
+    │   ├── VeoTaskNotFoundError     the service does not know this task id
+    │   ├── VeoContentNotReadyError  the file is not there yet
+    │   ├── VeoContentGoneError      the file is not there any more, or never will be
+    │   ├── VeoServerError           5xx: trouble on the other side
+    │   │   └── VeoContentServerError   the same for a download, which may also mean a filtered video
+    │   └── VeoUnexpectedAnswerError an answer that is none of the API's
+    ├── VeoSubmissionUnknown         a submission's answer was lost: it may be generating, and charged
+    ├── VeoGenerationFailed          the service gave up; not charged
+    └── VeoIncompleteVideoError      what arrived is not a whole MP4
+
+Each message is up to three sentences: what happened, whether money was spent, what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+TASK_LOG_URL = "https://api.apiyi.com/task"
+"""Where a person can look up what the account generated and paid; the API itself has no list."""
+
+
+class VeoError(Exception):
+    """Base of all errors of this package.
+
+    :param what: one sentence that says what happened.
+    """
+
+    money: ClassVar[str] = "No money was spent."
+    advice: ClassVar[str] = ""
+    temporary: ClassVar[bool] = False
+    """Whether the same step may succeed later, unchanged and without paying twice."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.what, self.money, self.advice) if part)
+
+
+class VeoRequestError(VeoError, ValueError):
+    """The request breaks a rule of the API; it was refused before anything was sent."""
+
+    advice = "Correct the parameter and run the task again."
+
+
+class VeoImageError(VeoRequestError):
+    """The image does not exist, is too large, or is not a JPEG, PNG or WebP."""
+
+    advice = "Give another image, or convert this one, and run the task again."
+
+
+class VeoImageUnavailableError(VeoError):
+    """The image could not be read to its end: its store failed, or it changed meanwhile."""
+
+    advice = "Trying again is safe."
+    temporary = True
+
+
+class VeoConnectionError(VeoError):
+    """No answer came to a call that costs nothing."""
+
+    money = "This call costs nothing."
+    advice = "Check the host in the connection and the network; trying again is safe."
+    temporary = True
+
+
+class VeoNotSentError(VeoConnectionError):
+    """The request never reached the server whole, so the server cannot have accepted it."""
+
+    money = "No money was spent: the request was never sent whole."
+
+
+class VeoAPIError(VeoError):
+    """The service answered with an error.
+
+    :param what: one sentence that says what happened.
+    :param status: HTTP status of the answer.
+    :param code: the service's own error code, may be empty.
+    :param retry_after: seconds that the service asked to wait, where it did.
+    """
+
+    money = "Nothing was charged for this call."
+
+    def __init__(
+        self, what: str, *, status: int = 0, code: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(what)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+
+
+class VeoBadRequestError(VeoAPIError):
+    """The service refused the request as it is."""
+
+    advice = "Sending it again unchanged will fail again: correct the parameters first."
+
+
+class VeoAuthenticationError(VeoAPIError):
+    """The key is wrong, or of a type that may not generate videos."""
+
+    advice = (
+        "Check the password of the connection: the key must be of type "
+        "Pay-per-request or Pay-as-you-go Priority."
+    )
+
+
+class VeoQuotaError(VeoAPIError):
+    """The account has not enough money left."""
+
+    advice = "The account is empty: top it up, then run the task again."
+
+
+class VeoRateLimitError(VeoAPIError):
+    """Too many requests, or the upstream is saturated; nothing was accepted."""
+
+    advice = "Fewer at a time (an Airflow pool) or later will do; trying again is safe."
+    temporary = True
+
+
+class VeoModerationError(VeoAPIError):
+    """The image or the prompt was refused on grounds of safety or policy."""
+
+    advice = "Change the image or the prompt: unchanged it will be refused again."
+
+
+class VeoTaskNotFoundError(VeoAPIError):
+    """The service does not know this task id."""
+
+    advice = "Check the id, and that the connection's key belongs to the account that submitted it."
+
+
+class VeoContentNotReadyError(VeoAPIError):
+    """The video is not there yet; usual in the first seconds after completion."""
+
+    money = "Downloading costs nothing."
+    advice = "Trying again is safe."
+    temporary = True
+
+
+class VeoContentGoneError(VeoAPIError):
+    """The video is not there any more, or there never was one because it was filtered."""
+
+    money = "Downloading costs nothing, but the generation itself has been charged."
+    advice = (
+        "Videos are kept for about 2 days; a video held back by the safety filter never gets a file. "
+        f"Look the task up at {TASK_LOG_URL} before you generate it again."
+    )
+
+
+class VeoServerError(VeoAPIError):
+    """Trouble on the service's side."""
+
+    advice = "Trying again is safe."
+    temporary = True
+
+
+class VeoContentServerError(VeoServerError):
+    """Trouble on the service's side during a download, or a video that its safety filter held back."""
+
+    money = "Downloading costs nothing, but the generation itself has been charged."
+    advice = (
+        "Trying again is safe. If it stays so, the safety filter has probably held the video back, and there "
+        f"is no file: look the task up at {TASK_LOG_URL}."
+    )
+
+
+class VeoUnexpectedAnswerError(VeoAPIError):
+    """An answer that is none of the API's: a proxy's page, broken JSON, a redirect."""
+
+    advice = "Check that the connection's host is the base URL of the API, such as https://api.apiyi.com/v1."
+    temporary = True
+
+
+class VeoSubmissionUnknown(VeoError):  # noqa: N818 - it names a state of knowledge, not a fault
+    """A submission went out and its answer never came back, or made no sense."""
+
+    money = "It may have been accepted, and would then be charged."
+    advice = (
+        f"It is not sent again by itself: look for the newest task at {TASK_LOG_URL}. If it is there, wait "
+        "for its id with VeoTaskSensor; if it is not, clear this task to submit once more."
+    )
+
+
+class VeoGenerationFailed(VeoError):  # noqa: N818 - the API's own word for it
+    """The service could not make the video.
+
+    :param what: one sentence that says what happened.
+    :param moderated: whether the service's safety filter refused it.
+    """
+
+    money = "A failed generation is not charged."
+
+    def __init__(self, what: str, *, moderated: bool = False) -> None:
+        super().__init__(what)
+        self.moderated = moderated
+
+    def __str__(self) -> str:
+        advice = (
+            "Change the image or the prompt: unchanged it will be refused again."
+            if self.moderated
+            else "Clear the task that submitted it to generate the video anew."
+        )
+        return f"{super().__str__()} {advice}"
+
+
+class VeoIncompleteVideoError(VeoError):
+    """What arrived is not a whole MP4: cut on the way, or something else altogether."""
+
+    money = "Downloading costs nothing."
+    advice = "Download it again; there is no need to generate it again."
+    temporary = True

@@ -1,0 +1,102 @@
+"""The image of a request: what it is by its bytes, and how to stream them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from veo_provider.api.errors import VeoImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_IMAGE_BYTES = 20_000_000
+"""Over 20 MB the gateway silently falls back to text-to-video, and charges for it.
+
+Its documentation does not say which MB: the smaller reading is the safe one.
+"""
+
+HEADER_BYTES = 12
+"""How many of an image's first bytes tell its type."""
+
+
+class ByteStream(Protocol):
+    """What an image is read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, and none at the end."""
+
+    def close(self) -> None:
+        """Let go of the source."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the API takes, checked by its first bytes and its size.
+
+    :param name: file name that the service is told.
+    :param size: bytes.
+    :param content_type: ``image/jpeg``, ``image/png`` or ``image/webp``.
+    :param open: opens the image from its start, each time anew.
+    """
+
+    name: str
+    size: int
+    content_type: str
+    open: Callable[[], ByteStream] = field(repr=False, compare=False)
+
+    @classmethod
+    def check(cls, name: str, *, size: int, header: bytes, open_stream: Callable[[], ByteStream]) -> Image:
+        """Return the image, or say why the API would not take it.
+
+        :param name: where the image is from, for the error message and as its file name.
+        :param size: bytes.
+        :param header: at least the first :data:`HEADER_BYTES` bytes.
+        :param open_stream: opens the image from its start.
+        :raises VeoImageError: it is empty, over 20 MB, or not a JPEG, PNG or WebP.
+        """
+        if size == 0:
+            raise VeoImageError(f"The image {name} is empty.")
+        if size > MAX_IMAGE_BYTES:
+            raise VeoImageError(
+                f"The image {name} has {size / 1e6:.1f} MB, and the service takes at most "
+                f"{MAX_IMAGE_BYTES // 1_000_000} MB (it would ignore a larger one, and charge all the same)."
+            )
+        content_type = detect_content_type(header)
+        if content_type is None:
+            raise VeoImageError(
+                f"The image {name} is not a JPEG, PNG or WebP: it begins with {header[:HEADER_BYTES]!r}."
+            )
+        return cls(name.rsplit("/", 1)[-1], size, content_type, open_stream)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "image") -> Image:
+        """Return the image that these bytes are; see :meth:`check` for the errors."""
+        return cls.check(
+            name, size=len(data), header=data[:HEADER_BYTES], open_stream=lambda: io.BytesIO(data)
+        )
+
+    @classmethod
+    def from_path(cls, path: str | Path) -> Image:
+        """Return the image in a local file; see :meth:`check` for the errors."""
+        path = Path(path)
+        try:
+            with path.open("rb") as stream:
+                header = stream.read(HEADER_BYTES)
+            size = path.stat().st_size
+        except OSError as error:
+            raise VeoImageError(f"The image {path} cannot be read: {error}.") from error
+        return cls.check(str(path), size=size, header=header, open_stream=lambda: path.open("rb"))
+
+
+def detect_content_type(header: bytes) -> str | None:
+    """Return what an image is by its first bytes, or None if it is nothing that the API takes."""
+    if header.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if header.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if header[:4] == b"RIFF" and header[8:12] == b"WEBP":
+        return "image/webp"
+    return None

@@ -1,0 +1,324 @@
+"""The API's rules of conversation, without any I/O: an HTTP answer in, a video or the right error out.
+
+Both clients are shells around this module, so a quirk of the service is known in one place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from veo_provider import __version__
+from veo_provider.api import errors
+from veo_provider.api.video import Video, VideoStatus, speaks_of_moderation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_BASE_URL = "https://api.apiyi.com/v1"
+USER_AGENT = f"airflow-provider-veo/{__version__}"
+DEFAULT_TIMEOUT = 60.0
+"""Seconds without a byte from the server before a call is given up."""
+SUBMIT_TIMEOUT = 300.0
+"""The same for a submission: giving up on one early leaves its fate unknown."""
+CONNECT_TIMEOUT = 15.0
+MAX_ANSWER_BYTES = 1024 * 1024
+"""The API's JSON has some hundred bytes; a page of a stray proxy is read no further than this."""
+MAX_RETRY_AFTER = 600.0
+QUOTA_PER_USD = 500_000
+"""The account's quota is counted in units of 1/500000 USD."""
+
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
+_TASK_NOT_FOUND = re.compile(r"task_not_exist|(task|video)\w*[ _](does[ _])?not[ _](exist|found)")
+_SUBMISSION_UNDECIDED = frozenset({303, 408, 499})
+"""Answers below 500 that do not say whether a submission was taken."""
+_REFUSED = (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+_NO_SUCH_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_HTTP_OK = range(200, 300)
+_HTTP_REDIRECT = range(300, 400)
+_VIDEO_TYPES = ("video/", "application/octet-stream", "binary/octet-stream")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer to a JSON call.
+
+    :param status: HTTP status.
+    :param body: the body, up to :data:`MAX_ANSWER_BYTES`.
+    :param headers: the headers, with names in lower case.
+    """
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def received(cls, status: int, body: bytes, headers: Mapping[str, str], *, secret: str) -> Answer:
+        """Return the answer without the API key, which some gateways repeat in their errors."""
+        if secret:
+            body = body.replace(secret.encode(), b"***")
+        return cls(status, body, {name.lower(): value for name, value in headers.items()})
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status says that the call succeeded."""
+        return self.status in _HTTP_OK
+
+    @property
+    def content_type(self) -> str:
+        """The media type, in lower case and without its parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asked to wait: from a number or a date, at most ten minutes."""
+        value = self.headers.get("retry-after", "").strip()
+        try:
+            seconds = float(value) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) else _seconds_until(value)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+    def json(self) -> Any:
+        """Return the parsed body, or None if it is no JSON."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+def check_task_id(veo_task_id: object) -> str:
+    """Return the task id if it can be one, before it becomes a part of a URL.
+
+    :raises VeoRequestError: it is empty, no text, or has characters that no id has.
+    """
+    if not isinstance(veo_task_id, str) or not _TASK_ID.fullmatch(veo_task_id):
+        raise errors.VeoRequestError(
+            f"veo_task_id={veo_task_id!r} is not a task id of the API, like task_ and 32 characters."
+        )
+    return veo_task_id
+
+
+def video_path(veo_task_id: str) -> str:
+    """Return the path of a video below the base URL."""
+    return f"/videos/{quote(check_task_id(veo_task_id), safe='')}"
+
+
+def account_url(base_url: str) -> str:
+    """Return the URL that tells the balance, which stands beside the API and not below it."""
+    return urljoin(base_url, "/api/user/self")
+
+
+def read_submission(answer: Answer) -> Video:
+    """Return the video that a submission created.
+
+    :raises VeoSubmissionUnknown: the answer does not say whether the submission was accepted.
+    :raises VeoAPIError: the service refused it; nothing was charged.
+    """
+    if answer.ok:
+        try:
+            return read_video(answer)
+        except errors.VeoUnexpectedAnswerError as error:
+            raise errors.VeoSubmissionUnknown(
+                f"The service took the submission ({answer.status}) but named no task id: {error.what}"
+            ) from error
+    refusal = read_error(answer)
+    if isinstance(refusal, errors.VeoServerError) or answer.status in _SUBMISSION_UNDECIDED:
+        raise errors.VeoSubmissionUnknown(
+            f"The service answered the submission with an error that leaves its fate open: {refusal.what}"
+        ) from refusal
+    raise refusal
+
+
+def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
+    """Return the video that an answer describes.
+
+    :param veo_task_id: the id that was asked for; without it, the answer must carry one.
+    :raises VeoAPIError: the answer is an error, or no answer of this API.
+    """
+    if not answer.ok:
+        raise read_error(answer)
+    data = answer.json()
+    if not isinstance(data, dict):
+        raise _unexpected(answer, "it is no JSON object")
+    found = veo_task_id or data.get("id") or data.get("task_id")
+    if not isinstance(found, str) or not _TASK_ID.fullmatch(found):
+        raise _unexpected(answer, "it carries no task id")
+    if "status" not in data:
+        raise _unexpected(answer, "it carries no status")
+    code, message = _error_of(data)
+    return Video(
+        id=found,
+        status=VideoStatus(data["status"]),
+        progress=_integer(data.get("progress")) or 0,
+        model=_text(data.get("model")),
+        created_at=_integer(data.get("created_at")),
+        completed_at=_integer(data.get("completed_at")),
+        error_code=code,
+        error_message=message,
+    )
+
+
+def read_check(answer: Answer) -> None:
+    """Judge the answer to a question for a task that cannot exist: that it does not proves host and key.
+
+    :raises VeoAuthenticationError: the key is refused.
+    :raises VeoUnexpectedAnswerError: the host answers, but is not the API.
+    :raises VeoAPIError: the service has another trouble.
+    """
+    try:
+        read_video(answer)
+    except errors.VeoTaskNotFoundError:
+        return
+    except errors.VeoBadRequestError as error:
+        raise errors.VeoUnexpectedAnswerError(error.what, status=error.status, code=error.code) from error
+
+
+def read_content(answer: Answer) -> str | None:
+    """Judge an answer to a download by its head: None for the video itself, or the URL where it lies.
+
+    :param answer: with its body only where :func:`is_video` says that it is none.
+    :raises VeoAPIError: there is no video in this answer.
+    """
+    if is_video(answer):
+        return None
+    if answer.status in _HTTP_REDIRECT and "location" in answer.headers:
+        return _download_url(answer, answer.headers["location"])
+    if answer.ok:
+        data = answer.json()
+        url = data.get("url") if isinstance(data, dict) else None
+        if not isinstance(url, str):
+            raise _unexpected(answer, "it is neither a video nor a link to one")
+        return _download_url(answer, url)
+    raise _content_error(answer)
+
+
+def is_video(answer: Answer) -> bool:
+    """Whether the answer's body is the video itself."""
+    return answer.ok and answer.content_type.startswith(_VIDEO_TYPES)
+
+
+def read_balance(answer: Answer) -> float:
+    """Return the account's balance in USD.
+
+    :raises VeoAPIError: the answer is an error, or carries no quota.
+    """
+    if not answer.ok:
+        raise read_error(answer)
+    data = answer.json()
+    quota = (
+        data["data"].get("quota") if isinstance(data, dict) and isinstance(data.get("data"), dict) else None
+    )
+    if isinstance(quota, bool) or not isinstance(quota, (int, float)):
+        raise _unexpected(answer, "it carries no quota")
+    return float(quota / QUOTA_PER_USD)
+
+
+def read_error(answer: Answer) -> errors.VeoAPIError:
+    """Return the error that an answer means: by its code and message first, then by its status."""
+    code, message = _error_of(answer.json())
+    kind = _kind(answer.status, code, message)
+    reason = ": ".join(part for part in (code, message or _snippet(answer.body)) if part)
+    what = f"The service answered {answer.status}: {reason or 'without a reason'}."
+    return kind(what, status=answer.status, code=code, retry_after=answer.retry_after)
+
+
+def _kind(status: int, code: str, message: str) -> type[errors.VeoAPIError]:  # noqa: PLR0911 - a table
+    text = f"{code} {message}".lower()
+    if status == HTTPStatus.PAYMENT_REQUIRED or (
+        status in _REFUSED and ("insufficient_user_quota" in text or "balance" in text)
+    ):
+        return errors.VeoQuotaError
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (
+        status == HTTPStatus.FORBIDDEN and "upstream_load_saturated" in text
+    ):
+        return errors.VeoRateLimitError
+    if status == HTTPStatus.UNAUTHORIZED:
+        return errors.VeoAuthenticationError
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code.upper() == "INTERNAL":
+        return errors.VeoServerError
+    if speaks_of_moderation(code) or speaks_of_moderation(message):
+        return errors.VeoModerationError
+    if _TASK_NOT_FOUND.search(text):
+        return errors.VeoTaskNotFoundError
+    if status == HTTPStatus.FORBIDDEN:
+        return errors.VeoAuthenticationError
+    if status in _HTTP_REDIRECT or (status in _NO_SUCH_ROUTE and not text.strip()):
+        return errors.VeoUnexpectedAnswerError
+    return errors.VeoBadRequestError
+
+
+def _content_error(answer: Answer) -> errors.VeoAPIError:
+    """Return the error of a download: its 400 and 404 mean other things than elsewhere."""
+    error = read_error(answer)
+    kind: type[errors.VeoAPIError] = type(error)
+    if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+        kind = errors.VeoContentGoneError
+    elif kind is errors.VeoServerError:
+        kind = errors.VeoContentServerError
+    elif kind is errors.VeoBadRequestError and answer.status == HTTPStatus.BAD_REQUEST:
+        kind = errors.VeoContentNotReadyError
+    return kind(error.what, status=error.status, code=error.code, retry_after=error.retry_after)
+
+
+def _error_of(data: Any) -> tuple[str, str]:
+    """Return code and message of either error shape, and of an error whose message is JSON text itself."""
+    if not isinstance(data, dict):
+        return "", ""
+    error = data.get("error")
+    if isinstance(error, str):
+        return "", error
+    if not isinstance(error, dict):
+        error = data
+    code, message = _text(error.get("code") or error.get("type")), _text(error.get("message"))
+    if message.lstrip().startswith("{"):
+        try:
+            inner_code, inner_message = _error_of(json.loads(message))
+        except (ValueError, RecursionError):
+            return code, message
+        return inner_code or code, inner_message or message
+    return code, message
+
+
+def _download_url(answer: Answer, location: str) -> str:
+    """Return a link's URL, if it is one that a download may follow."""
+    if urlsplit(location).scheme not in ("http", "https"):
+        raise _unexpected(answer, "its link is no http or https URL")
+    return location
+
+
+def _unexpected(answer: Answer, why: str) -> errors.VeoUnexpectedAnswerError:
+    return errors.VeoUnexpectedAnswerError(
+        f"The answer ({answer.status}, {answer.content_type or 'no content type'}) is not the API's: {why}; "
+        f"it begins with {_snippet(answer.body)!r}.",
+        status=answer.status,
+    )
+
+
+def _seconds_until(date: str) -> float:
+    return (parsedate_to_datetime(date) - datetime.now(timezone.utc)).total_seconds()
+
+
+def _snippet(body: bytes) -> str:
+    """Return the begin of a body that a person can read in a log line."""
+    text = body[:1000].decode("utf-8", "replace")
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:300]
+
+
+def _text(value: object) -> str:
+    """Return a value as one line of text that can be printed, logged and stored."""
+    return "" if value is None else " ".join(str(value)[:2000].encode("utf-8", "replace").decode().split())
+
+
+def _integer(value: object) -> int | None:
+    """Return a number that a gateway may have written as a text, or with a percent sign."""
+    try:
+        return int(float(str(value).strip().removesuffix("%")))
+    except (ValueError, OverflowError):
+        return None

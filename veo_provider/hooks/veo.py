@@ -1,0 +1,140 @@
+"""A connection becomes clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from veo_provider.api import protocol
+from veo_provider.api.errors import VeoAuthenticationError, VeoError, VeoRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import Connection
+
+    from veo_provider.api.aio import AsyncVeoClient
+    from veo_provider.api.client import VeoClient
+
+
+class VeoHook(BaseHook):
+    """Interact with the Veo video API.
+
+    The connection's password is the API key, its host the base URL (default
+    ``https://api.apiyi.com/v1``; any gateway of the same shape will do). Its extra may hold
+    ``account_token``, the separate token that shows the balance, and ``timeout``, the seconds without a
+    byte from the server before a call is given up (default 60).
+
+    :param veo_conn_id: the connection's id.
+    """
+
+    conn_name_attr = "veo_conn_id"
+    default_conn_name = "veo_default"
+    conn_type = "veo"
+    hook_name = "Veo"
+
+    def __init__(self, veo_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.veo_conn_id = veo_conn_id
+
+    def get_conn(self) -> VeoClient:
+        """Return a client for code that may block; close it, or use it in a ``with``.
+
+        :raises VeoAuthenticationError: the connection has no password.
+        :raises VeoRequestError: its extra is wrong.
+        """
+        from veo_provider.api.client import VeoClient
+
+        connection = self.get_connection(self.veo_conn_id)
+        extra = connection.extra_dejson
+        return VeoClient(
+            _api_key(connection),
+            base_url(connection),
+            account_token=extra.get("account_token") or None,
+            timeout=_timeout(extra),
+        )
+
+    async def get_async_conn(self) -> AsyncVeoClient:
+        """Return a client for triggers; close it, or use it in an ``async with``.
+
+        :raises VeoAuthenticationError: the connection has no password.
+        :raises VeoRequestError: its extra is wrong.
+        """
+        from airflow.providers.common.compat.connection import (
+            get_async_connection,
+            get_async_extra_dejson,
+        )
+
+        from veo_provider.api.aio import AsyncVeoClient
+
+        connection = await get_async_connection(self.veo_conn_id)
+        extra = await get_async_extra_dejson(connection)
+        return AsyncVeoClient(_api_key(connection), base_url(connection), timeout=_timeout(extra))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Prove the key without spending money; the answer tells a wrong key from a wrong host."""
+        try:
+            with self.get_conn() as client:
+                return True, client.check()
+        except VeoError as error:
+            return False, str(error)
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the connection form's own fields, for Airflow before 3.2."""
+        from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+        from flask_babel import lazy_gettext
+        from wtforms import PasswordField, StringField
+
+        return {
+            "account_token": PasswordField(lazy_gettext("Account token"), widget=BS3PasswordFieldWidget()),
+            "timeout": StringField(lazy_gettext("Timeout (seconds)"), widget=BS3TextFieldWidget()),
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the connection form's labels, for Airflow before 3.2."""
+        from veo_provider import UI_FIELD_BEHAVIOUR
+
+        return {
+            "hidden_fields": UI_FIELD_BEHAVIOUR["hidden-fields"],
+            "relabeling": UI_FIELD_BEHAVIOUR["relabeling"],
+            "placeholders": UI_FIELD_BEHAVIOUR["placeholders"],
+        }
+
+
+def base_url(connection: Connection) -> str:
+    """Return the API's base URL: the connection's host as it is, or completed to one.
+
+    A host alone gets ``https://`` (or the connection's schema), its port, and ``/v1``.
+    """
+    host = (connection.host or "").strip().rstrip("/")
+    if not host:
+        return protocol.DEFAULT_BASE_URL
+    if "://" in host:
+        return host
+    scheme = connection.schema if connection.schema in ("http", "https") else "https"
+    name, slash, path = host.partition("/")
+    port = f":{connection.port}" if connection.port else ""
+    return f"{scheme}://{name}{port}{slash}{path}" if path else f"{scheme}://{name}{port}/v1"
+
+
+def _api_key(connection: Connection) -> str:
+    key = (connection.password or "").strip()
+    if not key:
+        raise VeoAuthenticationError(
+            f"The connection {connection.conn_id} has no password, which should be the API key."
+        )
+    return key
+
+
+def _timeout(extra: Mapping[str, Any]) -> float:
+    value = extra.get("timeout") or protocol.DEFAULT_TIMEOUT
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise VeoRequestError(f"The connection's timeout={value!r} is not a positive number of seconds.")
+    return seconds

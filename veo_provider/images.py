@@ -1,0 +1,69 @@
+"""Where an image comes from: S3 through Airflow's hook, anything else through its object storage."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
+from veo_provider.api.image import HEADER_BYTES, ByteStream, Image
+from veo_provider.s3 import S3Uri, s3_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def find_image(image: str, aws_conn_id: str | None) -> Image:
+    """Return the image, checked by its size and first bytes but not read.
+
+    :param image: ``s3://bucket/key``, or any path or URI that ``ObjectStoragePath`` opens.
+    :param aws_conn_id: connection for an image in S3; None uses boto3's own credentials.
+    :raises VeoImageError: there is no such image, or the API would not take it.
+    :raises VeoImageUnavailableError: its store cannot be reached now.
+    """
+    if not image.strip():
+        raise VeoImageError(f"image={image!r} is empty: it must be a path or a URI.")
+    if image.startswith("s3://"):
+        return _in_s3(S3Uri.parse(image, "image"), aws_conn_id)
+    return _in_object_storage(image)
+
+
+def _in_s3(source: S3Uri, aws_conn_id: str | None) -> Image:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client = s3_client(aws_conn_id)
+        answer = client.get_object(Bucket=source.bucket, Key=source.key)
+        header = answer["Body"].read(HEADER_BYTES)
+        answer["Body"].close()
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise VeoImageError(f"The image {source} cannot be read: {error}.") from error
+        raise VeoImageUnavailableError(f"The image {source} cannot be read now: {error}.") from error
+    except BotoCoreError as error:
+        raise VeoImageUnavailableError(f"The image {source} cannot be reached: {error}.") from error
+    return Image.check(
+        str(source),
+        size=answer["ContentLength"],
+        header=header,
+        open_stream=lambda: _s3_stream(client, source, answer["ETag"]),
+    )
+
+
+def _s3_stream(client: S3Client, source: S3Uri, etag: str) -> ByteStream:
+    """Open the object from its start, and only if it is still the one that was checked."""
+    return client.get_object(Bucket=source.bucket, Key=source.key, IfMatch=etag)["Body"]
+
+
+def _in_object_storage(image: str) -> Image:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    try:
+        path = ObjectStoragePath(image)
+        with path.open("rb") as stream:
+            header = stream.read(HEADER_BYTES)
+        size = path.stat().st_size
+    except (OSError, ValueError, ImportError) as error:
+        raise VeoImageError(f"The image {image} cannot be read: {error}.") from error
+    return Image.check(image, size=size, header=header, open_stream=lambda: path.open("rb"))

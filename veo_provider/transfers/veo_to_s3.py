@@ -1,0 +1,130 @@
+"""The download operator: a completed video goes from the service into S3, and never through a disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from veo_provider.api.errors import VeoContentNotReadyError, VeoRequestError
+from veo_provider.failures import airflow_failures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+    from mypy_boto3_s3 import S3Client
+
+    from veo_provider.api.client import VeoClient
+    from veo_provider.generation import StoredVideo
+    from veo_provider.s3 import S3Upload, S3Uri
+
+_READ_BYTES = 1024 * 1024
+
+
+class VeoToS3Operator(BaseOperator):
+    """Stream the video of a completed generation into S3.
+
+    The object appears only once a whole MP4 has arrived: a cut one is downloaded again, an interrupted
+    upload is taken back. Its content type is ``video/mp4``, its user metadata are ``veo_task_id`` and
+    ``veo_model``. An object that holds this very video already is left as it is, without a download.
+    Whatever happens here is free and never leads to another generation.
+
+    The XCom value is a dict: ``uri``, ``veo_task_id``, ``bytes``, ``sha256``, ``duration_seconds``,
+    ``width`` and ``height``.
+
+    :param veo_task_id: the API's task id, as ``VeoSubmitOperator`` returns it. (templated)
+    :param s3_key: where the video goes, ``s3://bucket/key.mp4``. (templated)
+    :param replace: overwrite an object that holds something else (the default), or fail.
+    :param model: what to record as ``veo_model``; default is what the API says. (templated)
+    :param veo_conn_id: connection of type ``veo``. (templated)
+    :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
+    """
+
+    template_fields: Sequence[str] = ("veo_task_id", "s3_key", "model", "veo_conn_id", "aws_conn_id")
+    ui_color = "#d7e8ff"
+
+    def __init__(
+        self,
+        *,
+        veo_task_id: str,
+        s3_key: str,
+        replace: bool = True,
+        model: str | None = None,
+        veo_conn_id: str = "veo_default",
+        aws_conn_id: str | None = "aws_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.veo_task_id = veo_task_id
+        self.s3_key = s3_key
+        self.replace = replace
+        self.model = model
+        self.veo_conn_id = veo_conn_id
+        self.aws_conn_id = aws_conn_id
+        self._upload: S3Upload | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Store the video and return what was stored."""
+        from veo_provider.hooks.veo import VeoHook
+        from veo_provider.s3 import S3Uri, s3_client
+
+        with airflow_failures():
+            target = S3Uri.parse(self.s3_key, "s3_key")
+            s3 = s3_client(self.aws_conn_id)
+            stored = self._find_stored(s3, target)
+            if stored is None:
+                with VeoHook(self.veo_conn_id).get_conn() as client:
+                    stored = self._store(client, s3, target)
+        self.log.info("%s holds %d bytes, %.1f s.", target, stored.bytes, stored.duration_seconds)
+        return stored.to_dict()
+
+    def on_kill(self) -> None:
+        """Take back what was uploaded so far."""
+        if self._upload is not None:
+            self._upload.cancel()
+
+    def _find_stored(self, s3: S3Client, target: S3Uri) -> StoredVideo | None:
+        """Return this very video if the object holds it already.
+
+        :raises VeoRequestError: the object holds something else, and may not be replaced.
+        """
+        from veo_provider import generation
+        from veo_provider.api.errors import VeoIncompleteVideoError
+
+        try:
+            found = s3.get_object(Bucket=target.bucket, Key=target.key)
+        except s3.exceptions.NoSuchKey:
+            return None
+        with found["Body"] as body:
+            if found["Metadata"].get("veo_task_id") != self.veo_task_id:
+                self._require_replace(target)
+                return None
+            try:
+                return generation.inspect(
+                    body.iter_chunks(_READ_BYTES), str(target), self.veo_task_id, found["ContentLength"]
+                )
+            except VeoIncompleteVideoError as error:
+                self.log.warning("%s is not whole and will be stored anew: %s", target, error)
+                return None
+
+    def _require_replace(self, target: S3Uri) -> None:
+        if not self.replace:
+            raise VeoRequestError(
+                f"{target} exists, holds something other than {self.veo_task_id}, and replace=False."
+            )
+
+    def _store(self, client: VeoClient, s3: S3Client, target: S3Uri) -> StoredVideo:
+        from veo_provider import generation
+        from veo_provider.s3 import S3Upload
+
+        video = client.get(self.veo_task_id)
+        video.raise_if_failed()
+        if not video.finished:
+            raise VeoContentNotReadyError(
+                f"{self.veo_task_id} is {video.status.value}: wait for it with VeoTaskSensor first."
+            )
+        metadata = {"veo_task_id": self.veo_task_id, "veo_model": self.model or video.model}
+        self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata)
+        self._upload.abort_leftovers()
+        return generation.store(client, self.veo_task_id, str(target), self._upload)
