@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from veo_provider.api import protocol
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
@@ -41,6 +43,7 @@ class AsyncVeoClient:
         self._api_key = api_key
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
+        self._proxy = _proxy_for(self.base_url)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
@@ -104,18 +107,28 @@ class AsyncVeoClient:
         headers = {"Authorization": f"Bearer {self._api_key}", **(headers or {})}
         async with (
             _free_call(f"The call to {self.base_url}"),
-            session.request(method, url, data=data, headers=headers, allow_redirects=False) as response,
+            session.request(
+                method, url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
+            ) as response,
         ):
             body = await _read_limited(response)
             return Answer.received(response.status, body, response.headers, secret=self._api_key)
 
 
 def _new_session(timeout: float) -> aiohttp.ClientSession:
-    """Return a session that honours the proxy settings of the environment, as ``requests`` does."""
+    """Return a session without ``trust_env``, which would read ~/.netrc and refuse our header for it."""
     import aiohttp
 
     limits = aiohttp.ClientTimeout(total=None, sock_connect=protocol.CONNECT_TIMEOUT, sock_read=timeout)
-    return aiohttp.ClientSession(timeout=limits, trust_env=True, headers={"User-Agent": protocol.USER_AGENT})
+    return aiohttp.ClientSession(timeout=limits, headers={"User-Agent": protocol.USER_AGENT})
+
+
+def _proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL, as ``requests`` would."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 async def _chunks(body: SubmissionBody) -> AsyncIterator[bytes]:
