@@ -145,9 +145,14 @@ class S3Upload:
         if self._upload_id is None:
             self._upload_id = self._client.create_multipart_upload(**self._where, **self._what)["UploadId"]
         number = len(self._parts) + 1
-        answer = self._client.upload_part(
-            **self._where, UploadId=self._upload_id, PartNumber=number, Body=part
-        )
+        try:
+            answer = self._client.upload_part(
+                **self._where, UploadId=self._upload_id, PartNumber=number, Body=part
+            )
+        except Exception:
+            # A part that fails because its upload was cancelled meanwhile says so.
+            self._require_not_cancelled()
+            raise
         self._parts.append({"ETag": answer["ETag"], "PartNumber": number})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -96,7 +97,7 @@ class VeoToS3Operator(BaseOperator):
             found = s3.get_object(Bucket=target.bucket, Key=target.key)
         except s3.exceptions.NoSuchKey:
             return None
-        with found["Body"] as body:
+        with closing(found["Body"]) as body:
             if found["Metadata"].get("veo_task_id") != self.veo_task_id:
                 self._require_replace(target)
                 return None

@@ -1,0 +1,78 @@
+"""One sandbox for the whole run, one Airflow home, and connections to both."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Before Airflow is imported for the first time, which reads its configuration then.
+_HOME = tempfile.TemporaryDirectory(prefix="veo-tests-")
+os.environ.update(
+    {
+        "AIRFLOW_HOME": _HOME.name,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parents[1] / "dags"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME.name}/airflow.db",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{_HOME.name}/logs",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+)
+
+from veo_provider.sandbox.process import Sandbox  # noqa: E402 - as above
+
+PHOTOS = Path(__file__).parents[1] / "veo_provider" / "sandbox" / "photos"
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """A real photograph."""
+    return PHOTOS / "rocket.jpg"
+
+
+@pytest.fixture(scope="session")
+def _sandbox():
+    with Sandbox(latency=0.2) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(_sandbox):
+    """The API and S3, with no tasks, no faults and an empty bill."""
+    _sandbox.reset()
+    _sandbox.clear_faults()
+    return _sandbox
+
+
+@pytest.fixture
+def connections(sandbox, monkeypatch):
+    """Airflow's default connections, to the sandbox."""
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", sandbox.veo_conn())
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", sandbox.aws_conn())
+    return sandbox
+
+
+@pytest.fixture(scope="session")
+def s3(_sandbox):
+    """boto3's client for the sandbox's S3."""
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=_sandbox.s3,
+        aws_access_key_id=_sandbox.aws_access_key_id,
+        aws_secret_access_key=_sandbox.aws_secret_access_key,
+        region_name="us-east-1",
+    )
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def airflow_db():
+    """Airflow's database, for tests that run a DAG."""
+    airflow = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(airflow, check=True, capture_output=True, text=True)

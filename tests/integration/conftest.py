@@ -1,0 +1,84 @@
+"""What the integration tests share."""
+
+import asyncio
+import time
+
+import pytest
+
+from veo_provider.api.aio import AsyncVeoClient
+from veo_provider.api.client import VeoClient
+from veo_provider.api.image import Image
+from veo_provider.api.request import VeoRequest
+
+
+@pytest.fixture
+def request_4s(photo):
+    """The shortest video of a real photograph."""
+    return VeoRequest(prompt="The rocket lifts off", image=Image.from_path(photo), seconds="4")
+
+
+class AsyncInDisguise:
+    """Runs the asynchronous client call by call, so that one test proves both clients."""
+
+    def __init__(self, *args, **kwargs):
+        self._make = lambda: AsyncVeoClient(*args, **kwargs)
+
+    def __repr__(self):
+        return repr(self._make())
+
+    def _call(self, name, *args):
+        async def call():
+            async with self._make() as client:
+                return await getattr(client, name)(*args)
+
+        return asyncio.run(call())
+
+    def submit(self, request):
+        return self._call("submit", request)
+
+    def get(self, veo_task_id):
+        return self._call("get", veo_task_id)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(params=[VeoClient, AsyncInDisguise], ids=["requests", "aiohttp"])
+def new_client(request):
+    """Makes clients of either kind, and closes them in the end."""
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(request.param(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(sandbox):
+    """The blocking client."""
+    with VeoClient(sandbox.api_key, sandbox.api, account_token=sandbox.account_token) as made:
+        yield made
+
+
+@pytest.fixture
+def completed(client, request_4s):
+    """The task id of a completed generation."""
+    video = client.submit(request_4s)
+    while not client.get(video.id).finished:
+        time.sleep(0.1)
+    return video.id
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """No pauses between attempts, so that a test of retries is about their number."""
+    import tenacity
+
+    from veo_provider import generation
+
+    monkeypatch.setattr(generation, "CONTENT_NOT_READY_WAIT", 0.0)
+    monkeypatch.setattr(generation, "_backoff", tenacity.wait_none())

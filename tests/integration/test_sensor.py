@@ -1,0 +1,187 @@
+"""VeoTaskSensor and its trigger against the sandbox: outages, deadlines, failures."""
+
+import time
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from veo_provider.sensors.veo import VeoTaskSensor
+from veo_provider.triggers import veo as trigger_module
+from veo_provider.triggers.veo import VeoTaskTrigger
+
+pytestmark = pytest.mark.usefixtures("connections")
+
+
+@pytest.fixture
+def queued(client, sandbox, request_4s):
+    """The id of a generation that is under way for longer than any of these tests."""
+    sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
+    return client.submit(request_4s).id
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Let a trigger send its event at once: no scheduler is about here."""
+    monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
+
+
+async def event_of(trigger):
+    """Run a trigger as the triggerer does, and return the one event's payload."""
+    path, kwargs = trigger.serialize()
+    assert path == f"{VeoTaskTrigger.__module__}.{VeoTaskTrigger.__name__}"
+    (event,) = [event async for event in VeoTaskTrigger(**kwargs).run()]
+    return event.payload
+
+
+def wait(veo_task_id, *, left=30.0, poll_interval=0.1):
+    return VeoTaskTrigger(veo_task_id, "veo_default", poll_interval, time.time() + left)
+
+
+def test_a_finished_video_is_told_without_deferring(completed):
+    """Who comes late does not wait at all; the XCom value is a small dict."""
+    result = VeoTaskSensor(task_id="wait", veo_task_id=completed).execute({})
+    assert result["veo_task_id"] == completed
+    assert result["status"] == "completed"
+    assert result["completed_at"] >= result["created_at"] > 1_700_000_000
+    assert set(result) == {"veo_task_id", "status", "created_at", "completed_at"}
+
+
+def test_an_unfinished_one_is_deferred_with_an_absolute_deadline(queued, sandbox):
+    """The trigger's kwargs hold an id, a connection id, an interval and a point in time, and no secret."""
+    sensor = VeoTaskSensor(task_id="wait", veo_task_id=queued, timeout=600, poll_interval=9)
+    with pytest.raises(TaskDeferred) as deferral:
+        sensor.execute({})
+    _, kwargs = deferral.value.trigger.serialize()
+    assert kwargs == {
+        "veo_task_id": queued,
+        "veo_conn_id": "veo_default",
+        "poll_interval": 9,
+        "deadline": pytest.approx(time.time() + 600, abs=30),
+    }
+    assert sandbox.api_key not in repr(vars(deferral.value)) + repr(kwargs)
+
+
+def test_the_sensors_own_interval_is_understood():
+    """poke_interval means the same as poll_interval."""
+    assert VeoTaskSensor(task_id="a", veo_task_id="x", poke_interval=5).poke_interval == 5
+    assert VeoTaskSensor(task_id="b", veo_task_id="x").poke_interval == 8
+
+
+async def test_the_trigger_brings_the_finished_video(client, request_4s, at_once):
+    """The event carries what the sensor returns after its resumption."""
+    video = client.submit(request_4s)
+    event = await event_of(wait(video.id))
+    result = VeoTaskSensor(task_id="wait", veo_task_id=video.id).execute_complete({}, event)
+    assert (result["veo_task_id"], result["status"]) == (video.id, "completed")
+
+
+async def test_the_trigger_outlasts_every_outage(client, sandbox, request_4s, at_once):
+    """Resets, 5xx, 429, garbage and odd statuses while polling are waited out."""
+    video = client.submit(request_4s)
+    trouble = [
+        {"reset": "before"},
+        {"status": 503},
+        {"status": 429, "headers": {"Retry-After": "1"}},
+        {"garbage": True},
+        {"garbage": "json"},
+        {"task_status": "unknown"},
+    ]
+    sandbox.add_faults([{"call": "poll", "occurrence": n, **fault} for n, fault in enumerate(trouble, 1)])
+    event = await event_of(wait(video.id))
+    assert event["status"] == "finished"
+    assert sandbox.faults()[-1]["matched"] == 1
+
+
+async def test_the_trigger_never_fires_in_the_first_seconds(completed, monkeypatch):
+    """Airflow takes a task that resumes too soon for a lost one, so even good news waits."""
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr(trigger_module.asyncio, "sleep", sleep)
+    await event_of(wait(completed))
+    assert pauses == [trigger_module.FIRST_EVENT_SECONDS]
+
+
+@pytest.mark.parametrize("outage", [False, True])
+async def test_a_deadline_in_the_trigger_keeps_the_id(sandbox, queued, at_once, outage):
+    """A timeout is no failure: it says that the id is still good, and what to do."""
+    if outage:
+        sandbox.add_faults([{"call": "poll", "reset": "before"}])
+    event = await event_of(wait(queued, left=0.3))
+    assert event == {"status": "timeout"}
+    sensor = VeoTaskSensor(task_id="wait", veo_task_id=queued, timeout=1)
+    with pytest.raises(AirflowSensorTimeout, match=rf"{queued} was not finished.*Do not submit it again"):
+        sensor.execute_complete({}, event)
+
+
+async def test_a_deadline_that_has_passed_still_looks_once(completed, at_once):
+    """A triggerer that was down past the deadline finds the video all the same."""
+    assert (await event_of(wait(completed, left=-100)))["status"] == "finished"
+
+
+async def test_a_failed_generation_ends_the_task_with_the_reason(client, sandbox, request_4s, at_once):
+    """No retry of a sensor can mend a failed generation."""
+    sandbox.add_faults([{"call": "submit", "fail": {"code": "video_failed", "message": "upstream broke"}}])
+    video = client.submit(request_4s)
+    event = await event_of(wait(video.id))
+    sensor = VeoTaskSensor(task_id="wait", veo_task_id=video.id)
+    with pytest.raises(AirflowFailException, match=r"upstream broke.*not charged"):
+        sensor.execute_complete({}, event)
+    assert sandbox.charges()["count"] == 0
+
+
+async def test_a_trigger_with_a_wrong_key_ends_at_once(sandbox, queued, at_once, monkeypatch):
+    """Waiting does not mend a wrong key, nor a task that does not exist."""
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", sandbox.veo_conn().replace(sandbox.api_key, "sk-wrong"))
+    event = await event_of(wait(queued))
+    assert event["status"] == "error"
+    with pytest.raises(AirflowFailException, match="Pay-per-request"):
+        VeoTaskSensor(task_id="wait", veo_task_id=queued).execute_complete({}, event)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_task_that_does_not_exist_fails_at_once(deferrable):
+    """An id that the service does not know is not waited for."""
+    sensor = VeoTaskSensor(task_id="wait", veo_task_id="task_" + "0" * 32, deferrable=deferrable)
+    with pytest.raises(AirflowFailException, match="task_not_exist"):
+        sensor.execute({})
+
+
+def test_poking_outlasts_an_outage(client, sandbox, request_4s):
+    """Without a triggerer, on a worker, an outage is waited out as well."""
+    video = client.submit(request_4s)
+    sandbox.add_faults(
+        [{"call": "poll", "first": 1, "reset": "before"}, {"call": "poll", "occurrence": 2, "status": 502}]
+    )
+    sensor = VeoTaskSensor(task_id="wait", veo_task_id=video.id, deferrable=False, poll_interval=0.1)
+    assert sensor.execute({})["status"] == "completed"
+
+
+def test_poking_times_out_with_the_id(queued):
+    """The timeout of a poking sensor says the same as a trigger's."""
+    sensor = VeoTaskSensor(
+        task_id="wait", veo_task_id=queued, deferrable=False, poll_interval=0.05, timeout=0.2
+    )
+    with pytest.raises(AirflowSensorTimeout, match=f"{queued} was not finished"):
+        sensor.execute({})
+
+
+@pytest.mark.parametrize("soft", ["soft_fail", "never_fail"])
+def test_a_soft_sensor_skips(client, sandbox, request_4s, soft):
+    """With soft_fail or never_fail, a failed generation and a timeout skip the task."""
+    sandbox.add_faults([{"call": "submit", "fail": True}])
+    video = client.submit(request_4s)
+    while not client.get(video.id).finished:
+        time.sleep(0.05)
+    sensor = VeoTaskSensor(task_id="wait", veo_task_id=video.id, **{soft: True})
+    with pytest.raises(AirflowSkipException, match="gave no reason"):
+        sensor.execute({})
+    with pytest.raises(AirflowSkipException, match="was not finished"):
+        sensor.execute_complete({}, {"status": "timeout"})

@@ -1,0 +1,241 @@
+"""VeoToS3Operator against the sandbox and a real S3: all of the video, or nothing."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from veo_provider.api import errors
+from veo_provider.generation import STORE_ATTEMPTS
+from veo_provider.s3 import PART_BYTES
+from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
+
+pytestmark = pytest.mark.usefixtures("connections")
+
+KEY = "clips/rocket.mp4"
+URI = f"s3://videos/{KEY}"
+
+
+@pytest.fixture(autouse=True)
+def _empty_bucket(s3):
+    for found in s3.list_objects_v2(Bucket="videos").get("Contents", []):
+        s3.delete_object(Bucket="videos", Key=found["Key"])
+
+
+def store(veo_task_id, **fields):
+    return VeoToS3Operator(task_id="store", veo_task_id=veo_task_id, s3_key=URI, **fields).execute({})
+
+
+def stored(s3):
+    return [found["Key"] for found in s3.list_objects_v2(Bucket="videos").get("Contents", [])]
+
+
+def unfinished(s3):
+    return s3.list_multipart_uploads(Bucket="videos").get("Uploads", [])
+
+
+def test_a_video_is_stored_whole_and_labelled(s3, sandbox, client, completed):
+    """The object is the video byte for byte, with its type, task id and model; the result describes it."""
+    result = store(completed)
+    found = s3.get_object(Bucket="videos", Key=KEY)
+    body = found["Body"].read()
+    with client.download(completed) as download:
+        assert body == b"".join(download)
+    assert found["ContentType"] == "video/mp4"
+    assert found["Metadata"] == {"veo_task_id": completed, "veo_model": "veo-3.1-fast-generate-preview"}
+    assert result == {
+        "uri": URI,
+        "veo_task_id": completed,
+        "bytes": len(body),
+        "sha256": hashlib.sha256(body).hexdigest(),
+        "duration_seconds": 4.0,
+        "width": 1280,
+        "height": 720,
+    }
+
+
+def test_a_large_video_goes_in_parts(s3, sandbox, completed):
+    """A video of several parts arrives whole."""
+    sandbox.add_faults([{"call": "content", "pad": 3 * PART_BYTES}])
+    result = store(completed)
+    body = s3.get_object(Bucket="videos", Key=KEY)["Body"].read()
+    assert len(body) == result["bytes"] > 3 * PART_BYTES
+    assert hashlib.sha256(body).hexdigest() == result["sha256"]
+    assert unfinished(s3) == []
+
+
+def test_what_stands_there_already_is_not_fetched_again(s3, sandbox, completed):
+    """A second run finds the very video and calls the API not once."""
+    first = store(completed)
+    calls = sandbox.tasks()[0]["content_requests"], sandbox.tasks()[0]["polls"]
+    assert store(completed) == first
+    assert (sandbox.tasks()[0]["content_requests"], sandbox.tasks()[0]["polls"]) == calls
+
+
+def test_a_damaged_object_is_stored_anew(s3, completed):
+    """An object that says it is this video but is cut is replaced."""
+    s3.put_object(Bucket="videos", Key=KEY, Body=b"\0\0\0\x18ftyp", Metadata={"veo_task_id": completed})
+    assert store(completed)["bytes"] > 10_000
+
+
+def test_something_else_is_replaced_only_if_wanted(s3, sandbox, completed):
+    """replace=False keeps another object and says so; the default replaces it."""
+    s3.put_object(Bucket="videos", Key=KEY, Body=b"mine")
+    with pytest.raises(AirflowFailException, match="replace=False"):
+        store(completed, replace=False)
+    assert s3.get_object(Bucket="videos", Key=KEY)["Body"].read() == b"mine"
+    store(completed)
+    assert s3.head_object(Bucket="videos", Key=KEY)["Metadata"]["veo_task_id"] == completed
+
+
+def test_the_recorded_model_may_be_given(s3, completed):
+    """A poll may name a wrong model, so the task may name the right one."""
+    store(completed, model="veo-3.1-generate-preview")
+    assert s3.head_object(Bucket="videos", Key=KEY)["Metadata"]["veo_model"] == "veo-3.1-generate-preview"
+
+
+def test_the_400_after_completion_is_waited_out(sandbox, completed, impatient):
+    """Five times not there yet, and then it is."""
+    sandbox.add_faults([{"call": "content", "first": 5, "status": 400}])
+    store(completed)
+    assert sandbox.tasks()[0]["content_requests"] == 6
+
+
+def test_every_trouble_on_the_way_is_mended(s3, sandbox, completed, impatient):
+    """Cut, reset, garbage and 5xx lead to another download, never to another generation."""
+    trouble = [
+        {"truncate": 0.5, "pad": 2 * PART_BYTES},
+        {"truncate": 30_000, "reset": "before"},
+        {"garbage": "mp4"},
+        {"garbage": True},
+        {"status": 502},
+    ]
+    sandbox.add_faults([{"call": "content", "occurrence": n, **fault} for n, fault in enumerate(trouble, 1)])
+    assert store(completed)["duration_seconds"] == 4.0
+    assert unfinished(s3) == []
+    assert sandbox.charges()["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"truncate": 0.9, "pad": 2 * PART_BYTES}, errors.VeoConnectionError),
+        ({"garbage": "mp4"}, errors.VeoIncompleteVideoError),
+        ({"garbage": True}, errors.VeoUnexpectedAnswerError),
+        ({"status": 502}, errors.VeoContentServerError),
+    ],
+)
+def test_lasting_trouble_leaves_nothing_behind(s3, sandbox, completed, impatient, fault, kind):
+    """When all attempts fail there is no object, no unfinished upload, and an error fit for a retry."""
+    sandbox.add_faults([{"call": "content", **fault}])
+    with pytest.raises(kind):
+        store(completed)
+    assert sandbox.faults()[0]["matched"] == STORE_ATTEMPTS
+    assert stored(s3) == []
+    assert unfinished(s3) == []
+
+
+def test_a_video_that_is_gone_ends_the_task(s3, sandbox, completed):
+    """Two days later the service has no file: no retry mends that."""
+    sandbox.add_faults([{"call": "content", "gone": True}])
+    with pytest.raises(AirflowFailException, match="about 2 days"):
+        store(completed)
+    assert stored(s3) == []
+
+
+def test_a_video_that_is_not_finished_is_waited_for_first(client, sandbox, request_4s):
+    """Storing too early says which task to put before it."""
+    sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
+    video = client.submit(request_4s)
+    with pytest.raises(errors.VeoContentNotReadyError, match="VeoTaskSensor"):
+        store(video.id)
+
+
+def test_a_failed_generation_is_told(client, sandbox, request_4s):
+    """There is nothing to store of a generation that failed."""
+    sandbox.add_faults([{"call": "submit", "fail": True}])
+    video = client.submit(request_4s)
+    while not client.get(video.id).finished:
+        time.sleep(0.05)
+    with pytest.raises(AirflowFailException, match="not charged"):
+        store(video.id)
+
+
+@pytest.mark.parametrize(
+    "key", ["videos/clip.mp4", "s3://videos", "s3://videos/", "s3://videos/folder/", "gs://b/k"]
+)
+def test_a_target_that_is_no_object_is_refused(completed, key):
+    """Where the video goes must be the name of one object."""
+    with pytest.raises(AirflowFailException, match="s3://bucket/key"):
+        VeoToS3Operator(task_id="store", veo_task_id=completed, s3_key=key).execute({})
+
+
+STORE = """
+import resource, signal, sys
+from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
+
+store = VeoToS3Operator(task_id="store", veo_task_id=sys.argv[1], s3_key=sys.argv[2])
+signal.signal(signal.SIGTERM, lambda *_: store.on_kill())  # as Airflow's task runner does
+store.execute({})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def run_store(veo_task_id, **kwargs):
+    """Run the operator in a process of its own, as a worker does."""
+    command = [sys.executable, "-c", STORE, veo_task_id, URI]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ, **kwargs
+    )
+
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_terminated_upload_leaves_nothing_behind(s3, sandbox, completed):
+    """A task that is stopped midway takes its upload back."""
+    sandbox.add_faults([{"call": "content", "pad": 8 * PART_BYTES, "drip": 2 * PART_BYTES}])
+    with run_store(completed) as process:
+        until(lambda: unfinished(s3))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) != 0
+        assert "cancelled" in process.stderr.read()
+    assert unfinished(s3) == []
+    assert stored(s3) == []
+
+
+def test_the_attempt_after_a_kill_cleans_up_and_stores(s3, sandbox, completed):
+    """What a killed worker left of its upload is taken back by the next attempt, which stores the video."""
+    sandbox.add_faults([{"call": "content", "occurrence": 1, "pad": 8 * PART_BYTES, "drip": 2 * PART_BYTES}])
+    with run_store(completed) as process:
+        until(lambda: unfinished(s3))
+        process.kill()
+    assert len(unfinished(s3)) == 1
+    assert store(completed)["duration_seconds"] == 4.0
+    assert unfinished(s3) == []
+    assert sandbox.charges()["count"] == 1
+
+
+def test_memory_does_not_grow_with_the_video(s3, sandbox, completed):
+    """A process that stores 512 MB needs no more memory than one that stores 8 MB."""
+    peaks = []
+    for megabytes in (8, 512):
+        sandbox.clear_faults()
+        sandbox.add_faults([{"call": "content", "pad": megabytes * 1_000_000}])
+        with run_store(completed) as process:
+            output, trouble = process.communicate(timeout=300)
+        assert process.returncode == 0, trouble
+        peaks.append(int(output.splitlines()[-1]))
+        assert s3.head_object(Bucket="videos", Key=KEY)["ContentLength"] > megabytes * 1_000_000
+        s3.delete_object(Bucket="videos", Key=KEY)
+    print(f"peak memory storing 8 MB: {peaks[0]} MiB, storing 512 MB: {peaks[1]} MiB")
+    assert peaks[1] - peaks[0] < 16
