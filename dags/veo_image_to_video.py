@@ -28,7 +28,7 @@ with DAG(
     },
     tags=["veo", "example"],
     doc_md=__doc__,
-):
+) as dag:
     submit = VeoSubmitOperator(
         task_id="submit",
         image="{{ params.image }}",

@@ -15,7 +15,7 @@ os.environ.update(
         "AIRFLOW_HOME": _HOME.name,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parents[1] / "dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME.name}/airflow.db",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{_HOME.name}/logs",
         "AWS_EC2_METADATA_DISABLED": "true",
