@@ -1,0 +1,153 @@
+"""Tasks and money, with the clock in hand."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from veo_provider.sandbox.faults import Action
+from veo_provider.sandbox.refusal import Refusal
+from veo_provider.sandbox.submission import Carried, judge
+from veo_provider.sandbox.tasks import Ledger, Task, outcome, price
+
+FAST, STANDARD = "veo-3.1-fast-generate-preview", "veo-3.1-generate-preview"
+
+
+def rendered() -> Future[Path]:
+    """A film that is done."""
+    future: Future[Path] = Future()
+    future.set_result(Path("film.mp4"))
+    return future
+
+
+def task(model: str = FAST, **changes: Any) -> Task:
+    """A task submitted at 1000, which takes 8 seconds."""
+    submission = judge(Carried(is_json=True, fields={"model": model, "prompt": "x"}))
+    return Task(
+        **{"number": 1, "submission": submission, "created": 1000.0, "latency": 8.0}
+        | {"rendering": rendered(), "rendered": 1001.0}
+        | changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "cents"),
+    [
+        (FAST, 30),
+        (STANDARD, 120),
+        (f"{FAST}-fl", 15),
+        (f"{STANDARD}-fl", 25),
+        ("veo-4-fast", 30),
+        ("veo-4", 120),
+    ],
+)
+def test_the_price_is_per_video(model: str, cents: int) -> None:
+    """Fast and standard have their prices, and models that nobody knows yet go by their names."""
+    assert price(model) == cents
+
+
+@pytest.mark.parametrize(
+    ("now", "status", "progress"),
+    [
+        (1000, "queued", 0),
+        (1001.9, "queued", 0),
+        (1002, "in_progress", 50),
+        (1007.9, "in_progress", 50),
+        (1008, "completed", 100),
+    ],
+)
+def test_progress_is_0_50_or_100(now: float, status: str, progress: int) -> None:
+    """A task is queued for a quarter of its latency, then in progress, then completed."""
+    answer = task().answer(now)
+    assert (answer["status"], answer["progress"]) == (status, progress)
+    assert ("completed_at" in answer) is (status == "completed")
+
+
+def test_the_answer_has_two_names_for_one_id() -> None:
+    """``id`` and ``task_id`` are the same 32 characters after ``task_``."""
+    answer = task().answer(1000)
+    assert answer["id"] == answer["task_id"]
+    assert answer["id"].startswith("task_")
+    assert answer["id"][5:].isalnum()
+    assert len(answer["id"]) == 37
+    assert answer["object"] == "video"
+    assert answer["created_at"] == 1000
+
+
+def test_a_video_is_not_completed_before_it_is_filmed() -> None:
+    """Latency is the least that it takes: the film decides."""
+    assert task(rendering=Future(), rendered=None).status(2000) == "in_progress"
+    late = task(rendered=1020.0)
+    assert (late.status(1019), late.status(1020)) == ("in_progress", "completed")
+    assert late.answer(1030)["completed_at"] == 1020
+
+
+def test_a_failed_task_says_why_or_does_not() -> None:
+    """A failure may come without an error."""
+    blocked = {"code": "PUBLIC_ERROR_UNSAFE", "message": "blocked"}
+    told = task(rendering=None, rendered=None, fail=blocked).answer(1008)
+    silent = task(rendering=None, rendered=None, fail={}).answer(1008)
+    assert (told["status"], told["error"]) == ("failed", blocked)
+    assert silent["status"] == "failed"
+    assert "error" not in silent
+
+
+def test_a_film_that_fails_is_a_failed_task() -> None:
+    """Trouble in the studio is not charged either."""
+    broken: Future[Path] = Future()
+    broken.set_exception(OSError("disk full"))
+    answer = task(rendering=broken).answer(1008)
+    assert answer["error"]["code"] == "INTERNAL"
+    assert "disk full" in answer["error"]["message"]
+
+
+def test_only_completed_videos_are_on_the_bill() -> None:
+    """A failed one never is, an unfinished one not yet; sums are exact to the cent."""
+    ledger = Ledger(100)
+    for each in (task(), task(), task(), task(STANDARD), task(rendering=None, fail={}), task(created=1100.0)):
+        ledger.add(each)
+    assert ledger.charges(1007)["count"] == 0
+    bill = ledger.charges(1008)
+    assert (bill["count"], bill["usd"], len(bill["tasks"])) == (4, 2.1, 4)
+    assert bill["tasks"][0]["usd"] == 0.3
+    assert bill["tasks"][0]["completed_at"] == 1008
+
+
+def test_quota_is_taken_at_submission_and_given_back_on_failure() -> None:
+    """A balance read in between is low."""
+    ledger = Ledger(10)
+    assert ledger.quota(999) == 5_000_000
+    ledger.add(task(rendering=None, fail={}))
+    assert ledger.quota(1007) == 4_850_000
+    assert ledger.quota(1008) == 5_000_000
+
+
+def test_an_empty_account_is_refused() -> None:
+    """Money that is held for unfinished tasks is not there for others."""
+    ledger = Ledger(0.5)
+    ledger.check_funds(FAST, 1000)
+    ledger.add(task())
+    with pytest.raises(Refusal) as caught:
+        ledger.check_funds(FAST, 1000)
+    assert (caught.value.status, caught.value.body["code"]) == (403, "insufficient_user_quota")
+
+
+@pytest.mark.parametrize(
+    ("action", "ending"),
+    [
+        (Action(), {"fail": None, "filtered": None}),
+        (Action(fail=True), {"fail": {}, "filtered": None}),
+        (
+            Action(fail={"code": "a", "message": "b"}),
+            {"fail": {"code": "a", "message": "b"}, "filtered": None},
+        ),
+        (Action(filtered=True), {"fail": None, "filtered": 502}),
+        (Action(filtered=404), {"fail": None, "filtered": 404}),
+    ],
+)
+def test_a_rule_decides_how_a_task_ends(action: Action, ending: dict[str, Any]) -> None:
+    """Failed with or without a reason, or completed without content."""
+    assert outcome(action) == ending

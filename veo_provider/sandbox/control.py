@@ -1,0 +1,61 @@
+"""The calls about the sandbox itself, under ``/_sandbox``: what was asked, what it cost, what goes wrong."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from veo_provider.sandbox.faults import FaultError
+from veo_provider.sandbox.refusal import gateway
+from veo_provider.sandbox.service import parsed
+
+if TYPE_CHECKING:
+    from veo_provider.sandbox.service import Service
+
+
+class Control:
+    """
+    Looks at a service and turns its knobs.
+
+    :param service: the service.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls; none of them needs a key."""
+        return [
+            web.get("/_sandbox/charges", self._charges),
+            web.get("/_sandbox/tasks", self._tasks),
+            web.get("/_sandbox/faults", self._faults),
+            web.post("/_sandbox/faults", self._add_faults),
+            web.delete("/_sandbox/faults", self._clear_faults),
+            web.post("/_sandbox/reset", self._reset),
+        ]
+
+    async def _charges(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._service.ledger.charges(time.time()))
+
+    async def _tasks(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._service.ledger.record(time.time()))
+
+    async def _faults(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._service.faults.record())
+
+    async def _add_faults(self, request: web.Request) -> web.Response:
+        try:
+            self._service.faults.add(parsed(await request.text()))
+        except FaultError as error:
+            raise gateway(400, str(error)) from error
+        return await self._faults(request)
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        self._service.faults.clear()
+        return await self._faults(request)
+
+    async def _reset(self, request: web.Request) -> web.Response:
+        self._service.reset()
+        return await self._faults(request)

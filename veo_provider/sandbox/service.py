@@ -1,0 +1,230 @@
+"""The calls of the API: each one counted, disturbed where a rule says so, and answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from veo_provider.sandbox.delivery import Delivery, hang_up
+from veo_provider.sandbox.faults import Action, Faults
+from veo_provider.sandbox.movie import Shot, Studio
+from veo_provider.sandbox.refusal import gateway
+from veo_provider.sandbox.submission import Submission, discard, read
+from veo_provider.sandbox.tasks import QUOTA_PER_USD, Ledger, Task, outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Answer: TypeAlias = Callable[[web.Request, Action], Awaitable[web.StreamResponse]]
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_GARBAGE = {
+    "html": (b"<!doctype html><title>502 Bad Gateway</title><h1>Please wait</h1>\n", "text/html"),
+    "json": (b'{"id": "task_', "application/json"),
+    "mp4": (bytes(range(256)) * 64, "video/mp4"),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    How a service behaves.
+
+    :param data: directory for pictures and videos.
+    :param api_key: what a Bearer header has to carry.
+    :param account_token: what the account call wants in Authorization, as it is.
+    :param latency: seconds from a submission to its completion.
+    :param content_delay: seconds after completion in which the content still answers 400.
+    :param balance: US dollars on the account at the start.
+    :param faults: rules that hold from the start.
+    """
+
+    data: Path
+    api_key: str
+    account_token: str
+    latency: float = 8.0
+    content_delay: float = 3.0
+    balance: float = 100.0
+    faults: Sequence[Any] = ()
+
+
+class Service:
+    """The service behind the calls: its tasks, its rules, its studio."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.faults = Faults(settings.faults)
+        self.ledger = Ledger(settings.balance)
+        self._uploads = settings.data / "uploads"
+        videos = settings.data / "videos"
+        for directory in (self._uploads, videos):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._studio = Studio(videos)
+
+    def close(self) -> None:
+        """Stop filming."""
+        self._studio.close()
+
+    def reset(self) -> None:
+        """As freshly started, but for the videos already filmed."""
+        self.ledger.clear()
+        self.faults.reset()
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls of the API, and the URL that some content leads to."""
+        return [
+            web.post("/v1/videos", self._played("submit", self._submit)),
+            web.get("/v1/videos/{task_id}", self._played("poll", self._poll), allow_head=False),
+            web.get("/v1/videos/{task_id}/content", self._played("content", self._content), allow_head=False),
+            web.get("/_sandbox/files/{task_id}.mp4", self._played("file", self._file), allow_head=False),
+            web.get("/api/user/self", self._played("account", self._account), allow_head=False),
+        ]
+
+    def _played(self, call: str, answer: Answer) -> Handler:
+        """Wrap an answer in all that may happen to it on its way."""
+
+        async def play(request: web.Request) -> web.StreamResponse:
+            self._authorize(call, request)
+            action = self._pick(call, request.match_info.get("task_id"))
+            response = await self._reached(request, action, answer)
+            await asyncio.sleep(action.delay)
+            if action.reset and action.truncate is None:
+                hang_up(request)
+            response.headers.update(action.headers)
+            return response
+
+        return play
+
+    def _authorize(self, call: str, request: web.Request) -> None:
+        said = request.headers.get("Authorization", "")
+        if call == "file":
+            if said:
+                raise gateway(400, "Only one auth mechanism allowed: remove the Authorization header")
+        elif call == "account":
+            if said != self.settings.account_token:
+                raise gateway(401, "Invalid access token", "invalid_access_token", "authentication_error")
+        elif said != f"Bearer {self.settings.api_key}":
+            raise gateway(401, "Invalid API key", "invalid_api_key", "authentication_error")
+
+    def _pick(self, call: str, task_id: str | None) -> Action:
+        task = self.ledger.find(task_id or "")
+        if task is None:
+            return self.faults.pick(call, task_id)
+        task.polls += call == "poll"
+        task.content_requests += call == "content"
+        return self.faults.pick(call, task.id, task.number)
+
+    async def _reached(self, request: web.Request, action: Action, answer: Answer) -> web.StreamResponse:
+        """What is answered, and before that, what the call does where it gets through."""
+        if action.reaches:
+            response = await answer(request, action)
+        else:
+            await discard(request)
+            response = web.Response()
+        instead = _instead(action)
+        # Not `instead or response`: to older aiohttp, a response without entries is false.
+        return response if instead is None else instead
+
+    async def _submit(self, request: web.Request, action: Action) -> web.Response:
+        submission = await read(request, self._uploads)
+        now = time.time()
+        self.ledger.check_funds(submission.model, now)
+        ending = outcome(action)
+        rendering = None if any(value is not None for value in ending.values()) else self._film(submission)
+        task = Task(self.ledger.next_number(), submission, now, self.settings.latency, rendering, **ending)
+        if rendering is not None:
+            rendering.add_done_callback(lambda _: setattr(task, "rendered", time.time()))
+        self.ledger.add(task)
+        return web.json_response(_edited(task.answer(now, "queued"), action))
+
+    def _film(self, submission: Submission) -> Any:
+        picture = submission.picture
+        width, height = submission.dimensions
+        if picture is None:
+            return self._studio.film(Shot(None, submission.prompt, submission.seconds, width, height))
+        return self._studio.film(Shot(picture.path, picture.sha256, submission.seconds, width, height))
+
+    async def _poll(self, request: web.Request, action: Action) -> web.Response:
+        task = self.ledger.get(request.match_info["task_id"])
+        return web.json_response(_edited(task.answer(time.time(), action.task_status), action))
+
+    async def _content(self, request: web.Request, action: Action) -> web.StreamResponse:
+        task = self.ledger.get(request.match_info["task_id"])
+        movie = self._ready(task, action)
+        if action.json_url or task.submission.model.endswith("-fl"):
+            return web.json_response({"url": _elsewhere(request, task)})
+        return Delivery(movie, action)
+
+    async def _file(self, request: web.Request, action: Action) -> web.StreamResponse:
+        return Delivery(self._ready(self.ledger.get(request.match_info["task_id"]), action), action)
+
+    def _ready(self, task: Task, action: Action) -> Path:
+        """
+        The MP4 of a completed task.
+
+        :raises Refusal: when it is not completed, not there yet, or not there any more.
+        """
+        now = time.time()
+        status = task.status(now)
+        if status != "completed":
+            raise gateway(400, f"Task is not completed yet, current status: {status}", "task_not_completed")
+        if task.filtered is not None:
+            raise gateway(task.filtered, "Failed to fetch video content", "fetch_failed", "server_error")
+        if action.gone:
+            raise gateway(404, "Video not found or expired", "video_not_found")
+        if task.movie is None or now < (task.ended or now) + self.settings.content_delay:
+            raise gateway(400, "Video content is not available yet, please try again", "content_not_ready")
+        return task.movie
+
+    async def _account(self, _request: web.Request, _action: Action) -> web.Response:
+        now = time.time()
+        used = round(self.ledger.charges(now)["usd"] * QUOTA_PER_USD)
+        data = {"id": 1, "username": "sandbox", "quota": self.ledger.quota(now), "used_quota": used}
+        return web.json_response({"success": True, "message": "", "data": data})
+
+
+def _instead(action: Action) -> web.Response | None:
+    """The answer that a rule puts in place of the true one."""
+    if action.status is not None:
+        if action.text is not None:
+            return web.Response(text=action.text, status=action.status)
+        error = {"message": f"fault rule: {action.status}", "type": "api_error", "code": "fault_rule"}
+        return web.json_response(
+            {"error": error} if action.body is None else action.body, status=action.status
+        )
+    if action.garbage:
+        body, kind = _GARBAGE["html" if action.garbage is True else str(action.garbage)]
+        return web.Response(body=body, content_type=kind)
+    return None
+
+
+def _edited(answer: dict[str, Any], action: Action) -> dict[str, Any]:
+    """An answer with the changes that a rule makes to it."""
+    return {name: value for name, value in {**answer, **action.set}.items() if name not in action.drop}
+
+
+def _elsewhere(request: web.Request, task: Task) -> str:
+    """The same server by its other name: to a client, a host that must not see its key."""
+    here = urlsplit(f"//{request.host}")
+    host = "127.0.0.1" if here.hostname == "localhost" else "localhost"
+    return f"http://{host}:{here.port or 80}/_sandbox/files/{task.id}.mp4"
+
+
+def parsed(text: str) -> Any:
+    """
+    JSON from a client.
+
+    :raises Refusal: when it is none.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise gateway(400, f"not JSON: {error}") from error
