@@ -40,6 +40,7 @@ with DAG(
     store = VeoToS3Operator(
         task_id="store",
         veo_task_id=submit.output,
-        s3_key="s3://videos/veo_image_to_video/{{ ts_nodash }}.mp4",
+        # Not by date: a run that somebody triggers may have none.
+        s3_key="s3://videos/{{ dag.dag_id }}/{{ run_id }}.mp4",
     )
     submit >> wait >> store

@@ -86,7 +86,7 @@ def test_the_run_succeeds(example: ExampleRun) -> None:
 def test_submit_hands_on_the_task_id_and_nothing_else(example: ExampleRun) -> None:
     """The XCom value of the submission is the API's task id, a plain string."""
     [charged] = example.sandbox.charges()["tasks"]
-    assert example.xcom("submit") == charged["id"]
+    assert example.xcom("submit") == charged["task_id"]
 
 
 def test_the_bill_is_one_generation(example: ExampleRun) -> None:

@@ -1,0 +1,315 @@
+"""A whole Airflow in a folder of its own, started, driven over its REST API, and ended without a trace."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+
+from demo.processes import end_carriers, ending_on_signals, guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Self
+
+__all__ = ["AirflowError", "LocalAirflow"]
+
+HOST = "127.0.0.1"
+MARK = "LOCAL_AIRFLOW"  # an environment variable by which all our processes are known
+
+COMPONENTS = {
+    # The log servers of scheduler and triggerer want fixed ports; here all logs lie in one folder.
+    "api-server": ["--host", HOST, "--workers", "1"],
+    "scheduler": ["--skip-serve-logs"],
+    "dag-processor": [],
+    "triggerer": ["--skip-serve-logs"],
+}
+
+SETTINGS = {
+    # SQLite: with the default of 32, fifty tasks bring everything down with "database is locked".
+    "AIRFLOW__CORE__PARALLELISM": "4",
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+    # DAGs run when triggered and at no other time, whatever their schedule: a bill can be foretold.
+    "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+    "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+    "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "5",
+    # A new DAG file is found at once instead of after five minutes.
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+    # No encryption, so that a test can read in the database what must not be there.
+    "AIRFLOW__CORE__FERNET_KEY": "",
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    # Without this, processes that set their title write it over their environment, our mark included.
+    "SPT_NOENV": "1",
+    # Whoever has a proxy set: nothing here goes through it.
+    "NO_PROXY": f"{HOST},localhost",
+    "no_proxy": f"{HOST},localhost",
+}
+
+
+class AirflowError(RuntimeError):
+    """Airflow did not start, or answered with an error."""
+
+
+class LocalAirflow:
+    """API server, scheduler, DAG processor and triggerer over SQLite, on this machine only.
+
+    Entering starts them afresh in ``home`` and waits until all are healthy. Leaving ends them with all
+    that they started, even when this process is killed. ``env`` is added to their environment, which has
+    none of the caller's Airflow and AWS settings.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        on_progress: Callable[[str], None] = lambda _: None,
+        patience: float = 180,
+    ) -> None:
+        self.home = home.resolve()
+        self._dags = dags.resolve()
+        self._extra_env = dict(env or {})
+        self._on_progress = on_progress
+        self._patience = patience
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: ExitStack
+        self._port: int
+        self._env: dict[str, str]
+        self._http: httpx.Client
+
+    @property
+    def url(self) -> str:
+        """Where the UI is."""
+        return f"http://{HOST}:{self._port}"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(ending_on_signals())
+            stack.callback(self._reap)
+            self._prepare(stack.enter_context(guarded(MARK)))
+            stack.enter_context(self._http)
+            self._migrate()
+            self._on_progress(f"Airflow: starting {', '.join(COMPONENTS)}")
+            for component in COMPONENTS:
+                self.start(component)
+            self._wait_until_healthy()
+            self._running = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    # Components
+
+    def start(self, component: str) -> None:
+        """Start a component: at the beginning, or again after ``kill``."""
+        command = [component, *COMPONENTS[component]]
+        if component == "api-server":
+            command += ["--port", str(self._port)]
+        with self.component_log(component).open("ab") as log:
+            self._processes[component] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *command],
+                env=self._env,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches only us, and we end them in order
+            )
+
+    def kill(self, component: str) -> None:
+        """Kill a component and all that it started, as a crash of its machine would."""
+        process = self._processes[component]
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        for one in family:
+            one.kill()
+        process.wait()
+
+    def component_log(self, component: str) -> Path:
+        """Tell where a component's output is."""
+        return self.home / "components" / f"{component}.log"
+
+    # The REST API
+
+    def wait_for_dag(self, dag_id: str) -> None:
+        """Wait until the DAG processor has taken up the DAG; an import error ends the wait."""
+        deadline = time.monotonic() + self._patience
+        while self._http.get(f"dags/{dag_id}").status_code == httpx.codes.NOT_FOUND:
+            for error in self._request("GET", "importErrors")["import_errors"]:
+                raise AirflowError(f"{error['filename']} cannot be imported:\n{error['stack_trace']}")
+            if time.monotonic() > deadline:
+                raise AirflowError(f"No DAG {dag_id} was found.\n{self._tail('dag-processor')}")
+            time.sleep(0.5)
+
+    def trigger(
+        self,
+        dag_id: str,
+        conf: Mapping[str, Any] | None = None,
+        logical_date: datetime | None = None,
+    ) -> str:
+        """Start a run of the DAG, for now if no date is given, and return the run's id."""
+        when = logical_date or datetime.now(timezone.utc)
+        body = {"logical_date": when.isoformat(), "conf": dict(conf or {})}
+        run: str = self._request("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
+        return run
+
+    def dag_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Return a run as the API shows it."""
+        run: dict[str, Any] = self._request("GET", f"dags/{dag_id}/dagRuns/{run_id}")
+        return run
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return a run's task instances as the API shows them, in the order of their ids."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        instances: list[dict[str, Any]] = self._request("GET", path, params={"limit": 1000})["task_instances"]
+        return sorted(instances, key=lambda one: (one["task_id"], one["map_index"]))
+
+    def pool(self, name: str = "default_pool") -> dict[str, Any]:
+        """Return a pool with its slots: occupied, running, queued, deferred, open."""
+        pool: dict[str, Any] = self._request("GET", f"pools/{name}")
+        return pool
+
+    def xcom(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        key: str = "return_value",
+        map_index: int = -1,
+    ) -> Any:
+        """Return what a task left under ``key``."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        return self._request("GET", path, params={"map_index": map_index})["value"]
+
+    def task_log(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
+    ) -> str:
+        """Return the log of one try of a task, one event on a line."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        log = self._request("GET", path, params={"map_index": map_index, "full_content": True})
+        return "\n".join(_log_line(event) for event in log["content"])
+
+    def clear(self, dag_id: str, run_id: str, task_ids: list[str] | None = None) -> None:
+        """Clear tasks of a run, all of them if none is named, so that they run again."""
+        body: dict[str, Any] = {"dry_run": False, "only_failed": False, "dag_run_id": run_id}
+        if task_ids:
+            body["task_ids"] = task_ids
+        self._request("POST", f"dags/{dag_id}/clearTaskInstances", json=body)
+
+    # Inside
+
+    def _prepare(self, mark: str) -> None:
+        end_carriers("AIRFLOW_HOME", str(self.home))  # what a killed caller could not end
+        if self.home.exists() and any(self.home.iterdir()) and not (self.home / "components").exists():
+            raise AirflowError(f"{self.home} holds something else: give a folder that may be emptied.")
+        shutil.rmtree(self.home, ignore_errors=True)
+        (self.home / "components").mkdir(parents=True)
+        self._port = _free_port()
+        self._env = self._environment(mark)
+        self._http = httpx.Client(base_url=f"{self.url}/api/v2/", timeout=30, trust_env=False)
+
+    def _environment(self, mark: str) -> dict[str, str]:
+        foreign = ("AIRFLOW", "_AIRFLOW", "AWS_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        return {
+            **kept,
+            **SETTINGS,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            MARK: mark,
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(),
+            **self._extra_env,
+        }
+
+    def _migrate(self) -> None:
+        self._on_progress("Airflow: creating its database")
+        with self.component_log("database").open("wb") as log:
+            done = subprocess.run(
+                [sys.executable, "-m", "airflow", "db", "migrate"],
+                check=False,
+                env=self._env,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                timeout=self._patience,
+            )
+        if done.returncode:
+            raise AirflowError(f"Airflow's database could not be created.\n{self._tail('database')}")
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + self._patience
+        awaited = set(COMPONENTS)
+        while awaited:
+            for component in sorted(awaited & self._healthy()):
+                self._on_progress(f"Airflow: {component} is up")
+                awaited.remove(component)
+            for component in awaited:
+                self._check_alive(component)
+            if time.monotonic() > deadline:
+                tails = "\n".join(self._tail(component) for component in sorted(awaited))
+                raise AirflowError(f"Not healthy after {self._patience:.0f} s: {sorted(awaited)}\n{tails}")
+            time.sleep(0.25)
+        token = self._request("GET", f"{self.url}/auth/token")["access_token"]
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def _healthy(self) -> set[str]:
+        try:
+            health = self._request("GET", "monitor/health")
+        except (httpx.TransportError, AirflowError):
+            return set()
+        names = {"metadatabase": "api-server", "dag_processor": "dag-processor"}
+        return {names.get(name, name) for name, one in health.items() if one["status"] == "healthy"}
+
+    def _check_alive(self, component: str) -> None:
+        code = self._processes[component].poll()
+        if code is not None:
+            raise AirflowError(f"Airflow's {component} ended with code {code}.\n{self._tail(component)}")
+
+    def _reap(self) -> None:
+        for process in self._processes.values():
+            process.wait()
+
+    def _tail(self, component: str, lines: int = 30) -> str:
+        log = self.component_log(component)
+        last = log.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join([f"The end of {log}:", *(f"    {line}" for line in last)])
+
+    def _request(self, method: str, path: str, **parts: Any) -> Any:
+        answer = self._http.request(method, path, headers={"Accept": "application/json"}, **parts)
+        if answer.is_error:
+            raise AirflowError(f"{method} {answer.url} was answered {answer.status_code}: {answer.text}")
+        return answer.json()
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _log_line(event: dict[str, Any]) -> str:
+    """Write one event of a structured log as a line, and below it each error of a chain as one more."""
+    lines = [" ".join(str(event[key]) for key in ("timestamp", "level", "event") if event.get(key))]
+    for error in event.get("error_detail") or []:
+        place = "".join(f" ({frame['filename']}:{frame['lineno']})" for frame in error["frames"][-1:])
+        lines.append(f"    {error['exc_type']}: {error['exc_value']}{place}")
+    return "\n".join(lines)
