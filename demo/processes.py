@@ -62,8 +62,12 @@ def guarded(variable: str) -> Iterator[str]:
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the block like Ctrl-C: as an exception that unwinds it."""
-    with _handling({signal.SIGTERM: _exit, signal.SIGHUP: _exit}):
+    """Let SIGTERM and a closed terminal end the block like Ctrl-C: as an exception that unwinds it.
+
+    Ctrl-C itself is set as well, because a shell starts its background jobs with that signal ignored.
+    """
+    interrupt = signal.default_int_handler
+    with _handling({signal.SIGTERM: _exit, signal.SIGHUP: _exit, signal.SIGINT: interrupt}):
         yield
 
 
