@@ -9,11 +9,15 @@ from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
 from veo_provider.api.image import HEADER_BYTES, ByteStream, Image
 from veo_provider.s3 import S3Uri, s3_client
 
+_NOT_TO_BE_HAD = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+
 if TYPE_CHECKING:
+    from os import PathLike
+
     from mypy_boto3_s3 import S3Client
 
 
-def find_image(image: str, aws_conn_id: str | None) -> Image:
+def find_image(image: str | PathLike[str] | None, aws_conn_id: str | None) -> Image:
     """Return the image, checked by its size and first bytes but not read.
 
     :param image: ``s3://bucket/key``, or any path or URI that ``ObjectStoragePath`` opens.
@@ -21,15 +25,19 @@ def find_image(image: str, aws_conn_id: str | None) -> Image:
     :raises VeoImageError: there is no such image, or the API would not take it.
     :raises VeoImageUnavailableError: its store cannot be reached now.
     """
-    if not image.strip():
+    uri = str(image or "").strip()
+    if not uri:
         raise VeoImageError(f"image={image!r} is empty: it must be a path or a URI.")
-    if image.startswith("s3://"):
-        return _in_s3(S3Uri.parse(image, "image"), aws_conn_id)
-    return _in_object_storage(image)
+    if not uri.startswith("s3://"):
+        return _in_object_storage(uri)
+    source = S3Uri.parse(uri, "image")
+    # As ObjectStoragePath has it, a connection may stand in the URI itself.
+    conn_id, at, bucket = source.bucket.rpartition("@")
+    return _in_s3(S3Uri(bucket, source.key), conn_id if at else aws_conn_id)
 
 
 def _in_s3(source: S3Uri, aws_conn_id: str | None) -> Image:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
     try:
         client = s3_client(aws_conn_id)
@@ -37,10 +45,11 @@ def _in_s3(source: S3Uri, aws_conn_id: str | None) -> Image:
         header = answer["Body"].read(HEADER_BYTES)
         answer["Body"].close()
     except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] in _NOT_TO_BE_HAD:
             raise VeoImageError(f"The image {source} cannot be read: {error}.") from error
         raise VeoImageUnavailableError(f"The image {source} cannot be read now: {error}.") from error
+    except ParamValidationError as error:
+        raise VeoImageError(f"The image {source} cannot be read: {error}.") from error
     except BotoCoreError as error:
         raise VeoImageUnavailableError(f"The image {source} cannot be reached: {error}.") from error
     return Image.check(
@@ -64,6 +73,8 @@ def _in_object_storage(image: str) -> Image:
         with path.open("rb") as stream:
             header = stream.read(HEADER_BYTES)
         size = path.stat().st_size
-    except (OSError, ValueError, ImportError) as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError, ImportError) as error:
         raise VeoImageError(f"The image {image} cannot be read: {error}.") from error
+    except OSError as error:
+        raise VeoImageUnavailableError(f"The image {image} cannot be reached: {error}.") from error
     return Image.check(image, size=size, header=header, open_stream=lambda: path.open("rb"))

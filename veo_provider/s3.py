@@ -54,16 +54,27 @@ class S3Upload:
     :param client: S3 client of boto3.
     :param target: the object to write.
     :param content_type: media type of the object.
-    :param metadata: user metadata of the object; ASCII.
+    :param metadata: user metadata of the object; S3 keeps ASCII only, so anything else becomes ``?``.
+    :param replace: whether an object that exists by then is replaced, or the completion fails.
     """
 
     def __init__(
-        self, client: S3Client, target: S3Uri, *, content_type: str, metadata: Mapping[str, str]
+        self,
+        client: S3Client,
+        target: S3Uri,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        replace: bool = True,
     ) -> None:
         self._client = client
         self._target = target
         self._where: dict[str, Any] = {"Bucket": target.bucket, "Key": target.key}
-        self._what: dict[str, Any] = {"ContentType": content_type, "Metadata": dict(metadata)}
+        self._what: dict[str, Any] = {
+            "ContentType": content_type,
+            "Metadata": {name: _ascii(value) for name, value in metadata.items()},
+        }
+        self._condition: dict[str, Any] = {} if replace else {"IfNoneMatch": "*"}
         self._buffer = bytearray()
         self._upload_id: str | None = None
         self._cancelled = False
@@ -96,12 +107,15 @@ class S3Upload:
         """
         self._require_not_cancelled()
         if self._upload_id is None:
-            self._client.put_object(**self._where, **self._what, Body=bytes(self._buffer))
+            self._client.put_object(**self._where, **self._what, **self._condition, Body=bytes(self._buffer))
         else:
             if self._buffer:
                 self._upload_part(bytes(self._buffer))
             self._client.complete_multipart_upload(
-                **self._where, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
+                **self._where,
+                **self._condition,
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": self._parts},
             )
             self._upload_id = None
 
@@ -154,6 +168,10 @@ class S3Upload:
             self._require_not_cancelled()
             raise
         self._parts.append({"ETag": answer["ETag"], "PartNumber": number})
+
+
+def _ascii(value: str) -> str:
+    return value.encode("ascii", "replace").decode()[:500]
 
 
 def s3_client(aws_conn_id: str | None) -> S3Client:

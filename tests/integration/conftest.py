@@ -78,7 +78,7 @@ def impatient(monkeypatch):
     """No pauses between attempts, so that a test of retries is about their number."""
     import tenacity
 
-    from veo_provider import generation
+    from veo_provider import retrying
 
-    monkeypatch.setattr(generation, "CONTENT_NOT_READY_WAIT", 0.0)
-    monkeypatch.setattr(generation, "_backoff", tenacity.wait_none())
+    monkeypatch.setattr(retrying, "CONTENT_NOT_READY_WAIT", 0.0)
+    monkeypatch.setattr(retrying, "_backoff", tenacity.wait_none())

@@ -104,6 +104,7 @@ def test_a_refused_submission_costs_nothing(either, sandbox, request_4s, fault, 
 
 
 LOST = [
+    {"status": 302, "headers": {"Location": "/elsewhere"}, "accept": True},
     {"reset": "after"},
     {"reset": "before"},
     {"status": 502, "accept": True},
@@ -177,6 +178,12 @@ def test_a_failed_tls_handshake_sent_nothing(new_client, sandbox, request_4s):
         new_client("sk-x", sandbox.api.replace("http://", "https://")).submit(request_4s)
 
 
+def test_an_accepted_submission_keeps_its_id_without_a_status(either, sandbox, request_4s):
+    """An answer that lacks the status still names what was bought."""
+    sandbox.add_faults([{"call": "submit", "drop": ["status"]}])
+    assert either.submit(request_4s).id == sandbox.tasks()[0]["task_id"]
+
+
 def test_an_image_that_breaks_off_was_not_accepted(either, sandbox, photo):
     """If the image's source fails midway, the service never gets a whole request."""
 
@@ -195,8 +202,10 @@ def test_an_image_that_breaks_off_was_not_accepted(either, sandbox, photo):
 
     header = photo.read_bytes()[:12]
     image = Image.check("p.jpg", size=5_000_000, header=header, open_stream=Broken)
-    with pytest.raises(errors.VeoImageUnavailableError, match="the store went away"):
+    with pytest.raises(errors.VeoImageUnavailableError, match="the store went away") as caught:
         either.submit(VeoRequest(prompt="A rocket", image=image))
+    # An exception that is its own cause sends some of structlog's releases round in circles.
+    assert caught.value.__cause__ is not caught.value
     assert sandbox.tasks() == []
 
 
@@ -261,6 +270,33 @@ def test_a_proxy_of_the_environment_is_used(new_client, sandbox, monkeypatch, cl
         new_client(sandbox.api_key, sandbox.api).get("task_x")
 
 
+def test_a_proxys_password_is_not_repeated(new_client, sandbox, monkeypatch, closed_port):
+    """The environment's proxy may carry a password, which no error shows."""
+    monkeypatch.setenv("http_proxy", f"http://user:s3cretpw@127.0.0.1:{closed_port}")
+    with pytest.raises(errors.VeoConnectionError) as caught:
+        new_client(sandbox.api_key, sandbox.api).get("task_x")
+    assert "s3cretpw" not in str(caught.value)
+    both = new_client("sk-x", "http://user:s3cretpw@127.0.0.1:1/v1")
+    assert "s3cretpw" not in repr(both)
+
+
+def test_both_clients_read_no_proxy_alike(new_client, sandbox, monkeypatch, closed_port):
+    """A network in no_proxy counts for both, as requests has it."""
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
+    monkeypatch.setenv("no_proxy", "127.0.0.0/8")
+    with pytest.raises(errors.VeoTaskNotFoundError):
+        new_client(sandbox.api_key, sandbox.api).get("task_x")
+
+
+def test_a_wrong_account_token_is_not_taken_for_a_wrong_key(sandbox):
+    """The check says which of the two secrets is wrong."""
+    with (
+        VeoClient(sandbox.api_key, sandbox.api, account_token="wrong") as client,
+        pytest.raises(errors.VeoWrongTokenError, match="The key is right, but the account token is not"),
+    ):
+        client.check()
+
+
 def test_the_balance_needs_the_account_token_alone(client, sandbox, completed):
     """The balance comes with its own token, and knows of the generation that was paid."""
     assert client.balance() == pytest.approx(100 - 0.30)
@@ -272,7 +308,7 @@ def test_the_check_tells_key_and_host_apart(sandbox, closed_port):
         assert "accepts the key" in good.check()
     cases = [
         ("sk-wrong", sandbox.api, errors.VeoAuthenticationError),
-        (sandbox.api_key, sandbox.api.removesuffix("/v1") + "/v2", errors.VeoUnexpectedAnswerError),
+        (sandbox.api_key, sandbox.api.removesuffix("/v1") + "/v2", errors.VeoWrongHostError),
         (sandbox.api_key, sandbox.s3, errors.VeoAPIError),
         (sandbox.api_key, f"http://127.0.0.1:{closed_port}", errors.VeoConnectionError),
     ]

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("connections")
         ({"host": "https://b.apiyi.com/v1/"}, "https://b.apiyi.com/v1"),
         ({"host": "http://127.0.0.1:8000/v1"}, "http://127.0.0.1:8000/v1"),
         ({"host": "vip.apiyi.com"}, "https://vip.apiyi.com/v1"),
+        ({"host": "https://vip.apiyi.com"}, "https://vip.apiyi.com/v1"),
         ({"host": "vip.apiyi.com/gateway/v1"}, "https://vip.apiyi.com/gateway/v1"),
         ({"host": "127.0.0.1", "port": 8000, "schema": "http"}, "http://127.0.0.1:8000/v1"),
     ],
@@ -90,6 +91,22 @@ def test_the_timeout_comes_from_the_extra(sandbox, monkeypatch):
         )
         with pytest.raises(VeoRequestError, match="timeout="):
             VeoHook("t").get_conn()
+
+
+def test_a_host_that_is_no_web_address_is_refused(monkeypatch):
+    """A wrong scheme is a mistake of the connection, not an outage."""
+    monkeypatch.setenv("AIRFLOW_CONN_FTP", '{"conn_type": "veo", "password": "k", "host": "ftp://x/v1"}')
+    with pytest.raises(VeoRequestError, match="http or https"):
+        VeoHook("ftp").get_conn()
+
+
+@pytest.mark.parametrize("key", ["sk-abc\ndef", "sk-abc…", "sk abc"])
+def test_a_key_that_is_none_is_refused_without_being_shown(monkeypatch, key):
+    """A key that does not fit into a header would be repeated in the error about it."""
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps({"conn_type": "veo", "password": key}))
+    with pytest.raises(VeoAuthenticationError, match="characters that no API key has") as caught:
+        VeoHook("odd").get_conn()
+    assert "abc" not in str(caught.value)
 
 
 async def test_a_connection_without_a_key_says_so(monkeypatch):

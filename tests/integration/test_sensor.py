@@ -64,11 +64,15 @@ def test_an_unfinished_one_is_deferred_with_an_absolute_deadline(queued, sandbox
         "deadline": pytest.approx(time.time() + 600, abs=30),
     }
     assert sandbox.api_key not in repr(vars(deferral.value)) + repr(kwargs)
+    # Where no triggerer runs, Airflow itself ends the wait, a little later.
+    assert deferral.value.timeout.total_seconds() > 600
 
 
 def test_the_sensors_own_interval_is_understood():
     """poke_interval means the same as poll_interval."""
     assert VeoTaskSensor(task_id="a", veo_task_id="x", poke_interval=5).poke_interval == 5
+    defaults = {"poke_interval": 99}
+    assert VeoTaskSensor(task_id="c", veo_task_id="x", default_args=defaults).poke_interval == 99
     assert VeoTaskSensor(task_id="b", veo_task_id="x").poke_interval == 8
 
 
@@ -89,6 +93,7 @@ async def test_the_trigger_outlasts_every_outage(client, sandbox, request_4s, at
         {"status": 429, "headers": {"Retry-After": "1"}},
         {"garbage": True},
         {"garbage": "json"},
+        {"status": 408},
         {"task_status": "unknown"},
     ]
     sandbox.add_faults([{"call": "poll", "occurrence": n, **fault} for n, fault in enumerate(trouble, 1)])
@@ -97,15 +102,17 @@ async def test_the_trigger_outlasts_every_outage(client, sandbox, request_4s, at
     assert sandbox.faults()[-1]["matched"] == 1
 
 
-async def test_the_trigger_never_fires_in_the_first_seconds(completed, monkeypatch):
-    """Airflow takes a task that resumes too soon for a lost one, so even good news waits."""
+@pytest.mark.parametrize(("conn_id", "status"), [("veo_default", "finished"), ("nowhere", "error")])
+async def test_the_trigger_never_fires_in_the_first_seconds(completed, monkeypatch, conn_id, status):
+    """Airflow takes a task that resumes too soon for a lost one, so any news waits."""
     pauses = []
 
     async def sleep(seconds):
         pauses.append(seconds)
 
     monkeypatch.setattr(trigger_module.asyncio, "sleep", sleep)
-    await event_of(wait(completed))
+    trigger = VeoTaskTrigger(completed, conn_id, 0.1, time.time() + 1)
+    assert (await event_of(trigger))["status"] == status
     assert pauses == [trigger_module.FIRST_EVENT_SECONDS]
 
 

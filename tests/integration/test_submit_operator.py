@@ -5,7 +5,7 @@ import logging
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from veo_provider import generation
+from veo_provider import retrying
 from veo_provider.api import errors
 from veo_provider.operators.veo import VeoSubmitOperator
 
@@ -34,6 +34,20 @@ def test_any_key_is_found(sandbox, s3, photo, key):
     s3.put_object(Bucket="images", Key=key, Body=photo.read_bytes())
     submit(image=f"s3://images/{key}")
     assert len(sandbox.tasks()) == 1
+
+
+def test_a_connection_may_stand_in_the_uri(sandbox, monkeypatch):
+    """As ObjectStoragePath has it, s3://connection@bucket/key brings its own connection."""
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", sandbox.aws_conn())
+    monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
+    submit(image="s3://other@images/rocket.jpg")
+    assert len(sandbox.tasks()) == 1
+
+
+def test_text_to_video_is_an_explicit_wish(sandbox):
+    """Without an image a video is made only if that is what was asked for."""
+    submit(image=None, text_to_video=True)
+    assert sandbox.tasks()[0]["mode"] == "text-to-video"
 
 
 def test_every_parameter_reaches_the_service(sandbox):
@@ -66,6 +80,9 @@ def test_what_a_template_left_empty_is_not_given(sandbox):
         ({"image": "/nowhere/rocket.jpg"}, "cannot be read"),
         ({"image": "nope://bucket/key"}, "cannot be read"),
         ({"image": ""}, "is empty"),
+        ({"image": None}, "is empty"),
+        ({"image": "s3://Bad_Bucket!/rocket.jpg"}, "cannot be read"),
+        ({"text_to_video": True}, "contradict"),
         ({"image": "s3://images/text.jpg"}, "not a JPEG, PNG or WebP"),
         ({"image": "s3://images/large.jpg"}, "at most 20 MB"),
         ({"image": "s3://images/empty.jpg"}, "is empty"),
@@ -83,7 +100,7 @@ def test_bad_input_costs_nothing_and_is_not_retried(sandbox, s3, photo, fields, 
     s3.put_object(Bucket="images", Key="empty.jpg", Body=b"")
     with pytest.raises(AirflowFailException, match=said) as caught:
         submit(**fields)
-    assert "No money was spent" in str(caught.value)
+    assert "nothing was charged" in str(caught.value)
     assert sandbox.tasks() == []
 
 
@@ -118,7 +135,7 @@ def test_too_many_requests_are_waited_out(sandbox, impatient):
 
 def test_a_busy_service_is_left_to_airflow_in_the_end(sandbox, impatient, monkeypatch):
     """When the patience of one attempt is over, the error is one that Airflow may retry."""
-    monkeypatch.setattr(generation, "SUBMIT_PATIENCE", 0.5)
+    monkeypatch.setattr(retrying, "SUBMIT_PATIENCE", 0.5)
     sandbox.add_faults([{"call": "submit", "status": 429}])
     with pytest.raises(errors.VeoRateLimitError):
         submit()

@@ -11,8 +11,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from veo_provider.api import errors
-from veo_provider.generation import STORE_ATTEMPTS
-from veo_provider.s3 import PART_BYTES
+from veo_provider.retrying import STORE_ATTEMPTS
+from veo_provider.s3 import PART_BYTES, S3Upload, S3Uri
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 
 pytestmark = pytest.mark.usefixtures("connections")
@@ -91,6 +91,36 @@ def test_something_else_is_replaced_only_if_wanted(s3, sandbox, completed):
     assert s3.get_object(Bucket="videos", Key=KEY)["Body"].read() == b"mine"
     store(completed)
     assert s3.head_object(Bucket="videos", Key=KEY)["Metadata"]["veo_task_id"] == completed
+
+
+def test_any_model_name_can_be_recorded(s3, sandbox, completed):
+    """S3's metadata are ASCII, and a poll's model may be anything: it never keeps a video from its place."""
+    sandbox.add_faults([{"call": "poll", "set": {"model": "模型"}}])
+    store(completed)
+    assert s3.head_object(Bucket="videos", Key=KEY)["Metadata"]["veo_model"] == "??"
+
+
+def test_an_object_that_appears_meanwhile_is_kept(s3, sandbox, completed):
+    """replace=False holds until the last moment, not only at the first look."""
+    s3.delete_object(Bucket="videos", Key=KEY)
+    for size in (0, 2 * PART_BYTES):
+        upload = S3Upload(
+            s3, S3Uri("videos", KEY), content_type="video/mp4", metadata={"veo_task_id": "x"}, replace=False
+        )
+        with upload:
+            upload.write(b"theirs" + bytes(size))
+            s3.put_object(Bucket="videos", Key=KEY, Body=b"mine")
+            with pytest.raises(s3.exceptions.ClientError, match=r"PreconditionFailed|412"):
+                upload.complete()
+        assert s3.get_object(Bucket="videos", Key=KEY)["Body"].read() == b"mine"
+        assert unfinished(s3) == []
+        s3.delete_object(Bucket="videos", Key=KEY)
+
+
+def test_a_look_at_the_status_that_fails_is_tried_again(sandbox, completed, impatient):
+    """Storing is free from its first call on, and retried as such."""
+    sandbox.add_faults([{"call": "poll", "first": 2, "status": 503}])
+    store(completed)
 
 
 def test_the_recorded_model_may_be_given(s3, completed):

@@ -23,5 +23,5 @@ def test_a_uri_names_bucket_and_key(uri, bucket, key):
 @pytest.mark.parametrize("uri", ["", "s3://", "s3://b", "s3://b/", "s3://b/folder/", "/b/k", "S3:/b/k", None])
 def test_anything_else_is_refused_by_the_parameters_name(uri):
     """The error names the parameter to correct."""
-    with pytest.raises(VeoRequestError, match=r"s3_key=.*s3://bucket/key.*No money was spent"):
+    with pytest.raises(VeoRequestError, match=r"s3_key=.*s3://bucket/key.*nothing was charged"):
         S3Uri.parse(uri, "s3_key")

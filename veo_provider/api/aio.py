@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
 from veo_provider.api import protocol
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
@@ -16,7 +21,6 @@ from veo_provider.api.protocol import Answer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import aiohttp
     from typing_extensions import Self
 
     from veo_provider.api.request import VeoRequest
@@ -46,7 +50,7 @@ class AsyncVeoClient:
         self._proxy = _proxy_for(self.base_url)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self.base_url!r})"
+        return f"{type(self).__name__}(base_url={protocol.without_credentials(self.base_url)!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,17 +76,20 @@ class AsyncVeoClient:
         headers = {"Content-Type": body.content_type, "Content-Length": str(len(body))}
         try:
             # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
-            async with _new_session(max(self._timeout, protocol.SUBMIT_TIMEOUT)) as session:
+            async with await _new_session(max(self._timeout, protocol.SUBMIT_TIMEOUT)) as session:
                 answer = await self._call(
                     session, "POST", f"{self.base_url}/videos", data=_chunks(body), headers=headers
                 )
         # Also when the wait for the answer is cancelled, or runs into somebody's timeout.
         except BaseException as error:
             transport = isinstance(error, VeoConnectionError)
-            raise body.explain(error, _reason(error), transport=transport) from error
+            meaning = body.explain(error, _reason(error), transport=transport)
+            if meaning is error:
+                raise
+            raise meaning from error
         finally:
             body.close()
-        return protocol.read_submission(answer)
+        return protocol.read_submission(answer, whole=body.complete)
 
     async def get(self, veo_task_id: str) -> Video:
         """Ask how a generation stands. Costs nothing.
@@ -91,7 +98,7 @@ class AsyncVeoClient:
         :raises VeoConnectionError: no answer came.
         """
         if self._session is None:
-            self._session = _new_session(self._timeout)
+            self._session = await _new_session(self._timeout)
         url = self.base_url + protocol.video_path(veo_task_id)
         return protocol.read_video(await self._call(self._session, "GET", url), veo_task_id)
 
@@ -106,29 +113,39 @@ class AsyncVeoClient:
     ) -> Answer:
         headers = {"Authorization": f"Bearer {self._api_key}", **(headers or {})}
         async with (
-            _free_call(f"The call to {self.base_url}"),
+            _free_call(f"The call to {protocol.without_credentials(self.base_url)}"),
             session.request(
                 method, url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
             ) as response,
         ):
             body = await _read_limited(response)
-            return Answer.received(response.status, body, response.headers, secret=self._api_key)
+            return Answer.received(response.status, body, response.headers, secrets=(self._api_key,))
 
 
-def _new_session(timeout: float) -> aiohttp.ClientSession:
-    """Return a session without ``trust_env``, which would read ~/.netrc and refuse our header for it."""
-    import aiohttp
+async def _new_session(timeout: float) -> aiohttp.ClientSession:
+    """Return a session that trusts whom ``requests`` trusts, so that both clients reach the same hosts.
 
+    Without aiohttp's ``trust_env``, which would read ~/.netrc for each call and refuse our header for it.
+    """
     limits = aiohttp.ClientTimeout(total=None, sock_connect=protocol.CONNECT_TIMEOUT, sock_read=timeout)
-    return aiohttp.ClientSession(timeout=limits, headers={"User-Agent": protocol.USER_AGENT})
+    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls_context))
+    headers = {"User-Agent": protocol.USER_AGENT}
+    return aiohttp.ClientSession(connector=connector, timeout=limits, headers=headers)
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Return the certificates that ``requests`` would use; reading them takes some milliseconds."""
+    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    bundle = named or DEFAULT_CA_BUNDLE_PATH
+    if Path(bundle).is_dir():
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle)
 
 
 def _proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for a URL, as ``requests`` would."""
-    parts = urlsplit(url)
-    if proxy_bypass(parts.netloc):
-        return None
-    return getproxies().get(parts.scheme)
+    """Return the proxy that the environment names for a URL, as ``requests`` finds it."""
+    return select_proxy(url, get_environ_proxies(url))
 
 
 async def _chunks(body: SubmissionBody) -> AsyncIterator[bytes]:
@@ -150,8 +167,6 @@ async def _read_limited(response: aiohttp.ClientResponse) -> bytes:
 @asynccontextmanager
 async def _free_call(what: str) -> AsyncIterator[None]:
     """Turn a broken connection into our error."""
-    import aiohttp
-
     try:
         yield
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
@@ -161,4 +176,5 @@ async def _free_call(what: str) -> AsyncIterator[None]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, VeoConnectionError):
         return error.what.rstrip(".")
-    return f"{type(error).__name__}: {str(error) or 'no reason given'}".rstrip(".")
+    text = f"{type(error).__name__}: {str(error) or 'no reason given'}"
+    return protocol.without_credentials(text).rstrip(".")

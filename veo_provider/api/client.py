@@ -6,15 +6,22 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+import requests
+import urllib3
+
 from veo_provider.api import protocol
 from veo_provider.api.body import encode
-from veo_provider.api.errors import VeoConnectionError, VeoUnexpectedAnswerError
+from veo_provider.api.errors import (
+    VeoAuthenticationError,
+    VeoConnectionError,
+    VeoUnexpectedAnswerError,
+    VeoWrongTokenError,
+)
 from veo_provider.api.protocol import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import requests
     from typing_extensions import Self
 
     from veo_provider.api.request import VeoRequest
@@ -22,20 +29,19 @@ if TYPE_CHECKING:
 
 _DOWNLOAD_CHUNK_BYTES = 256 * 1024
 _MAX_LINKS = 4
+_TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 class Download:
     """A video on its way from the service.
 
     :param length: bytes, as the server promised; None where it did not say.
-    :param content_type: media type, as the server said.
     """
 
     def __init__(self, response: requests.Response) -> None:
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"
         length = response.headers.get("Content-Length", "")
         self.length = int(length) if length.isdigit() and not encoded else None
-        self.content_type = response.headers.get("Content-Type", "video/mp4")
         self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
@@ -72,7 +78,7 @@ class VeoClient:
         self._session = _new_session()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={self.base_url!r})"
+        return f"{type(self).__name__}(base_url={protocol.without_credentials(self.base_url)!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +106,7 @@ class VeoClient:
                 f"{self.base_url}/videos",
                 data=body,
                 headers={"Content-Type": body.content_type},
-                auth=_Bearer(self._api_key),
+                auth=self._auth_for(self.base_url),
                 timeout=(protocol.CONNECT_TIMEOUT, max(self._timeout, protocol.SUBMIT_TIMEOUT)),
                 stream=True,
                 allow_redirects=False,
@@ -108,12 +114,15 @@ class VeoClient:
             answer = self._read(response)
         # Also when Airflow's execution_timeout or a signal interrupts the wait for the answer.
         except BaseException as error:
-            transport = isinstance(error, (VeoConnectionError, *_transport_errors()))
-            raise body.explain(error, _reason(error), transport=transport) from error
+            transport = isinstance(error, (VeoConnectionError, *_TRANSPORT_ERRORS))
+            meaning = body.explain(error, _reason(error), transport=transport)
+            if meaning is error:
+                raise
+            raise meaning from error
         finally:
             body.close()
             session.close()
-        return protocol.read_submission(answer)
+        return protocol.read_submission(answer, whole=body.complete)
 
     def get(self, veo_task_id: str) -> Video:
         """Ask how a generation stands. Costs nothing.
@@ -135,7 +144,8 @@ class VeoClient:
         url = self.base_url + protocol.video_path(veo_task_id) + "/content"
         for _ in range(_MAX_LINKS):
             with self._open(url, self._auth_for(url), {"Accept-Encoding": "identity"}) as response:
-                link = protocol.read_content(self._head_or_answer(response))
+                head = self._head_or_answer(response)
+                link = protocol.read_content(head, url, own_host=self._is_own(url))
                 if link is None:
                     yield Download(response)
                     return
@@ -149,7 +159,7 @@ class VeoClient:
         :raises VeoConnectionError: no answer came.
         """
         url = protocol.account_url(self.base_url)
-        with self._open(url, _RawToken(self._account_token or "")) as response:
+        with self._open(url, _Authorization(self._account_token)) as response:
             return protocol.read_balance(self._read(response))
 
     def check(self) -> str:
@@ -161,79 +171,69 @@ class VeoClient:
         :raises VeoConnectionError: the host cannot be reached.
         """
         protocol.read_check(self._get_answer("task_connection_test"))
-        balance = f" The balance is ${self.balance():.2f}." if self._account_token else ""
-        return f"{self.base_url} accepts the key.{balance}"
+        return f"{protocol.without_credentials(self.base_url)} accepts the key.{self._balance_sentence()}"
+
+    def _balance_sentence(self) -> str:
+        """Return what there is to say of the balance; a wrong account token is not a wrong key."""
+        if not self._account_token:
+            return ""
+        try:
+            return f" The balance is ${self.balance():.2f}."
+        except VeoAuthenticationError as error:
+            raise VeoWrongTokenError(
+                f"The key is right, but the account token is not: {error.what}"
+            ) from error
 
     def _get_answer(self, veo_task_id: str) -> Answer:
         url = self.base_url + protocol.video_path(veo_task_id)
-        with self._open(url, _Bearer(self._api_key)) as response:
+        with self._open(url, self._auth_for(url)) as response:
             return self._read(response)
 
-    def _auth_for(self, url: str) -> _Bearer | _Anonymous:
+    def _auth_for(self, url: str) -> _Authorization:
         """Return the key for the API's own host; another host never sees it."""
-        own = urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
-        return _Bearer(self._api_key) if own else _Anonymous()
+        return _Authorization(f"Bearer {self._api_key}") if self._is_own(url) else _Authorization(None)
+
+    def _is_own(self, url: str) -> bool:
+        return urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
 
     def _open(
-        self, url: str, auth: _Bearer | _Anonymous, headers: Mapping[str, str] | None = None
+        self, url: str, auth: _Authorization, headers: Mapping[str, str] | None = None
     ) -> requests.Response:
         timeout = (protocol.CONNECT_TIMEOUT, self._timeout)
-        with _free_call(f"The call to {urljoin(url, '/')}"):
+        with _free_call(f"The call to {protocol.without_credentials(urljoin(url, '/'))}"):
             return self._session.get(
                 url, auth=auth, headers=headers, timeout=timeout, stream=True, allow_redirects=False
             )
 
     def _read(self, response: requests.Response) -> Answer:
         """Read an answer to a JSON call, but no more of it than the API would ever send."""
+        secrets = (self._api_key, self._account_token or "")
         with _free_call("The answer"):
             body = b"".join(_limited(response.iter_content(16 * 1024), protocol.MAX_ANSWER_BYTES))
-        return Answer.received(response.status_code, body, response.headers, secret=self._api_key)
+        return Answer.received(response.status_code, body, response.headers, secrets=secrets)
 
     def _head_or_answer(self, response: requests.Response) -> Answer:
         """Read the body only where it is not the video."""
-        head = Answer.received(response.status_code, b"", response.headers, secret="")
+        head = Answer.received(response.status_code, b"", response.headers)
         return head if protocol.is_video(head) else self._read(response)
 
 
-class _Bearer:
-    """Sends the API key. As ``auth``, because a ~/.netrc would replace a plain header."""
+class _Authorization:
+    """Sends a value as Authorization, or nothing. As ``auth``, because a ~/.netrc would replace a header."""
 
-    def __init__(self, token: str) -> None:
-        self._value = f"Bearer {token}"
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._value
-        return request
-
-
-class _RawToken(_Bearer):
-    """Sends the account token, which the service wants without the word Bearer."""
-
-    def __init__(self, token: str) -> None:
-        super().__init__(token)
-        self._value = token
-
-
-class _Anonymous:
-    """Sends nothing, not even what a ~/.netrc may hold."""
+    def __init__(self, value: str | None) -> None:
+        self._value = value
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._value is not None:
+            request.headers["Authorization"] = self._value
         return request
 
 
 def _new_session() -> requests.Session:
-    import requests
-
     session = requests.Session()
     session.headers["User-Agent"] = protocol.USER_AGENT
     return session
-
-
-def _transport_errors() -> tuple[type[BaseException], ...]:
-    import requests
-    import urllib3
-
-    return (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 @contextmanager
@@ -241,7 +241,7 @@ def _free_call(what: str) -> Iterator[None]:
     """Turn a broken connection into our error, for a call that costs nothing."""
     try:
         yield
-    except _transport_errors() as error:
+    except _TRANSPORT_ERRORS as error:
         raise VeoConnectionError(f"{what} failed: {_reason(error)}.") from error
 
 
@@ -255,7 +255,7 @@ def _limited(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
 
 def _reason(error: BaseException) -> str:
     """Return what went wrong, without the URL and the objects that requests wraps around it."""
-    while isinstance(error, _transport_errors()) and error.args and isinstance(error.args[-1], BaseException):
+    while isinstance(error, _TRANSPORT_ERRORS) and error.args and isinstance(error.args[-1], BaseException):
         error = error.args[-1]
     text = str(getattr(error, "reason", None) or error).strip() or "no reason given"
-    return f"{type(error).__name__}: {text}".rstrip(".")
+    return protocol.without_credentials(f"{type(error).__name__}: {text}").rstrip(".")

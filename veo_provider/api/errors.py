@@ -10,7 +10,9 @@
     │   └── VeoNotSentError          the request never reached the server whole
     ├── VeoAPIError                  the service answered, and said no
     │   ├── VeoBadRequestError       400, 413, …: the service refused the request
+    │   ├── VeoWrongHostError        what answers is not the API
     │   ├── VeoAuthenticationError   401, 403: wrong key, or the wrong type of key
+    │   ├── VeoWrongTokenError       the token for the balance is wrong; the key may be right
     │   ├── VeoQuotaError            the account is empty
     │   ├── VeoRateLimitError        429, or saturated: come back later
     │   ├── VeoModerationError       the image or the prompt was refused
@@ -31,8 +33,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-TASK_LOG_URL = "https://api.apiyi.com/task"
+TASK_LOG = "the service's task log (APIYI's is https://api.apiyi.com/task)"
 """Where a person can look up what the account generated and paid; the API itself has no list."""
+
+_HOST_ADVICE = "Check that the connection's host is the API's base URL, such as https://api.apiyi.com/v1."
 
 
 class VeoError(Exception):
@@ -57,6 +61,7 @@ class VeoError(Exception):
 class VeoRequestError(VeoError, ValueError):
     """The request breaks a rule of the API; it was refused before anything was sent."""
 
+    money = "Nothing was sent, and nothing was charged for it."
     advice = "Correct the parameter and run the task again."
 
 
@@ -113,6 +118,12 @@ class VeoBadRequestError(VeoAPIError):
     advice = "Sending it again unchanged will fail again: correct the parameters first."
 
 
+class VeoWrongHostError(VeoAPIError):
+    """What answers under the connection's host is not the API."""
+
+    advice = _HOST_ADVICE
+
+
 class VeoAuthenticationError(VeoAPIError):
     """The key is wrong, or of a type that may not generate videos."""
 
@@ -120,6 +131,12 @@ class VeoAuthenticationError(VeoAPIError):
         "Check the password of the connection: the key must be of type "
         "Pay-per-request or Pay-as-you-go Priority."
     )
+
+
+class VeoWrongTokenError(VeoAPIError):
+    """The account token, which shows the balance and nothing else, is refused."""
+
+    advice = "Check account_token in the connection's extra, or leave it out: only the balance needs it."
 
 
 class VeoQuotaError(VeoAPIError):
@@ -131,7 +148,7 @@ class VeoQuotaError(VeoAPIError):
 class VeoRateLimitError(VeoAPIError):
     """Too many requests, or the upstream is saturated; nothing was accepted."""
 
-    advice = "Fewer at a time (an Airflow pool) or later will do; trying again is safe."
+    advice = "Fewer at a time, or later, will do; trying again is safe."
     temporary = True
 
 
@@ -161,7 +178,7 @@ class VeoContentGoneError(VeoAPIError):
     money = "Downloading costs nothing, but the generation itself has been charged."
     advice = (
         "Videos are kept for about 2 days; a video held back by the safety filter never gets a file. "
-        f"Look the task up at {TASK_LOG_URL} before you generate it again."
+        f"Look it up in {TASK_LOG} before you generate it again."
     )
 
 
@@ -178,14 +195,14 @@ class VeoContentServerError(VeoServerError):
     money = "Downloading costs nothing, but the generation itself has been charged."
     advice = (
         "Trying again is safe. If it stays so, the safety filter has probably held the video back, and there "
-        f"is no file: look the task up at {TASK_LOG_URL}."
+        f"is no file: look it up in {TASK_LOG}."
     )
 
 
 class VeoUnexpectedAnswerError(VeoAPIError):
     """An answer that is none of the API's: a proxy's page, broken JSON, a redirect."""
 
-    advice = "Check that the connection's host is the base URL of the API, such as https://api.apiyi.com/v1."
+    advice = _HOST_ADVICE
     temporary = True
 
 
@@ -194,8 +211,8 @@ class VeoSubmissionUnknown(VeoError):  # noqa: N818 - it names a state of knowle
 
     money = "It may have been accepted, and would then be charged."
     advice = (
-        f"It is not sent again by itself: look for the newest task at {TASK_LOG_URL}. If it is there, wait "
-        "for its id with VeoTaskSensor; if it is not, clear this task to submit once more."
+        f"It is not sent again by itself: look for the newest task in {TASK_LOG}. If it is there, wait for "
+        "its id with VeoTaskSensor; if it is not, clear this task to submit once more."
     )
 
 

@@ -34,15 +34,20 @@ MAX_RETRY_AFTER = 600.0
 QUOTA_PER_USD = 500_000
 """The account's quota is counted in units of 1/500000 USD."""
 
-_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
-_TASK_NOT_FOUND = re.compile(r"task_not_exist|(task|video)\w*[ _](does[ _])?not[ _](exist|found)")
-_SUBMISSION_UNDECIDED = frozenset({303, 408, 499})
-"""Answers below 500 that do not say whether a submission was taken."""
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:~+=-]{0,1999}")
+_TASK_NOT_FOUND = re.compile(r"task_not_exist|\b(task|video)\b.{0,250}\bnot (exist|found)|\bnot_found\b")
+_EMPTY_ACCOUNT = re.compile(r"insufficient_user_quota|\bbalance\b")
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
+_TROUBLE = frozenset({408, 425, 499})
+"""Answers below 500 that a proxy gives for trouble on the way, and that say nothing about the request."""
+_UNTOUCHED = frozenset({307, 308, 404, 405})
+"""Answers of a server that did not even look at a request, when they carry no error of the API."""
 _REFUSED = (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 _NO_SUCH_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 _HTTP_OK = range(200, 300)
 _HTTP_REDIRECT = range(300, 400)
-_VIDEO_TYPES = ("video/", "application/octet-stream", "binary/octet-stream")
+_NO_VIDEO_TYPES = ("application/json", "text/")
+"""Anything else may be the video: the walk over its boxes tells."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +57,20 @@ class Answer:
     :param status: HTTP status.
     :param body: the body, up to :data:`MAX_ANSWER_BYTES`.
     :param headers: the headers, with names in lower case.
+    :param secrets: what must not be repeated from the answer: some gateways put the key into their errors.
     """
 
     status: int
     body: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
-    def received(cls, status: int, body: bytes, headers: Mapping[str, str], *, secret: str) -> Answer:
-        """Return the answer without the API key, which some gateways repeat in their errors."""
-        if secret:
-            body = body.replace(secret.encode(), b"***")
-        return cls(status, body, {name.lower(): value for name, value in headers.items()})
+    def received(
+        cls, status: int, body: bytes, headers: Mapping[str, str], *, secrets: tuple[str, ...] = ()
+    ) -> Answer:
+        """Return the answer as an HTTP library has it."""
+        return cls(status, body, {name.lower(): value for name, value in headers.items()}, secrets)
 
     @property
     def ok(self) -> bool:
@@ -84,6 +91,17 @@ class Answer:
         except (TypeError, ValueError, OverflowError):
             return None
         return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+    def printable(self, text: str) -> str:
+        """Return a part of the answer as it may be shown to people."""
+        for secret in filter(None, self.secrets):
+            text = text.replace(secret, "***")
+        return text
+
+    def snippet(self) -> str:
+        """Return the begin of the body, for a log line."""
+        text = self.body[:1000].decode("utf-8", "replace")
+        return self.printable(_text("".join(char if char.isprintable() else " " for char in text)))[:300]
 
     def json(self) -> Any:
         """Return the parsed body, or None if it is no JSON."""
@@ -115,9 +133,15 @@ def account_url(base_url: str) -> str:
     return urljoin(base_url, "/api/user/self")
 
 
-def read_submission(answer: Answer) -> Video:
+def without_credentials(text: str) -> str:
+    """Return a text whose URLs carry no user and no password, as those of a proxy may."""
+    return _CREDENTIALS.sub("//***@", text)
+
+
+def read_submission(answer: Answer, *, whole: bool = True) -> Video:
     """Return the video that a submission created.
 
+    :param whole: whether the request had left to its last byte when the answer came.
     :raises VeoSubmissionUnknown: the answer does not say whether the submission was accepted.
     :raises VeoAPIError: the service refused it; nothing was charged.
     """
@@ -129,11 +153,17 @@ def read_submission(answer: Answer) -> Video:
                 f"The service took the submission ({answer.status}) but named no task id: {error.what}"
             ) from error
     refusal = read_error(answer)
-    if isinstance(refusal, errors.VeoServerError) or answer.status in _SUBMISSION_UNDECIDED:
-        raise errors.VeoSubmissionUnknown(
-            f"The service answered the submission with an error that leaves its fate open: {refusal.what}"
+    if isinstance(refusal, errors.VeoUnexpectedAnswerError) and answer.status in _UNTOUCHED:
+        raise errors.VeoWrongHostError(refusal.what, status=answer.status)
+    if isinstance(refusal, errors.VeoRateLimitError) or not refusal.temporary:
+        raise refusal
+    if not whole:
+        raise errors.VeoNotSentError(
+            f"The submission was cut short by an answer: {refusal.what}"
         ) from refusal
-    raise refusal
+    raise errors.VeoSubmissionUnknown(
+        f"The service answered the submission with an error that leaves its fate open: {refusal.what}"
+    ) from refusal
 
 
 def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
@@ -150,12 +180,13 @@ def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
     found = veo_task_id or data.get("id") or data.get("task_id")
     if not isinstance(found, str) or not _TASK_ID.fullmatch(found):
         raise _unexpected(answer, "it carries no task id")
-    if "status" not in data:
+    # A submission is taken by its id: without a status, it has just been queued.
+    if "status" not in data and veo_task_id is not None:
         raise _unexpected(answer, "it carries no status")
-    code, message = _error_of(data)
+    code, message = (answer.printable(part) for part in _error_of(data))
     return Video(
         id=found,
-        status=VideoStatus(data["status"]),
+        status=VideoStatus(data.get("status", VideoStatus.QUEUED)),
         progress=_integer(data.get("progress")) or 0,
         model=_text(data.get("model")),
         created_at=_integer(data.get("created_at")),
@@ -169,39 +200,41 @@ def read_check(answer: Answer) -> None:
     """Judge the answer to a question for a task that cannot exist: that it does not proves host and key.
 
     :raises VeoAuthenticationError: the key is refused.
-    :raises VeoUnexpectedAnswerError: the host answers, but is not the API.
+    :raises VeoWrongHostError: the host answers, but is not the API.
     :raises VeoAPIError: the service has another trouble.
     """
     try:
         read_video(answer)
     except errors.VeoTaskNotFoundError:
         return
-    except errors.VeoBadRequestError as error:
-        raise errors.VeoUnexpectedAnswerError(error.what, status=error.status, code=error.code) from error
+    except (errors.VeoBadRequestError, errors.VeoUnexpectedAnswerError) as error:
+        raise errors.VeoWrongHostError(error.what, status=error.status, code=error.code) from error
 
 
-def read_content(answer: Answer) -> str | None:
+def read_content(answer: Answer, asked: str = "", *, own_host: bool = True) -> str | None:
     """Judge an answer to a download by its head: None for the video itself, or the URL where it lies.
 
     :param answer: with its body only where :func:`is_video` says that it is none.
+    :param asked: the URL that was asked for, which a link may be relative to.
+    :param own_host: whether that is the API's; on another, a refusal says nothing about the key.
     :raises VeoAPIError: there is no video in this answer.
     """
     if is_video(answer):
         return None
     if answer.status in _HTTP_REDIRECT and "location" in answer.headers:
-        return _download_url(answer, answer.headers["location"])
+        return _download_url(answer, asked, answer.headers["location"])
     if answer.ok:
         data = answer.json()
         url = data.get("url") if isinstance(data, dict) else None
         if not isinstance(url, str):
             raise _unexpected(answer, "it is neither a video nor a link to one")
-        return _download_url(answer, url)
-    raise _content_error(answer)
+        return _download_url(answer, asked, url)
+    raise _content_error(answer, own_host=own_host)
 
 
 def is_video(answer: Answer) -> bool:
     """Whether the answer's body is the video itself."""
-    return answer.ok and answer.content_type.startswith(_VIDEO_TYPES)
+    return answer.ok and not answer.content_type.startswith(_NO_VIDEO_TYPES)
 
 
 def read_balance(answer: Answer) -> float:
@@ -222,26 +255,27 @@ def read_balance(answer: Answer) -> float:
 
 def read_error(answer: Answer) -> errors.VeoAPIError:
     """Return the error that an answer means: by its code and message first, then by its status."""
-    code, message = _error_of(answer.json())
+    code, message = (answer.printable(part) for part in _error_of(answer.json()))
     kind = _kind(answer.status, code, message)
-    reason = ": ".join(part for part in (code, message or _snippet(answer.body)) if part)
+    reason = ": ".join(part for part in (code, message or answer.snippet()) if part)
     what = f"The service answered {answer.status}: {reason or 'without a reason'}."
     return kind(what, status=answer.status, code=code, retry_after=answer.retry_after)
 
 
 def _kind(status: int, code: str, message: str) -> type[errors.VeoAPIError]:  # noqa: PLR0911 - a table
     text = f"{code} {message}".lower()
-    if status == HTTPStatus.PAYMENT_REQUIRED or (
-        status in _REFUSED and ("insufficient_user_quota" in text or "balance" in text)
-    ):
+    if status in _REFUSED and "upstream_load_saturated" in text:
+        return errors.VeoRateLimitError
+    if status == HTTPStatus.PAYMENT_REQUIRED or (status in _REFUSED and _EMPTY_ACCOUNT.search(text)):
         return errors.VeoQuotaError
-    if status == HTTPStatus.TOO_MANY_REQUESTS or (
-        status == HTTPStatus.FORBIDDEN and "upstream_load_saturated" in text
-    ):
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return errors.VeoRateLimitError
     if status == HTTPStatus.UNAUTHORIZED:
         return errors.VeoAuthenticationError
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code.upper() == "INTERNAL":
+    # Upstream's own word for moderation: whatever status a gateway gives it.
+    if message.startswith("PUBLIC_") or code.startswith("PUBLIC_"):
+        return errors.VeoModerationError
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TROUBLE or code.upper() == "INTERNAL":
         return errors.VeoServerError
     if speaks_of_moderation(code) or speaks_of_moderation(message):
         return errors.VeoModerationError
@@ -254,13 +288,13 @@ def _kind(status: int, code: str, message: str) -> type[errors.VeoAPIError]:  # 
     return errors.VeoBadRequestError
 
 
-def _content_error(answer: Answer) -> errors.VeoAPIError:
+def _content_error(answer: Answer, *, own_host: bool) -> errors.VeoAPIError:
     """Return the error of a download: its 400 and 404 mean other things than elsewhere."""
     error = read_error(answer)
     kind: type[errors.VeoAPIError] = type(error)
     if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         kind = errors.VeoContentGoneError
-    elif kind is errors.VeoServerError:
+    elif kind is errors.VeoServerError or (kind is errors.VeoAuthenticationError and not own_host):
         kind = errors.VeoContentServerError
     elif kind is errors.VeoBadRequestError and answer.status == HTTPStatus.BAD_REQUEST:
         kind = errors.VeoContentNotReadyError
@@ -277,6 +311,9 @@ def _error_of(data: Any) -> tuple[str, str]:
     if not isinstance(error, dict):
         error = data
     code, message = _text(error.get("code") or error.get("type")), _text(error.get("message"))
+    if code.isdigit() and "status" in error:
+        # Google's own shape: the code is a number, and the status the word.
+        code = _text(error["status"])
     if message.lstrip().startswith("{"):
         try:
             inner_code, inner_message = _error_of(json.loads(message))
@@ -286,29 +323,24 @@ def _error_of(data: Any) -> tuple[str, str]:
     return code, message
 
 
-def _download_url(answer: Answer, location: str) -> str:
+def _download_url(answer: Answer, asked: str, location: str) -> str:
     """Return a link's URL, if it is one that a download may follow."""
-    if urlsplit(location).scheme not in ("http", "https"):
+    url = urljoin(asked, location)
+    if urlsplit(url).scheme not in ("http", "https"):
         raise _unexpected(answer, "its link is no http or https URL")
-    return location
+    return url
 
 
 def _unexpected(answer: Answer, why: str) -> errors.VeoUnexpectedAnswerError:
     return errors.VeoUnexpectedAnswerError(
         f"The answer ({answer.status}, {answer.content_type or 'no content type'}) is not the API's: {why}; "
-        f"it begins with {_snippet(answer.body)!r}.",
+        f"it begins with {answer.snippet()!r}.",
         status=answer.status,
     )
 
 
 def _seconds_until(date: str) -> float:
     return (parsedate_to_datetime(date) - datetime.now(timezone.utc)).total_seconds()
-
-
-def _snippet(body: bytes) -> str:
-    """Return the begin of a body that a person can read in a log line."""
-    text = body[:1000].decode("utf-8", "replace")
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:300]
 
 
 def _text(value: object) -> str:

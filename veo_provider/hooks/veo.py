@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook
 
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
 
     from veo_provider.api.aio import AsyncVeoClient
     from veo_provider.api.client import VeoClient
+
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+"""What fits into a header: anything else would be repeated, secret and all, in the error about it."""
 
 
 class VeoHook(BaseHook):
@@ -51,7 +59,7 @@ class VeoHook(BaseHook):
         return VeoClient(
             _api_key(connection),
             base_url(connection),
-            account_token=extra.get("account_token") or None,
+            account_token=_account_token(extra),
             timeout=_timeout(extra),
         )
 
@@ -66,11 +74,14 @@ class VeoHook(BaseHook):
             get_async_extra_dejson,
         )
 
-        from veo_provider.api.aio import AsyncVeoClient
-
+        # Off the event loop, which the first import of an HTTP library would hold up for a good while.
+        aio = await asyncio.to_thread(import_module, "veo_provider.api.aio")
         connection = await get_async_connection(self.veo_conn_id)
         extra = await get_async_extra_dejson(connection)
-        return AsyncVeoClient(_api_key(connection), base_url(connection), timeout=_timeout(extra))
+        client: AsyncVeoClient = aio.AsyncVeoClient(
+            _api_key(connection), base_url(connection), timeout=_timeout(extra)
+        )
+        return client
 
     def test_connection(self) -> tuple[bool, str]:
         """Prove the key without spending money; the answer tells a wrong key from a wrong host."""
@@ -108,12 +119,17 @@ def base_url(connection: Connection) -> str:
     """Return the API's base URL: the connection's host as it is, or completed to one.
 
     A host alone gets ``https://`` (or the connection's schema), its port, and ``/v1``.
+
+    :raises VeoRequestError: the host is a URL of another kind.
     """
     host = (connection.host or "").strip().rstrip("/")
     if not host:
         return protocol.DEFAULT_BASE_URL
     if "://" in host:
-        return host
+        parts = urlsplit(host)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise VeoRequestError("The connection's host is not an http or https URL.")
+        return host if parts.path else f"{host}/v1"
     scheme = connection.schema if connection.schema in ("http", "https") else "https"
     name, slash, path = host.partition("/")
     port = f":{connection.port}" if connection.port else ""
@@ -126,7 +142,18 @@ def _api_key(connection: Connection) -> str:
         raise VeoAuthenticationError(
             f"The connection {connection.conn_id} has no password, which should be the API key."
         )
+    if not _TOKEN.fullmatch(key):
+        raise VeoAuthenticationError(
+            f"The password of the connection {connection.conn_id} has characters that no API key has."
+        )
     return key
+
+
+def _account_token(extra: Mapping[str, Any]) -> str | None:
+    token = str(extra.get("account_token") or "").strip()
+    if token and not _TOKEN.fullmatch(token):
+        raise VeoRequestError("The connection's account_token has characters that no token has.")
+    return token or None
 
 
 def _timeout(extra: Mapping[str, Any]) -> float:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from veo_provider.api.image import Image
+
 
 class VeoSubmitOperator(BaseOperator):
     """Submit an image and a prompt to Veo, and return the API's task id.
@@ -25,8 +27,7 @@ class VeoSubmitOperator(BaseOperator):
     (:class:`~veo_provider.api.errors.VeoSubmissionUnknown`) and says what to check.
 
     :param image: ``s3://bucket/key``, or any path or URI that Airflow's ``ObjectStoragePath`` opens: a
-        JPEG, PNG or WebP (by its bytes, not its name) of at most 20 MB. None asks for text-to-video.
-        (templated)
+        JPEG, PNG or WebP (by its bytes, not its name) of at most 20 MB. (templated)
     :param prompt: what happens in the video, and what is heard. (templated)
     :param model: the model's id, ``veo-3.1-fast-generate-preview`` ($0.30, the default) or
         ``veo-3.1-generate-preview`` ($1.20); any other is sent with a warning. (templated)
@@ -37,6 +38,8 @@ class VeoSubmitOperator(BaseOperator):
     :param size: output pixels such as ``1280x720``, instead of resolution and aspect ratio. (templated)
     :param seed: an integer that clusters the style; it never reproduces a video. (templated)
     :param negative_prompt: what should not be seen. (templated)
+    :param text_to_video: make the video of the prompt alone. An explicit wish, so that an image that an
+        upstream task did not find is never taken for one.
     :param veo_conn_id: connection of type ``veo``. (templated)
     :param aws_conn_id: connection for an image in S3; None uses boto3's own credentials. (templated)
     """
@@ -60,8 +63,8 @@ class VeoSubmitOperator(BaseOperator):
     def __init__(
         self,
         *,
-        image: str | None,
         prompt: str,
+        image: str | None = None,
         model: str = FAST_MODEL,
         seconds: str | int = "8",
         resolution: str | None = None,
@@ -69,6 +72,7 @@ class VeoSubmitOperator(BaseOperator):
         size: str | None = None,
         seed: int | str | None = None,
         negative_prompt: str | None = None,
+        text_to_video: bool = False,
         veo_conn_id: str = "veo_default",
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
@@ -83,6 +87,7 @@ class VeoSubmitOperator(BaseOperator):
         self.size = size
         self.seed = seed
         self.negative_prompt = negative_prompt
+        self.text_to_video = text_to_video
         self.veo_conn_id = veo_conn_id
         self.aws_conn_id = aws_conn_id
 
@@ -101,10 +106,8 @@ class VeoSubmitOperator(BaseOperator):
 
     def _request(self) -> VeoRequest:
         """Return what is asked for, with templates rendered to nothing taken as not given."""
-        from veo_provider.images import find_image
-
         return VeoRequest(
-            image=None if self.image is None else find_image(self.image, self.aws_conn_id),
+            image=self._image(),
             prompt=self.prompt,
             model=self.model,
             seconds=str(self.seconds),
@@ -114,6 +117,15 @@ class VeoSubmitOperator(BaseOperator):
             seed=_integer(self.seed),
             negative_prompt=self.negative_prompt or None,
         )
+
+    def _image(self) -> Image | None:
+        from veo_provider.images import find_image
+
+        if not self.text_to_video:
+            return find_image(self.image, self.aws_conn_id)
+        if self.image is not None:
+            raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
+        return None
 
 
 def _integer(seed: int | str | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -18,9 +19,11 @@ from veo_provider.api.video import Video
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
+
+
+_TRIGGERER_GRACE = timedelta(minutes=5)
 
 
 class VeoTaskSensor(BaseSensorOperator):
@@ -36,7 +39,8 @@ class VeoTaskSensor(BaseSensorOperator):
     :param veo_task_id: the API's task id, as ``VeoSubmitOperator`` returns it. (templated)
     :param veo_conn_id: connection of type ``veo``. (templated)
     :param poll_interval: seconds between two looks at the status; 8 is what the API's documentation
-        recommends. The sensor's own ``poke_interval`` means the same.
+        recommends.
+    :param poke_interval: the name that sensors have for the same; it wins where both are given.
     :param timeout: seconds, or a ``timedelta``, until the task gives up; default two hours.
     :param deferrable: wait in the triggerer (the default) instead of on a worker, where ``mode`` says
         whether to ``poke`` or to ``reschedule``.
@@ -51,12 +55,13 @@ class VeoTaskSensor(BaseSensorOperator):
         veo_task_id: str,
         veo_conn_id: str = "veo_default",
         poll_interval: timedelta | float = 8,
+        poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = 2 * 60 * 60,
         deferrable: bool = True,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("poke_interval", poll_interval)
-        super().__init__(timeout=timeout, **kwargs)
+        interval = poll_interval if poke_interval is None else poke_interval
+        super().__init__(poke_interval=interval, timeout=timeout, **kwargs)
         self.veo_task_id = veo_task_id
         self.veo_conn_id = veo_conn_id
         self.deferrable = deferrable
@@ -106,6 +111,8 @@ class VeoTaskSensor(BaseSensorOperator):
                 deadline=time.time() + self.timeout,
             ),
             method_name="execute_complete",
+            # For a triggerer that is not there: the trigger keeps its own deadline.
+            timeout=timedelta(seconds=self.timeout) + _TRIGGERER_GRACE,
         )
         raise AssertionError("defer() has raised TaskDeferred")
 

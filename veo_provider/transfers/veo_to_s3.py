@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from veo_provider.api.client import VeoClient
-    from veo_provider.generation import StoredVideo
     from veo_provider.s3 import S3Upload, S3Uri
+    from veo_provider.storing import StoredVideo
 
 _READ_BYTES = 1024 * 1024
 
@@ -90,19 +91,25 @@ class VeoToS3Operator(BaseOperator):
 
         :raises VeoRequestError: the object holds something else, and may not be replaced.
         """
-        from veo_provider import generation
+        from veo_provider import storing
         from veo_provider.api.errors import VeoIncompleteVideoError
 
         try:
             found = s3.get_object(Bucket=target.bucket, Key=target.key)
         except s3.exceptions.NoSuchKey:
             return None
+        except s3.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.FORBIDDEN:
+                raise
+            # Without s3:ListBucket, S3 answers 403 for a missing object, too.
+            self.log.warning("Whether %s exists cannot be told: %s", target, error)
+            return None
         with closing(found["Body"]) as body:
             if found["Metadata"].get("veo_task_id") != self.veo_task_id:
                 self._require_replace(target)
                 return None
             try:
-                return generation.inspect(
+                return storing.inspect(
                     body.iter_chunks(_READ_BYTES), str(target), self.veo_task_id, found["ContentLength"]
                 )
             except VeoIncompleteVideoError as error:
@@ -116,16 +123,16 @@ class VeoToS3Operator(BaseOperator):
             )
 
     def _store(self, client: VeoClient, s3: S3Client, target: S3Uri) -> StoredVideo:
-        from veo_provider import generation
+        from veo_provider import retrying, storing
         from veo_provider.s3 import S3Upload
 
-        video = client.get(self.veo_task_id)
+        video = retrying.of_storing()(client.get, self.veo_task_id)
         video.raise_if_failed()
         if not video.finished:
             raise VeoContentNotReadyError(
                 f"{self.veo_task_id} is {video.status.value}: wait for it with VeoTaskSensor first."
             )
         metadata = {"veo_task_id": self.veo_task_id, "veo_model": self.model or video.model}
-        self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata)
+        self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata, replace=self.replace)
         self._upload.abort_leftovers()
-        return generation.store(client, self.veo_task_id, str(target), self._upload)
+        return storing.store(client, self.veo_task_id, str(target), self._upload)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from veo_provider.api.errors import VeoAPIError, VeoError
+from veo_provider.api.errors import VeoAPIError, VeoConnectionError, VeoError, VeoRequestError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,10 +53,9 @@ class VeoTaskTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the one event."""
-        from veo_provider.hooks.veo import VeoHook
-
+        await asyncio.sleep(FIRST_EVENT_SECONDS)
         try:
-            async with await VeoHook(self.veo_conn_id).get_async_conn() as client:
+            async with await self._connect() as client:
                 video = await self._wait(client)
         except VeoError as error:
             yield TriggerEvent({"status": "error", "message": str(error)})
@@ -66,15 +65,37 @@ class VeoTaskTrigger(BaseTrigger):
             return
         yield TriggerEvent({"status": "finished", "video": video.to_dict()})
 
+    async def _connect(self) -> AsyncVeoClient:
+        """Look the connection up, again and again while Airflow's own API or database is away.
+
+        :raises VeoError: the connection cannot be used, or was not to be had before the deadline.
+        """
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+        from veo_provider.hooks.veo import VeoHook
+
+        while True:
+            try:
+                return await VeoHook(self.veo_conn_id).get_async_conn()
+            except VeoError:
+                raise
+            except AirflowNotFoundException as error:
+                raise VeoRequestError(f"There is no connection {self.veo_conn_id}: {error}.") from error
+            # The database, the API server or a secrets backend: each has errors of its own.
+            except Exception as error:
+                if time.time() >= self.deadline:
+                    raise VeoConnectionError(
+                        f"The connection {self.veo_conn_id} was not to be had."
+                    ) from error
+                self.log.warning("The connection %s is not to be had now. Waiting on.", self.veo_conn_id)
+                await asyncio.sleep(self.poll_interval)
+
     async def _wait(self, client: AsyncVeoClient) -> Video | None:
         """Return the finished video, or None when the deadline has passed.
 
         :raises VeoError: an error that waiting cannot mend.
         """
-        pause = max(self.poll_interval, FIRST_EVENT_SECONDS)
         while True:
-            left = self.deadline - time.time()
-            await asyncio.sleep(max(min(pause, left), 0))
             pause = self.poll_interval
             try:
                 video = await client.get(self.veo_task_id)
@@ -87,8 +108,10 @@ class VeoTaskTrigger(BaseTrigger):
                 self.log.info("%s is %s (%d %%).", video.id, video.status.value, video.progress)
                 if video.finished:
                     return video
-            if time.time() >= self.deadline:
+            left = self.deadline - time.time()
+            if left <= 0:
                 return None
+            await asyncio.sleep(min(pause, left))
 
 
 def _asked_pause(error: VeoError) -> float:

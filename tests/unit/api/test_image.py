@@ -28,7 +28,7 @@ def test_the_type_comes_from_the_bytes(header, content_type):
 )
 def test_anything_else_is_refused(data):
     """A file that is none of the three types is refused before any money is spent."""
-    with pytest.raises(VeoImageError, match=r"not a JPEG, PNG or WebP.*No money was spent"):
+    with pytest.raises(VeoImageError, match=r"not a JPEG, PNG or WebP.*nothing was charged"):
         Image.from_bytes(data, "photo.jpg")
 
 

@@ -18,7 +18,7 @@ TASK = "task_" + "a1B2" * 8
 
 def answer(status=200, body=None, **headers):
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer.received(status, data, {k.replace("_", "-"): v for k, v in headers.items()}, secret="")
+    return Answer.received(status, data, {k.replace("_", "-"): v for k, v in headers.items()})
 
 
 def video_object(**fields):
@@ -100,6 +100,15 @@ KINDS = [
     (403, openai_shape("user quota is not enough", "insufficient_user_quota"), errors.VeoQuotaError),
     (429, openai_shape("Your balance is too low"), errors.VeoQuotaError),
     (429, openai_shape("slow down"), errors.VeoRateLimitError),
+    (429, openai_shape("the load balancer", "upstream_load_saturated"), errors.VeoRateLimitError),
+    (429, openai_shape("the load balancer is busy"), errors.VeoRateLimitError),
+    (408, b"timeout", errors.VeoServerError),
+    (499, b"", errors.VeoServerError),
+    (500, openai_shape("PUBLIC_ERROR_UNSAFE"), errors.VeoModerationError),
+    (500, openai_shape("our safety systems are down"), errors.VeoServerError),
+    (400, {"error": {"code": 500, "status": "INTERNAL", "message": "oops"}}, errors.VeoServerError),
+    (404, openai_shape("Video with id 'x' not found."), errors.VeoTaskNotFoundError),
+    (400, openai_shape("no such model", "model_not_found"), errors.VeoBadRequestError),
     (403, gateway_shape("upstream", "upstream_load_saturated"), errors.VeoRateLimitError),
     (413, openai_shape("too large"), errors.VeoBadRequestError),
     (400, openai_shape("PUBLIC_ERROR_MINOR"), errors.VeoModerationError),
@@ -153,11 +162,39 @@ def test_retry_after_may_be_a_date():
     assert answer(429, {}, Retry_After=formatdate(0, usegmt=True)).retry_after == 0
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 524, 408, 499, 303])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 524, 408, 425, 499, 301, 302, 303])
 def test_a_submission_answered_by_trouble_is_unknown(status):
     """After a 5xx nobody knows whether the submission was taken, so the error says what to check."""
     with pytest.raises(errors.VeoSubmissionUnknown, match=r"may have been accepted.*api\.apiyi\.com/task"):
         protocol.read_submission(answer(status, b"trouble"))
+
+
+@pytest.mark.parametrize("status", [307, 308, 404, 405])
+def test_a_submission_to_a_wrong_host_is_refused_for_good(status):
+    """A server that has no such route did not look at the submission, and no retry mends the host."""
+    with pytest.raises(errors.VeoWrongHostError, match="base URL") as caught:
+        protocol.read_submission(answer(status, b"<html>nginx</html>"))
+    assert not caught.value.temporary
+
+
+def test_an_answer_before_the_request_was_whole_is_no_acceptance():
+    """A 5xx in the middle of the upload leaves nothing to be accepted."""
+    with pytest.raises(errors.VeoNotSentError):
+        protocol.read_submission(answer(503, b"busy"), whole=False)
+
+
+def test_a_submission_without_a_status_keeps_its_id():
+    """What names an id is accepted and will be charged: the id is all that is needed."""
+    video = protocol.read_submission(answer(200, {"id": TASK}))
+    assert (video.id, video.status) == (TASK, VideoStatus.QUEUED)
+
+
+def test_a_long_id_is_an_id():
+    """Some gateways hand out an encoded operation name, some hundred characters long."""
+    long = "cHJvamVjdHM+Lz" * 30 + "=="
+    long = long.replace("/", "_")
+    assert protocol.read_submission(answer(200, video_object(id=long, task_id=long))).id == long
+    assert protocol.video_path(long).startswith("/videos/cHJv")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +213,7 @@ def test_a_refused_submission_is_not_unknown():
         protocol.read_submission(answer(400, gateway_shape("bad field", "invalid_request")))
 
 
-@pytest.mark.parametrize("value", ["", "task/../../x", "a b", "x" * 201, "-x", None, 7, "task_\n"])
+@pytest.mark.parametrize("value", ["", "task/../../x", "a b", "x" * 2001, "-x", None, 7, "task_\n"])
 def test_what_cannot_be_a_task_id_never_becomes_a_url(value):
     """A task id is checked before it becomes a part of a path."""
     with pytest.raises(errors.VeoRequestError, match="not a task id"):
@@ -212,11 +249,21 @@ def test_a_filtered_video_is_spoken_of():
 def test_content_is_the_video_or_a_link():
     """A video is taken as it is; JSON with a url, or a redirect, leads on."""
     assert protocol.read_content(answer(200, b"", Content_Type="video/mp4")) is None
-    assert protocol.read_content(answer(206, b"", Content_Type="application/octet-stream; x=1")) is None
+    for content_type in ("application/octet-stream; x=1", "application/mp4", ""):
+        assert protocol.read_content(answer(206, b"", Content_Type=content_type)) is None
     link = answer(200, {"url": "https://cdn.example/v.mp4"}, Content_Type="application/json")
     assert protocol.read_content(link) == "https://cdn.example/v.mp4"
-    redirect = answer(302, b"", Location="https://cdn.example/v.mp4")
-    assert protocol.read_content(redirect) == "https://cdn.example/v.mp4"
+    redirect = answer(302, b"", Location="/v.mp4")
+    assert protocol.read_content(redirect, "https://cdn.example/a/b") == "https://cdn.example/v.mp4"
+
+
+def test_another_hosts_refusal_says_nothing_about_the_key():
+    """An expired link is answered 403 by a storage host that never saw the key."""
+    refused = answer(403, b"<Error>expired</Error>")
+    with pytest.raises(errors.VeoContentServerError):
+        protocol.read_content(refused, own_host=False)
+    with pytest.raises(errors.VeoAuthenticationError):
+        protocol.read_content(refused)
 
 
 def test_the_balance_is_in_dollars():
@@ -229,7 +276,7 @@ def test_the_balance_is_in_dollars():
 
 def test_the_key_is_cut_out_of_an_answer():
     """Some gateways repeat the key in their error; it goes no further."""
-    got = Answer.received(401, b'{"error": {"message": "bad key sk-secret"}}', {}, secret="sk-secret")
+    got = Answer.received(401, b'{"error": {"message": "bad key sk-secret"}}', {}, secrets=("sk-secret",))
     with pytest.raises(errors.VeoAuthenticationError) as caught:
         protocol.read_video(got)
     assert "sk-secret" not in str(caught.value) + repr(got)
@@ -259,7 +306,7 @@ headers = st.dictionaries(
 @given(status=st.integers(100, 599), body=bodies, headers=headers)
 def test_malformed_answers_raise_our_errors_only(status, body, headers):
     """Whatever comes back, a reader returns or raises one of our errors, which can be printed."""
-    got = Answer.received(status, body, headers, secret="sk-x")
+    got = Answer.received(status, body, headers, secrets=("sk-x",))
     for read in (protocol.read_video, protocol.read_content, protocol.read_balance, protocol.read_check):
         with contextlib.suppress(errors.VeoError):
             read(got)

@@ -59,7 +59,7 @@ def test_audio_is_never_sent():
 @pytest.mark.parametrize("prompt", ["", "  \n", None])
 def test_an_empty_prompt_is_refused(prompt):
     """A prompt is required, and white space is none."""
-    with pytest.raises(VeoRequestError, match=r"prompt is empty.*No money was spent"):
+    with pytest.raises(VeoRequestError, match=r"prompt is empty.*nothing was charged"):
         ask(prompt=prompt)
 
 

@@ -1,0 +1,57 @@
+"""How often and how patiently a step is tried again within one attempt of a task."""
+
+from __future__ import annotations
+
+import logging
+
+import tenacity
+
+from veo_provider.api.errors import VeoContentNotReadyError, VeoError, VeoNotSentError, VeoRateLimitError
+
+log = logging.getLogger(__name__)
+
+SUBMIT_PATIENCE = 300.0
+"""Seconds that a submission is tried for while it is provably not accepted; Airflow's retries follow."""
+STORE_ATTEMPTS = 6
+"""A first download and five more: the documented patience with the 400 after completion."""
+CONTENT_NOT_READY_WAIT = 4.0
+"""Seconds between two attempts at a video that is not there yet, as documented."""
+
+_backoff = tenacity.wait_exponential_jitter(initial=1, max=60)
+
+
+def of_submission() -> tenacity.Retrying:
+    """Try again only what provably was not accepted: this is the domain that spends money."""
+    return _retrying(
+        tenacity.retry_if_exception_type((VeoNotSentError, VeoRateLimitError)),
+        tenacity.stop_before_delay(SUBMIT_PATIENCE),
+    )
+
+
+def of_storing() -> tenacity.Retrying:
+    """Try again whatever may pass: this is free, and never leads back to a submission."""
+    return _retrying(tenacity.retry_if_exception(is_temporary), tenacity.stop_after_attempt(STORE_ATTEMPTS))
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Whether the same step may succeed later, unchanged and without paying twice."""
+    return isinstance(error, VeoError) and error.temporary
+
+
+def _retrying(retry: tenacity.retry_base, stop: tenacity.stop.stop_base) -> tenacity.Retrying:
+    return tenacity.Retrying(retry=retry, stop=stop, wait=_wait, before_sleep=_say_why, reraise=True)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Return seconds until the next attempt: what the service asked for, else a growing pause."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None)
+    if asked is not None:
+        return float(asked)
+    return CONTENT_NOT_READY_WAIT if isinstance(error, VeoContentNotReadyError) else _backoff(state)
+
+
+def _say_why(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    pause = state.next_action.sleep if state.next_action else 0
+    log.warning("Attempt %d: %s Trying again in %.1f s.", state.attempt_number, error, pause)
