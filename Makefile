@@ -48,7 +48,7 @@ up: $(VENV)/.sandbox ## The same, but stay: Airflow's UI and the sandbox run unt
 ##: What CI runs
 
 .PHONY: test
-test: lint unit integration docs system ## Everything that CI runs
+test: lint unit integration crash docs system ## Everything that CI runs
 
 .PHONY: lint
 lint: $(VENV)/.test ## Style, types and the direction of imports
@@ -64,6 +64,14 @@ unit: $(VENV)/.test ## Tests of single modules
 .PHONY: integration
 integration: $(VENV)/.test ## Tests over real HTTP and real S3, and DAGs run by dag.test()
 	$(PYTEST) tests/integration
+
+.PHONY: crash
+crash: $(VENV)/.test ## Kill real workers at every step of the way, and see what the next attempt does
+	$(PYTEST) tests/crash
+
+.PHONY: chaos
+chaos: $(VENV)/.test ## 300 videos at once in a real Airflow, with every fault and random kills: half an hour
+	CHAOS_VIDEOS=300 $(PYTEST) -s tests/chaos
 
 .PHONY: system
 system: $(VENV)/.test ## Tests of a whole running Airflow

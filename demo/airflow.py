@@ -138,6 +138,10 @@ class LocalAirflow:
             one.kill()
         process.wait()
 
+    def pid(self, component: str) -> int:
+        """Return a component's process id."""
+        return self._processes[component].pid
+
     def component_log(self, component: str) -> Path:
         """Tell where a component's output is."""
         return self.home / "components" / f"{component}.log"

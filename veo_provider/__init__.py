@@ -38,6 +38,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "veo_provider.transfers.veo_to_s3",
             }
         ],
+        "extra-links": ["veo_provider.links.VeoVideoLink", "veo_provider.links.VeoTaskLogLink"],
         "connection-types": [
             {
                 "connection-type": "veo",

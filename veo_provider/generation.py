@@ -1,15 +1,280 @@
-"""The step that spends money."""
+"""What to do next for one video: submit it, attach to what was submitted, wait for another, or leave it.
+
+:func:`next_step` decides from the receipt alone, without any I/O, so that whoever comes next (a retry, a
+cleared task, another run, a backfill, another worker at the same time) comes to the same decision. The rest
+of the module carries out the one step that spends money: claim, submit, record.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from veo_provider import retrying
+import tenacity
+
+from veo_provider import receipts, retrying
+from veo_provider.api.errors import (
+    TASK_LOG,
+    VeoError,
+    VeoGenerationFailed,
+    VeoRequestError,
+    VeoSubmissionUnknown,
+)
+from veo_provider.api.protocol import SUBMIT_TIMEOUT
+from veo_provider.receipts import (
+    Attempt,
+    Held,
+    Receipt,
+    ReceiptConflictError,
+    ReceiptState,
+    ReceiptStore,
+    VeoReceiptUnavailableError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from veo_provider.api.client import VeoClient
     from veo_provider.api.request import VeoRequest
     from veo_provider.api.video import Video
+
+log = logging.getLogger(__name__)
+
+OnUnknownSubmission = Literal["fail", "resubmit"]
+OnChangedRequest = Literal["fail", "regenerate", "keep"]
+
+CLAIM_SECONDS = retrying.SUBMIT_PATIENCE + SUBMIT_TIMEOUT + 60
+"""The longest that a live attempt may take from its claim to its record."""
+_CHUNK_BYTES = 1024 * 1024
+
+
+class VeoRequestChangedError(VeoError):
+    """The output was made, or is being made, from another request."""
+
+    advice = (
+        'Give it another output, or say what to do: on_changed_request="regenerate" pays for a new video, '
+        '"keep" stays with the one that there is.'
+    )
+
+
+class VeoRecordLostError(VeoError):
+    """A submission was accepted, but its receipt could not be written."""
+
+    money = "It will be charged when it completes."
+    advice = 'To go on with it, put "state": "submitted" and the id as "veo_task_id" into the receipt.'
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What to do where the receipt leaves a choice.
+
+    :param on_unknown_submission: after a submission whose answer was lost: ``fail``, or ``resubmit`` at the
+        risk of paying twice.
+    :param on_changed_request: if the output belongs to another request: ``fail``, ``regenerate`` and pay
+        again, or ``keep`` what there is.
+    :param max_generations: how many submissions one video may need while the service fails it (a failed one
+        is not charged).
+    :raises VeoRequestError: a value is not one of these.
+    """
+
+    on_unknown_submission: OnUnknownSubmission = "fail"
+    on_changed_request: OnChangedRequest = "fail"
+    max_generations: int = 2
+
+    def __post_init__(self) -> None:
+        self._require("on_unknown_submission", ("fail", "resubmit"))
+        self._require("on_changed_request", ("fail", "regenerate", "keep"))
+        if self.max_generations < 1:
+            raise VeoRequestError(f"max_generations={self.max_generations} is not possible: it is 1 or more.")
+
+    def _require(self, name: str, allowed: tuple[str, ...]) -> None:
+        if getattr(self, name) not in allowed:
+            raise VeoRequestError(f"{name}={getattr(self, name)!r} is not possible: it is one of {allowed}.")
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Claim the next submission, submit, record."""
+
+
+@dataclass(frozen=True)
+class Attach:
+    """Wait for a task that was submitted, and store its video."""
+
+    veo_task_id: str
+
+
+@dataclass(frozen=True)
+class WaitForClaim:
+    """Another attempt is submitting: look again later, and pay nothing."""
+
+    by: str
+    until: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """The video is in its place."""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Nothing can be done without a person."""
+
+    error: VeoError
+
+
+Step = Submit | Attach | WaitForClaim | Done | Refuse
+
+
+def next_step(  # noqa: PLR0911 - one line for each state
+    receipt: Receipt | None, fingerprint: str, by: Attempt, policy: Policy, *, now: float, stored: bool
+) -> Step:
+    """Decide what an attempt does next.
+
+    :param receipt: as it is now; None if there is none.
+    :param fingerprint: of what this attempt asks for.
+    :param now: Unix seconds.
+    :param stored: whether the receipt's video is in its place.
+    """
+    if receipt is None:
+        return Submit()
+    if receipt.state is ReceiptState.CLAIMED and _is_alive(receipt, by, now):
+        return WaitForClaim(receipt.claimed_by, receipt.claimed_until)
+    if receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN):
+        return _unknown(receipt, policy)
+    if receipt.fingerprint != fingerprint and policy.on_changed_request != "keep":
+        return _changed(receipt, policy)
+    if receipt.state is ReceiptState.REFUSED:
+        return Submit()
+    if receipt.state is ReceiptState.FAILED:
+        return _failed(receipt, policy)
+    if receipt.state is ReceiptState.STORED and stored:
+        return Done()
+    return Attach(receipt.veo_task_id or "")
+
+
+def _is_alive(receipt: Receipt, by: Attempt, now: float) -> bool:
+    """Whether the claim's attempt may still be submitting; a later try of its own task knows better."""
+    return receipt.claimant != by.task_instance and now < receipt.claimed_until
+
+
+def _changed(receipt: Receipt, policy: Policy) -> Step:
+    """Decide about another request: where nothing was made and nothing paid, there is nothing to keep."""
+    unpaid = receipt.state in (ReceiptState.REFUSED, ReceiptState.FAILED)
+    if unpaid or policy.on_changed_request == "regenerate":
+        return Submit()
+    return Refuse(
+        VeoRequestChangedError(
+            f"The output belongs to another request, which is {receipt.state.value} as {receipt.veo_task_id}."
+        )
+    )
+
+
+def _unknown(receipt: Receipt, policy: Policy) -> Step:
+    if policy.on_unknown_submission == "resubmit":
+        return Submit()
+    return Refuse(_UnknownBefore(f"{receipt.claimed_by} submitted this video, and its answer was lost."))
+
+
+def _failed(receipt: Receipt, policy: Policy) -> Step:
+    if not receipt.moderated and receipt.generations < policy.max_generations:
+        return Submit()
+    return Refuse(
+        VeoGenerationFailed(
+            f"The generation failed {receipt.generations} times, last as {receipt.veo_task_id}: "
+            f"{receipt.reason}.",
+            moderated=receipt.moderated,
+        )
+    )
+
+
+class _UnknownBefore(VeoSubmissionUnknown):
+    """A submission of an earlier attempt is still of unknown fate."""
+
+    advice: ClassVar[str] = (
+        f'Look for it at {TASK_LOG}. If it is there, put its id as "veo_task_id" and "state": '
+        '"submitted" into the receipt; if it is not, run the task once with '
+        'on_unknown_submission="resubmit". Then clear this task.'
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for, and by what it is known again.
+
+    :param request: what to submit.
+    :param description: the same for people to read, without secrets.
+    :param fingerprint: SHA-256 over the image's bytes and the description.
+    """
+
+    request: VeoRequest
+    description: dict[str, Any]
+    fingerprint: str
+
+    @classmethod
+    def of(cls, request: VeoRequest, *, image: str | None, account: str) -> Plan:
+        """Return the plan for a request; reads its image once.
+
+        :param image: where the image is from, for people to read; it is not part of the fingerprint.
+        :param account: what tells one account from another: base URL and connection, never a key.
+        :raises VeoImageUnavailableError: the image cannot be read to its end.
+        """
+        description = {**request.json_body(), "image_sha256": _sha256_of(request), "account": account}
+        canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
+        return cls(request, {"image": image, **description}, hashlib.sha256(canonical).hexdigest())
+
+
+def advance(
+    store: ReceiptStore,
+    client: VeoClient,
+    plan: Plan,
+    by: Attempt,
+    policy: Policy,
+    *,
+    is_stored: Callable[[Receipt], bool],
+) -> tuple[Attach | WaitForClaim | Done, Held]:
+    """Bring a video to the point where there is only to wait or nothing to do, submitting it if need be.
+
+    :param is_stored: tells whether a receipt's video is in its place.
+    :returns: what is left to do, and the receipt as it is now.
+    :raises VeoError: the step was refused, or the submission failed.
+    """
+    while True:
+        held = store.read()
+        receipt = held.receipt if held else None
+        stored = receipt is not None and receipt.state is ReceiptState.STORED and is_stored(receipt)
+        step = next_step(receipt, plan.fingerprint, by, policy, now=time.time(), stored=stored)
+        if isinstance(step, Refuse):
+            raise step.error
+        if not isinstance(step, Submit):
+            assert held is not None, "every other step comes from a receipt"  # noqa: S101 - for the type
+            return step, held
+        try:
+            claimed = store.write(_claim(plan, by, receipt), held)
+        except ReceiptConflictError:
+            log.info("Another attempt has claimed %s first.", store.uri)
+            continue
+        submitted = _submit_claimed(store, client, plan, by, claimed)
+        return Attach(submitted.receipt.veo_task_id or ""), submitted
+
+
+def record_video(store: ReceiptStore, held: Held, video: dict[str, Any], by: Attempt) -> Held:
+    """Record what was stored."""
+    return store.write(held.receipt.moved(ReceiptState.STORED, by, video=video), held)
+
+
+def record_failure(store: ReceiptStore, held: Held, video: Video, by: Attempt) -> Held:
+    """Record that the service gave up on a generation."""
+    reason = ": ".join(part for part in (video.error_code, video.error_message) if part)
+    failed = held.receipt.moved(
+        ReceiptState.FAILED, by, reason=reason or "the service gave no reason", moderated=video.moderated
+    )
+    return store.write(failed, held)
 
 
 def submit(client: VeoClient, request: VeoRequest) -> Video:
@@ -20,3 +285,68 @@ def submit(client: VeoClient, request: VeoRequest) -> Video:
         :data:`~veo_provider.retrying.SUBMIT_PATIENCE` seconds.
     """
     return retrying.of_submission()(client.submit, request)
+
+
+def _claim(plan: Plan, by: Attempt, before: Receipt | None) -> Receipt:
+    return receipts.claim(
+        plan.fingerprint,
+        plan.description,
+        plan.request.price_usd,
+        by,
+        seconds=CLAIM_SECONDS,
+        after=before,
+    )
+
+
+def _submit_claimed(store: ReceiptStore, client: VeoClient, plan: Plan, by: Attempt, claimed: Held) -> Held:
+    """Submit, and record the outcome whatever it is."""
+    try:
+        video = submit(client, plan.request)
+    except VeoSubmissionUnknown as error:
+        _record_if_possible(store, claimed, by, ReceiptState.UNKNOWN, error.what)
+        raise
+    # Whatever else ends a submission, the client vouches that no server accepted it.
+    except BaseException as error:
+        _record_if_possible(store, claimed, by, ReceiptState.REFUSED, str(error))
+        raise
+    log.info("Submitted as %s.", video.id)
+    return _record_submission(store, claimed, by, video)
+
+
+def _record_submission(store: ReceiptStore, claimed: Held, by: Attempt, video: Video) -> Held:
+    """Record the task id: patiently, for without it the generation is lost."""
+    submitted = claimed.receipt.moved(
+        ReceiptState.SUBMITTED, by, veo_task_id=video.id, generations=claimed.receipt.generations + 1
+    )
+    patient = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(VeoReceiptUnavailableError),
+        wait=tenacity.wait_exponential(multiplier=0.5, max=10),
+        stop=tenacity.stop_after_delay(60),
+        reraise=True,
+    )
+    try:
+        return patient(store.write, submitted, claimed)
+    except (VeoReceiptUnavailableError, ReceiptConflictError) as error:
+        raise VeoRecordLostError(
+            f"The submission was accepted as {video.id}, but {store.uri} could not be written: {error}"
+        ) from error
+
+
+def _record_if_possible(
+    store: ReceiptStore, held: Held, by: Attempt, state: ReceiptState, reason: str
+) -> None:
+    """Record why there is no task id; without that record, the submission counts as of unknown fate."""
+    try:
+        store.write(held.receipt.moved(state, by, reason=reason), held)
+    except (VeoError, ReceiptConflictError) as error:
+        log.warning("The receipt %s could not be written: %s", store.uri, error)
+
+
+def _sha256_of(request: VeoRequest) -> str | None:
+    """Return the digest of the image's bytes, read in chunks."""
+    if request.image is None:
+        return None
+    digest = hashlib.sha256()
+    for chunk in request.image.chunks(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -17,7 +17,7 @@ STORE_ATTEMPTS = 6
 CONTENT_NOT_READY_WAIT = 4.0
 """Seconds between two attempts at a video that is not there yet, as documented."""
 
-_backoff = tenacity.wait_exponential_jitter(initial=1, max=60)
+_backoff = tenacity.wait_exponential(multiplier=1, max=60) + tenacity.wait_random(0, 1)
 
 
 def of_submission() -> tenacity.Retrying:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.api.errors import VeoRequestError
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
     from typing_extensions import Self
 
 log = logging.getLogger(__name__)
@@ -168,6 +169,16 @@ class S3Upload:
             self._require_not_cancelled()
             raise
         self._parts.append({"ETag": answer["ETag"], "PartNumber": number})
+
+
+def head(client: S3Client, target: S3Uri) -> HeadObjectOutputTypeDef | None:
+    """Return what S3 knows of an object, or None if there is none."""
+    try:
+        return client.head_object(Bucket=target.bucket, Key=target.key)
+    except client.exceptions.ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.NOT_FOUND:
+            return None
+        raise
 
 
 def _ascii(value: str) -> str:

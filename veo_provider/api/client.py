@@ -78,7 +78,12 @@ class VeoClient:
         self._session = _new_session()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={protocol.without_credentials(self.base_url)!r})"
+        return f"{type(self).__name__}(base_url={self.public_base_url!r})"
+
+    @property
+    def public_base_url(self) -> str:
+        """The base URL as it may be shown: without a user and a password, where it has them."""
+        return protocol.without_credentials(self.base_url)
 
     def __enter__(self) -> Self:
         return self
@@ -171,7 +176,7 @@ class VeoClient:
         :raises VeoConnectionError: the host cannot be reached.
         """
         protocol.read_check(self._get_answer("task_connection_test"))
-        return f"{protocol.without_credentials(self.base_url)} accepts the key.{self._balance_sentence()}"
+        return f"{self.public_base_url} accepts the key.{self._balance_sentence()}"
 
     def _balance_sentence(self) -> str:
         """Return what there is to say of the balance; a wrong account token is not a wrong key."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from veo_provider.api.errors import VeoImageError
+from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MAX_IMAGE_BYTES = 20_000_000
 """Over 20 MB the gateway silently falls back to text-to-video, and charges for it.
@@ -46,6 +47,18 @@ class Image:
     size: int
     content_type: str
     open: Callable[[], ByteStream] = field(repr=False, compare=False)
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """Yield the image's bytes from its start.
+
+        :raises VeoImageUnavailableError: they cannot be read.
+        """
+        try:
+            with closing(self.open()) as stream:
+                while chunk := stream.read(size):
+                    yield chunk
+        except Exception as error:
+            raise VeoImageUnavailableError(f"The image {self.name} could not be read: {error}.") from error
 
     @classmethod
     def check(cls, name: str, *, size: int, header: bytes, open_stream: Callable[[], ByteStream]) -> Image:

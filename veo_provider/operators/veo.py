@@ -1,34 +1,66 @@
-"""The operator that spends money, and nothing else."""
+"""The operators that spend money, and take care that it is spent once."""
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
-from veo_provider.api.errors import VeoRequestError
+from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.api.request import FAST_MODEL, VeoRequest
+from veo_provider.compat import default_retry_policy
 from veo_provider.failures import airflow_failures
+from veo_provider.links import VeoTaskLogLink, VeoVideoLink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from mypy_boto3_s3 import S3Client
 
+    from veo_provider.api.client import VeoClient
     from veo_provider.api.image import Image
+    from veo_provider.api.video import Video
+    from veo_provider.generation import OnChangedRequest, OnUnknownSubmission, Plan, Policy, WaitForClaim
+    from veo_provider.receipts import Attempt, Held, Receipt, ReceiptStore, S3ReceiptStore
+    from veo_provider.s3 import S3Upload, S3Uri
+
+_CLAIM_PAUSE = 5.0
+"""Seconds between two looks at a receipt that another attempt has claimed."""
+_TRIGGERER_GRACE = timedelta(minutes=5)
+_REQUEST_FIELDS = (
+    "image",
+    "prompt",
+    "model",
+    "seconds",
+    "resolution",
+    "aspect_ratio",
+    "size",
+    "seed",
+    "negative_prompt",
+    "veo_conn_id",
+    "aws_conn_id",
+)
 
 
-class VeoSubmitOperator(BaseOperator):
-    """Submit an image and a prompt to Veo, and return the API's task id.
+class VeoWaitTimeoutError(VeoError):
+    """A generation was not finished in time; it is not known to have failed."""
 
-    The XCom value is that id, a string. The image is streamed into the request and never held whole.
-    Everything that can be checked is checked before any money is spent. The submission is tried again only
-    if it provably was not accepted; where its answer was lost, the task fails without a retry
-    (:class:`~veo_provider.api.errors.VeoSubmissionUnknown`) and says what to check.
+    money = "It may still complete, and is then charged once."
+    advice = (
+        "Its receipt keeps the id: the next attempt waits on for the same generation, and pays nothing more."
+    )
+    temporary = True
 
+
+class VeoRequestOperator(BaseOperator):
+    """Ask for a video: what the operators share that spend money.
+
+    :param prompt: what happens in the video, and what is heard. (templated)
     :param image: ``s3://bucket/key``, or any path or URI that Airflow's ``ObjectStoragePath`` opens: a
         JPEG, PNG or WebP (by its bytes, not its name) of at most 20 MB. (templated)
-    :param prompt: what happens in the video, and what is heard. (templated)
     :param model: the model's id, ``veo-3.1-fast-generate-preview`` ($0.30, the default) or
         ``veo-3.1-generate-preview`` ($1.20); any other is sent with a warning. (templated)
     :param seconds: length of the video: ``"4"``, ``"6"`` or ``"8"`` (the default). (templated)
@@ -41,23 +73,20 @@ class VeoSubmitOperator(BaseOperator):
     :param text_to_video: make the video of the prompt alone. An explicit wish, so that an image that an
         upstream task did not find is never taken for one.
     :param veo_conn_id: connection of type ``veo``. (templated)
-    :param aws_conn_id: connection for an image in S3; None uses boto3's own credentials. (templated)
+    :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
+    :param on_unknown_submission: what to do after a submission whose answer was lost, here or in an earlier
+        attempt: ``fail`` (the default), or ``resubmit`` at the risk of paying twice.
+    :param on_changed_request: what to do if the receipt belongs to another request: ``fail`` (the default),
+        ``regenerate`` and pay again, or ``keep`` what there is.
+    :param max_generations: how many submissions one video may need while the service fails it; default 2.
+        A failed one is not charged, and one that moderation refused is not repeated.
+    :param allow_unconditional_writes: go on where the receipt's store ignores conditional writes, without
+        protection from two tasks that write the same output at once.
     """
 
-    template_fields: Sequence[str] = (
-        "image",
-        "prompt",
-        "model",
-        "seconds",
-        "resolution",
-        "aspect_ratio",
-        "size",
-        "seed",
-        "negative_prompt",
-        "veo_conn_id",
-        "aws_conn_id",
-    )
+    template_fields: Sequence[str] = _REQUEST_FIELDS
     template_fields_renderers: ClassVar[dict[str, str]] = {"prompt": "md", "negative_prompt": "md"}
+    operator_extra_links: Sequence[BaseOperatorLink] = (VeoTaskLogLink(),)
     ui_color = "#d7e8ff"
 
     def __init__(
@@ -75,9 +104,13 @@ class VeoSubmitOperator(BaseOperator):
         text_to_video: bool = False,
         veo_conn_id: str = "veo_default",
         aws_conn_id: str | None = "aws_default",
+        on_unknown_submission: OnUnknownSubmission = "fail",
+        on_changed_request: OnChangedRequest = "fail",
+        max_generations: int = 2,
+        allow_unconditional_writes: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{**default_retry_policy(), **kwargs})
         self.image = image
         self.prompt = prompt
         self.model = model
@@ -90,19 +123,10 @@ class VeoSubmitOperator(BaseOperator):
         self.text_to_video = text_to_video
         self.veo_conn_id = veo_conn_id
         self.aws_conn_id = aws_conn_id
-
-    def execute(self, context: Context) -> str:
-        """Submit the generation and return the API's task id."""
-        from veo_provider import generation
-        from veo_provider.hooks.veo import VeoHook
-
-        with airflow_failures():
-            request = self._request()
-            with VeoHook(self.veo_conn_id).get_conn() as client:
-                video = generation.submit(client, request)
-        price = f"${request.price_usd:.2f}" if request.price_usd is not None else "an unknown price"
-        self.log.info("Submitted as %s; it costs %s when it completes.", video.id, price)
-        return video.id
+        self.on_unknown_submission = on_unknown_submission
+        self.on_changed_request = on_changed_request
+        self.max_generations = max_generations
+        self.allow_unconditional_writes = allow_unconditional_writes
 
     def _request(self) -> VeoRequest:
         """Return what is asked for, with templates rendered to nothing taken as not given."""
@@ -126,6 +150,322 @@ class VeoSubmitOperator(BaseOperator):
         if self.image is not None:
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None
+
+    def _plan(self, request: VeoRequest, client: VeoClient) -> Plan:
+        from veo_provider.generation import Plan
+
+        return Plan.of(request, image=self.image, account=f"{self.veo_conn_id} at {client.public_base_url}")
+
+    def _policy(self) -> Policy:
+        from veo_provider.generation import Policy
+
+        return Policy(self.on_unknown_submission, self.on_changed_request, int(self.max_generations))
+
+    def _s3_receipts(self, s3: S3Client, target: S3Uri) -> S3ReceiptStore:
+        from veo_provider.receipts import S3ReceiptStore
+
+        return S3ReceiptStore(s3, target, unconditional=self.allow_unconditional_writes)
+
+
+class VeoSubmitOperator(VeoRequestOperator):
+    """Submit an image and a prompt to Veo, and return the API's task id.
+
+    The XCom value is that id, a string. The image is streamed into the request and never held whole.
+    Everything that can be checked is checked before any money is spent. The submission is tried again only
+    if it provably was not accepted; where its answer was lost, the task fails without a retry
+    (:class:`~veo_provider.api.errors.VeoSubmissionUnknown`) and says what to check.
+
+    What was submitted is kept in a receipt, so that a retry, or a clear of the task, returns the same id and
+    pays nothing: in Airflow's task state store (Airflow 3.3 and later), or in S3 where ``receipt`` says. On
+    older versions without ``receipt``, a retry after a crash, and a clear, submit again.
+
+    The other parameters are those of :class:`VeoRequestOperator`.
+
+    :param receipt: where to keep the receipt, ``s3://bucket/key``. (templated)
+    """
+
+    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "receipt")
+
+    def __init__(self, *, receipt: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.receipt = receipt
+
+    def execute(self, context: Context) -> str:
+        """Submit the generation, unless the receipt knows of one, and return the API's task id."""
+        from veo_provider import generation
+        from veo_provider.hooks.veo import VeoHook
+
+        with airflow_failures():
+            request = self._request()
+            store = self._receipt_store(context)
+            with VeoHook(self.veo_conn_id).get_conn() as client:
+                if store is None:
+                    veo_task_id = generation.submit(client, request).id
+                else:
+                    veo_task_id = self._submit_once(client, request, store, _attempt(context))
+        price = f"${request.price_usd:.2f}" if request.price_usd is not None else "an unknown price"
+        self.log.info("Submitted as %s; it costs %s when it completes.", veo_task_id, price)
+        return veo_task_id
+
+    def _receipt_store(self, context: Context) -> ReceiptStore | None:
+        from veo_provider.receipts import TaskStateReceiptStore
+        from veo_provider.s3 import S3Uri, s3_client
+
+        if self.receipt:
+            return self._s3_receipts(s3_client(self.aws_conn_id), S3Uri.parse(self.receipt, "receipt"))
+        state = context.get("task_state_store")
+        return None if state is None else TaskStateReceiptStore(state)
+
+    def _submit_once(self, client: VeoClient, request: VeoRequest, store: ReceiptStore, by: Attempt) -> str:
+        """Return the id of the one generation: submitted now, or found in the receipt and not failed."""
+        from veo_provider import generation
+
+        plan, policy = self._plan(request, client), self._policy()
+        while True:
+            step, held = generation.advance(store, client, plan, by, policy, is_stored=lambda _: True)
+            if isinstance(step, generation.WaitForClaim):
+                self.log.info("%s is submitting this video. Waiting for it.", step.by)
+                time.sleep(_CLAIM_PAUSE)
+                continue
+            veo_task_id = held.receipt.veo_task_id or ""
+            if held.receipt.claim_id == by.id or isinstance(step, generation.Done):
+                return veo_task_id
+            video = client.get(veo_task_id)
+            if video.status is not video.status.FAILED:
+                self.log.info("Submitted before, by %s: nothing is paid.", held.receipt.claimed_by)
+                return veo_task_id
+            generation.record_failure(store, held, video, by)
+
+
+class VeoImageToVideoOperator(VeoRequestOperator):
+    """Turn an image into a video in S3, paid for exactly once: the whole way in one deferrable task.
+
+    Claims the output, submits, waits in the triggerer without a worker slot, and streams the video into S3.
+    Its receipt lies beside the video (``clip.mp4.veo.json``) and is read first: a retry, a cleared task,
+    another run or a backfill finds there what was submitted and what is done, and pays for nothing twice.
+
+    The XCom value is a dict: ``uri``, ``receipt_uri``, ``veo_task_id``, ``bytes``, ``sha256``,
+    ``duration_seconds``, ``width``, ``height`` and ``price_usd``. The events of the task's ``outlets`` carry
+    it as their extra.
+
+    The other parameters are those of :class:`VeoRequestOperator`.
+
+    :param output: where the video goes, ``s3://bucket/key.mp4``. (templated)
+    :param replace: overwrite an object at ``output`` that has no receipt; default is to fail before any money
+        is spent.
+    :param poll_interval: seconds between two looks at the status; 8 is what the API's documentation
+        recommends.
+    :param timeout: seconds, or a ``timedelta``, that one attempt waits for the generation; default two hours.
+        The next attempt waits on for the same one.
+    :param deferrable: wait in the triggerer (the default) instead of on a worker.
+    """
+
+    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "output_uri")
+    operator_extra_links: Sequence[BaseOperatorLink] = (VeoVideoLink(), VeoTaskLogLink())
+
+    def __init__(
+        self,
+        *,
+        output: str,
+        replace: bool = False,
+        poll_interval: timedelta | float = 8,
+        timeout: timedelta | float = 2 * 60 * 60,
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        # `output` is BaseOperator's own attribute: the XComArg of the task.
+        self.output_uri = output
+        self.replace = replace
+        self.poll_interval = _seconds(poll_interval)
+        self.timeout = _seconds(timeout)
+        self.deferrable = deferrable
+        self._upload: S3Upload | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Bring the video into S3, or defer until there is something to do."""
+        with airflow_failures():
+            return self._advance(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Carry on after the trigger; everything that matters is read from the receipt again."""
+        with airflow_failures():
+            if event["status"] == "timeout":
+                self._time_out()
+            if event["status"] == "error":
+                raise AirflowFailException(event["message"])
+            return self._resume(context)
+
+    def on_kill(self) -> None:
+        """Take back what was uploaded so far; the generation itself cannot be cancelled."""
+        if self._upload is not None:
+            self._upload.cancel()
+
+    def _advance(self, context: Context) -> dict[str, Any]:
+        """Claim and submit as the receipt demands, then wait or store."""
+        from veo_provider import generation
+        from veo_provider.hooks.veo import VeoHook
+        from veo_provider.s3 import S3Uri, s3_client
+
+        by, deadline = _attempt(context), time.time() + self.timeout
+        target, s3 = S3Uri.parse(self.output_uri, "output"), s3_client(self.aws_conn_id)
+        store = self._s3_receipts(s3, _sidecar(target))
+        request = self._request()
+        with VeoHook(self.veo_conn_id).get_conn() as client:
+            plan, policy = self._plan(request, client), self._policy()
+            while True:
+                if store.read() is None:
+                    self._require_free(s3, target)
+                step, held = generation.advance(
+                    store, client, plan, by, policy, is_stored=lambda receipt: _is_stored(s3, target, receipt)
+                )
+                if isinstance(step, generation.Done):
+                    self.log.info("%s is there already: nothing to do, nothing to pay.", target)
+                    return self._result(context, store, held)
+                if isinstance(step, generation.WaitForClaim):
+                    self._wait_for_claim(step, deadline)
+                    continue
+                video = self._wait_for_video(client, step.veo_task_id, deadline)
+                if video.status is video.status.FAILED:
+                    self.log.warning("The generation %s failed: %s", video.id, video.error_message)
+                    generation.record_failure(store, held, video, by)
+                    continue
+                return self._store(context, client, s3, target, store, held, by)
+
+    def _resume(self, context: Context) -> dict[str, Any]:
+        """Store what the trigger found finished, without the image: it may be gone by now."""
+        from veo_provider.hooks.veo import VeoHook
+        from veo_provider.receipts import ReceiptState
+        from veo_provider.s3 import S3Uri, s3_client
+
+        target, s3 = S3Uri.parse(self.output_uri, "output"), s3_client(self.aws_conn_id)
+        store = self._s3_receipts(s3, _sidecar(target))
+        held = store.read()
+        if held is not None and held.receipt.state is ReceiptState.SUBMITTED:
+            with VeoHook(self.veo_conn_id).get_conn() as client:
+                video = client.get(held.receipt.veo_task_id or "")
+                if video.status is video.status.COMPLETED:
+                    return self._store(context, client, s3, target, store, held, _attempt(context))
+        return self._advance(context)
+
+    def _require_free(self, s3: S3Client, target: S3Uri) -> None:
+        """Refuse to overwrite what nobody has a receipt for, while nothing has been spent."""
+        from veo_provider.s3 import head
+
+        if not self.replace and head(s3, target) is not None:
+            raise VeoRequestError(f"{target} exists and has no receipt. Set replace=True to overwrite it.")
+
+    def _wait_for_claim(self, claim: WaitForClaim, deadline: float) -> None:
+        """Let another attempt submit, and look again a little later."""
+        from veo_provider.triggers.veo import VeoClaimTrigger
+
+        self.log.info("%s is submitting this video. Waiting for it.", claim.by)
+        if time.time() >= deadline:
+            self._time_out()
+        if self.deferrable:
+            self.defer(trigger=VeoClaimTrigger(), method_name="execute_complete")
+        time.sleep(_CLAIM_PAUSE)
+
+    def _wait_for_video(self, client: VeoClient, veo_task_id: str, deadline: float) -> Video:
+        """Return the finished generation, or defer until it is."""
+        while True:
+            try:
+                video = client.get(veo_task_id)
+            except VeoError as error:
+                if not error.temporary:
+                    raise
+                self.log.warning("%s Waiting on.", error)
+            else:
+                if video.finished:
+                    return video
+            if self.deferrable:
+                self._defer(veo_task_id, deadline)
+            if time.time() >= deadline:
+                self._time_out()
+            time.sleep(self.poll_interval)
+
+    def _defer(self, veo_task_id: str, deadline: float) -> None:
+        from veo_provider.triggers.veo import VeoTaskTrigger
+
+        self.defer(
+            trigger=VeoTaskTrigger(
+                veo_task_id=veo_task_id,
+                veo_conn_id=self.veo_conn_id,
+                poll_interval=self.poll_interval,
+                deadline=deadline,
+            ),
+            method_name="execute_complete",
+            # For a triggerer that is not there: the trigger keeps its own deadline.
+            timeout=timedelta(seconds=self.timeout) + _TRIGGERER_GRACE,
+        )
+
+    def _store(
+        self,
+        context: Context,
+        client: VeoClient,
+        s3: S3Client,
+        target: S3Uri,
+        store: ReceiptStore,
+        held: Held,
+        by: Attempt,
+    ) -> dict[str, Any]:
+        """Stream the video into its place, and record it."""
+        from veo_provider import generation, storing
+        from veo_provider.s3 import S3Upload
+
+        veo_task_id = held.receipt.veo_task_id or ""
+        metadata = {"veo_task_id": veo_task_id, "veo_model": self.model}
+        self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata)
+        self._upload.abort_leftovers()
+        stored = storing.store(client, veo_task_id, str(target), self._upload)
+        held = generation.record_video(store, held, stored.to_dict(), by)
+        return self._result(context, store, held)
+
+    def _result(self, context: Context, store: ReceiptStore, held: Held) -> dict[str, Any]:
+        """Return what the task tells, and tell the same to its outlets."""
+        video = held.receipt.video or {}
+        result = {**video, "receipt_uri": store.uri, "price_usd": held.receipt.price_usd}
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = result
+        return result
+
+    def _time_out(self) -> None:
+        raise VeoWaitTimeoutError(f"The generation was not finished within {self.timeout:.0f} s.")
+
+
+def _attempt(context: Context) -> Attempt:
+    """Return who acts, as the receipt names it."""
+    from veo_provider.receipts import Attempt
+
+    instance = context.get("ti")
+    if instance is None:
+        return Attempt("a call outside of Airflow")
+    name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
+    map_index = getattr(instance, "map_index", -1)
+    return Attempt(name if map_index in (None, -1) else f"{name} [{map_index}]", instance.try_number)
+
+
+def _sidecar(target: S3Uri) -> S3Uri:
+    from veo_provider.receipts import SUFFIX
+    from veo_provider.s3 import S3Uri
+
+    return S3Uri(target.bucket, target.key + SUFFIX)
+
+
+def _is_stored(s3: S3Client, target: S3Uri, receipt: Receipt) -> bool:
+    """Whether the object is the very video that the receipt describes."""
+    from veo_provider.s3 import head
+
+    found = head(s3, target)
+    return (
+        found is not None
+        and found["ContentLength"] == (receipt.video or {}).get("bytes")
+        and found["Metadata"].get("veo_task_id") == receipt.veo_task_id
+    )
+
+
+def _seconds(duration: timedelta | float) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
 
 
 def _integer(seed: int | str | None) -> int | None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from veo_provider.api.errors import VeoContentNotReadyError, VeoRequestError
+from veo_provider.compat import default_retry_policy
 from veo_provider.failures import airflow_failures
+from veo_provider.links import VeoVideoLink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +46,7 @@ class VeoToS3Operator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("veo_task_id", "s3_key", "model", "veo_conn_id", "aws_conn_id")
+    operator_extra_links = (VeoVideoLink(),)
     ui_color = "#d7e8ff"
 
     def __init__(
@@ -57,7 +60,7 @@ class VeoToS3Operator(BaseOperator):
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{**default_retry_policy(), **kwargs})
         self.veo_task_id = veo_task_id
         self.s3_key = s3_key
         self.replace = replace

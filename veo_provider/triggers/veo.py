@@ -117,3 +117,26 @@ class VeoTaskTrigger(BaseTrigger):
 def _asked_pause(error: VeoError) -> float:
     """Return the seconds that the service asked to wait."""
     return (error.retry_after or 0) if isinstance(error, VeoAPIError) else 0
+
+
+class VeoClaimTrigger(BaseTrigger):
+    """Give another attempt, which is submitting the same video, the time to do so.
+
+    Sends one event: ``{"status": "claim"}``. The task that resumes reads the receipt again.
+
+    :param seconds: how long to wait.
+    """
+
+    def __init__(self, seconds: float = 15.0) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow left this one untyped
+        self.seconds = seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what the triggerer needs to rebuild this trigger."""
+        return "veo_provider.triggers.veo.VeoClaimTrigger", {"seconds": self.seconds}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and send the one event."""
+        await asyncio.sleep(max(self.seconds, FIRST_EVENT_SECONDS))
+        yield TriggerEvent({"status": "claim"})
+        return

@@ -1,0 +1,207 @@
+"""Everything that can go wrong, at once: faults of every class, and processes killed at random.
+
+``CHAOS_VIDEOS`` says how many videos; ``make chaos`` makes 300 of them, ``make test`` a few.
+"""
+
+import hashlib
+import json
+import os
+import random
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import boto3
+import psutil
+import pytest
+
+from demo.airflow import LocalAirflow
+from veo_provider.api.mp4 import Mp4Walker
+from veo_provider.sandbox.process import Sandbox
+
+VIDEOS = int(os.environ.get("CHAOS_VIDEOS", "12"))
+KILL_SECONDS = 4.0
+BUSY = {"code": "upstream_load_saturated", "message": "busy", "data": None}
+TASK = re.compile(r"airflow worker -- [0-9a-f]{8}-")
+"""What Airflow calls the process of a running task."""
+BLOCKED = {"code": "PUBLIC_ERROR_UNSAFE", "message": "blocked by safety"}
+
+
+def by_chance(*rules):
+    """Give each rule a seed of its own, so that they do not strike together."""
+    return [{"seed": seed, **rule} if "probability" in rule else rule for seed, rule in enumerate(rules)]
+
+
+FAULTS = by_chance(
+    {"call": "submit", "probability": 0.10, "status": 429, "headers": {"Retry-After": "2"}},
+    {"call": "submit", "probability": 0.05, "status": 429},
+    {"call": "submit", "probability": 0.05, "status": 403, "body": BUSY},
+    {"call": "submit", "probability": 0.02, "status": 503, "accept": True},
+    {"call": "submit", "probability": 0.02, "status": 502},
+    {"call": "submit", "probability": 0.02, "reset": "before"},
+    {"call": "submit", "probability": 0.02, "reset": "after"},
+    {"call": "submit", "probability": 0.02, "garbage": "json", "accept": True},
+    {"call": "submit", "probability": 0.05, "fail": {"code": "oops", "message": "upstream broke"}},
+    {"call": "submit", "probability": 0.02, "fail": BLOCKED},
+    {"call": "submit", "probability": 0.02, "filtered": 502},
+    {"call": "poll", "probability": 0.08, "status": 503},
+    {"call": "poll", "probability": 0.05, "reset": "before"},
+    {"call": "poll", "probability": 0.05, "garbage": True},
+    {"call": "poll", "probability": 0.05, "status": 429, "headers": {"Retry-After": "3"}},
+    {"call": "poll", "probability": 0.08, "task_status": "unknown"},
+    {"call": "content", "per_task": True, "first": 1, "status": 400},
+    {"call": "content", "probability": 0.10, "truncate": 0.6},
+    {"call": "content", "probability": 0.05, "truncate": 90_000, "reset": "before"},
+    {"call": "content", "probability": 0.05, "status": 502},
+    {"call": "content", "probability": 0.05, "garbage": "mp4"},
+    {"call": "content", "probability": 0.05, "drip": 200_000},
+    {"call": "content", "probability": 0.10, "pad": 20_000_000},
+)
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    with Sandbox(latency=10, faults=FAULTS, data=tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory, sandbox):
+    env = {
+        "AIRFLOW_CONN_VEO_DEFAULT": sandbox.veo_conn(),
+        "AIRFLOW_CONN_AWS_DEFAULT": sandbox.aws_conn(),
+        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": str(VIDEOS),
+        "CHAOS_VIDEOS": str(VIDEOS),
+    }
+    dags = Path(__file__).parent / "dags"
+    with LocalAirflow(tmp_path_factory.mktemp("airflow"), dags, env=env) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def s3(sandbox):
+    client = boto3.client(
+        "s3",
+        endpoint_url=sandbox.s3,
+        aws_access_key_id=sandbox.aws_access_key_id,
+        aws_secret_access_key=sandbox.aws_secret_access_key,
+        region_name="us-east-1",
+    )
+    yield client
+    client.close()
+
+
+def kill_something(airflow, chance, killed):
+    """SIGKILL a running task, as the kernel does when memory is short, or the triggerer."""
+    if chance.random() < 0.1:
+        airflow.kill("triggerer")
+        airflow.start("triggerer")
+        killed["triggerer"] += 1
+        return
+    for _ in range(100):
+        if tasks := running_tasks(airflow):
+            chance.choice(tasks).kill()
+            killed["task"] += 1
+            return
+        time.sleep(0.05)
+
+
+def running_tasks(airflow):
+    """Find the processes that run a task at this moment: each lives for a second or two."""
+    scheduler = psutil.Process(airflow.pid("scheduler"))
+    return [one for one in scheduler.children(recursive=True) if TASK.match(" ".join(one.cmdline()))]
+
+
+@pytest.fixture(scope="module")
+def run(airflow):
+    """Make all videos while things are killed; returns the task instances and what was killed."""
+    chance, killed = random.Random(7), Counter()  # noqa: S311 - no secret is made of it
+    airflow.wait_for_dag("chaos")
+    run_id = airflow.trigger("chaos")
+    while airflow.dag_run("chaos", run_id)["state"] not in {"success", "failed"}:
+        time.sleep(KILL_SECONDS)
+        try:
+            kill_something(airflow, chance, killed)
+        except psutil.NoSuchProcess:
+            continue  # it ended by itself in that moment
+    instances = airflow.task_instances("chaos", run_id)
+    print(f"{len(instances)} videos, {Counter(one['state'] for one in instances)}, killed {dict(killed)}")
+    return run_id, instances
+
+
+def objects(s3):
+    listed = s3.get_paginator("list_objects_v2").paginate(Bucket="videos", Prefix="chaos/")
+    return {found["Key"] for page in listed for found in page.get("Contents", [])}
+
+
+def receipts(s3):
+    keys = [key for key in objects(s3) if key.endswith(".veo.json")]
+    return {key: json.loads(s3.get_object(Bucket="videos", Key=key)["Body"].read()) for key in keys}
+
+
+@pytest.mark.timeout(3600)
+def test_every_task_ends(run):
+    """Each task ends as success or failure, and none is forgotten."""
+    _, instances = run
+    assert len(instances) == VIDEOS
+    assert {one["state"] for one in instances} <= {"success", "failed"}
+
+
+def test_no_generation_is_charged_twice(run, sandbox, s3):
+    """For each video at most one generation is charged, and what is stored was charged once."""
+    charged = {task["task_id"] for task in sandbox.charges()["tasks"]}
+    by_video = Counter(task["prompt"] for task in sandbox.tasks() if task["task_id"] in charged)
+    print(f"bill: {sandbox.charges()['count']} generations, ${sandbox.charges()['usd']:.2f}")
+    assert set(by_video.values()) <= {1}
+    stored = [one for one in receipts(s3).values() if one["state"] == "stored"]
+    assert {one["veo_task_id"] for one in stored} <= charged
+
+
+def test_every_stored_video_is_whole(run, s3):
+    """Each object is the whole MP4 that its receipt describes, and there is none without a receipt."""
+    found = receipts(s3)
+    videos = {key for key in objects(s3) if not key.endswith(".veo.json")}
+    assert videos <= {key.removesuffix(".veo.json") for key in found}
+    for key in videos:
+        body = s3.get_object(Bucket="videos", Key=key)["Body"].read()
+        walker = Mp4Walker()
+        walker.feed(body)
+        walker.finish(len(body))
+        assert found[f"{key}.veo.json"]["video"]["sha256"] == hashlib.sha256(body).hexdigest()
+
+
+def test_no_video_is_lost(run, s3):
+    """A successful task has its video; a failed one has a receipt that says why, or how far it came."""
+    _, instances = run
+    found = receipts(s3)
+    for one in instances:
+        receipt = found.get(f"chaos/{one['map_index']:04d}.mp4.veo.json")
+        if one["state"] == "success":
+            assert receipt["state"] == "stored"
+        else:
+            assert receipt["state"] in {"claimed", "unknown", "failed", "submitted"}
+
+
+def test_every_failure_names_its_cause(run, airflow, s3):
+    """A failed task's log says what happened, and whether it cost anything."""
+    run_id, instances = run
+    for one in instances:
+        if one["state"] != "failed":
+            continue
+        log = airflow.task_log("chaos", run_id, "make", one["try_number"], one["map_index"])
+        causes = ("may have been accepted", "safety filter", "Change the image or the prompt", "not charged")
+        assert any(cause in log for cause in causes), (one["map_index"], log[-2000:])
+
+
+def test_no_upload_is_orphaned(run, s3):
+    """No unfinished multipart upload is left in the bucket."""
+    assert s3.list_multipart_uploads(Bucket="videos").get("Uploads", []) == []
+
+
+def test_the_key_is_nowhere(run, airflow, sandbox, s3):
+    """Neither logs nor database nor receipts hold the API key."""
+    key = sandbox.api_key.encode()
+    files = [path for path in airflow.home.rglob("*") if path.is_file()]
+    assert [path for path in files if key in path.read_bytes()] == []
+    assert key.decode() not in json.dumps(receipts(s3))

@@ -1,0 +1,16 @@
+"""What differs between Airflow versions, beyond what the common.compat provider knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+
+
+def default_retry_policy() -> dict[str, Any]:
+    """Return the argument that gives an operator this provider's retry policy, where Airflow has policies."""
+    if not AIRFLOW_V_3_3_PLUS:
+        return {}
+    from veo_provider.retry_policy import VeoRetryPolicy
+
+    return {"retry_policy": VeoRetryPolicy()}

@@ -1,0 +1,346 @@
+"""Receipts: the durable record of one paid generation, written before any money moves.
+
+In S3 a receipt is the sidecar of the video that it pays for (``clip.mp4.veo.json``), so that a prefix is its
+own ledger. It is claimed with a conditional PUT and changed only as it was read, so that of two workers one
+pays and the other finds out. Without an output, it lives in Airflow's task state store (3.3 and later).
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import logging
+import time
+import uuid
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from veo_provider.api.errors import VeoError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from typing_extensions import Self
+
+    from veo_provider.s3 import S3Uri
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+SUFFIX = ".veo.json"
+"""What the sidecar's name adds to the video's."""
+
+
+class VeoReceiptError(VeoError):
+    """A receipt is damaged, of a newer version, or kept where it protects nothing."""
+
+    advice = "Nothing was submitted. Correct what is said above, and clear the task."
+
+
+class VeoReceiptUnavailableError(VeoError):
+    """A receipt cannot be read or written now, which is never taken for there being none."""
+
+    advice = "Nothing was submitted; trying again is safe."
+    temporary = True
+
+
+class ReceiptConflictError(Exception):
+    """Somebody else has written the receipt since it was read; read it again."""
+
+
+class ReceiptState(str, enum.Enum):
+    """How far a generation has come, for the money."""
+
+    CLAIMED = "claimed"
+    """Somebody is about to submit, or did and died before the answer was recorded."""
+    REFUSED = "refused"
+    """Provably not accepted: it may be submitted again."""
+    UNKNOWN = "unknown"
+    """Submitted, and the answer was lost: it may be generating."""
+    SUBMITTED = "submitted"
+    """Accepted; the task id is known."""
+    FAILED = "failed"
+    """The service gave up, and did not charge."""
+    STORED = "stored"
+    """The video is in its place."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of one task instance: who acts.
+
+    :param task_instance: names the task instance, without its try.
+    :param try_number: Airflow's number of the try.
+    :param id: of this very attempt, unlike any other.
+    """
+
+    task_instance: str
+    try_number: int = 1
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __str__(self) -> str:
+        return f"{self.task_instance} try {self.try_number}"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One generation and its money. Every change is a new object; see :meth:`moved`.
+
+    :param state: how far it has come.
+    :param fingerprint: SHA-256 over the image and every parameter that changes the result or the account.
+    :param request: what was asked, for people to read.
+    :param price_usd: what the generation costs when it completes; None if the price is not known.
+    :param claimed_by: the attempt that submits or submitted, for people to read.
+    :param claim_id: the same attempt's id.
+    :param claimant: the same attempt's task instance.
+    :param claimed_until: Unix seconds after which a claim without a task id is a dead attempt's.
+    :param veo_task_id: the API's task id, once it is known.
+    :param generations: how many submissions were accepted for this video so far.
+    :param reason: why it was refused or failed, or is unknown.
+    :param moderated: whether the service's safety filter was the reason.
+    :param video: what is stored: ``uri``, ``bytes``, ``sha256``, ``duration_seconds``, ``width``, ``height``.
+    :param history: each state with its time and the attempt that reached it.
+    :param revision: unlike any other, so that no two writes have the same ETag.
+    """
+
+    state: ReceiptState
+    fingerprint: str
+    request: dict[str, Any]
+    price_usd: float | None
+    claimed_by: str
+    claim_id: str
+    claimant: str
+    claimed_until: float
+    veo_task_id: str | None = None
+    generations: int = 0
+    reason: str = ""
+    moderated: bool = False
+    video: dict[str, Any] | None = None
+    history: tuple[dict[str, str], ...] = ()
+    revision: str = ""
+
+    def moved(self, state: ReceiptState, by: Attempt, **changes: Any) -> Receipt:
+        """Return the receipt in another state, with the step added to its history."""
+        step = {"state": state.value, "at": _timestamp(), "by": str(by)}
+        if changes.get("veo_task_id"):
+            step["veo_task_id"] = changes["veo_task_id"]
+        return replace(self, state=state, history=(*self.history, step), revision=uuid.uuid4().hex, **changes)
+
+    def to_json(self) -> bytes:
+        """Return the receipt as people and later releases read it."""
+        data = {"schema_version": SCHEMA_VERSION, **asdict(self), "state": self.state.value}
+        return json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Self:
+        """Read a receipt.
+
+        :param where: what it was read from, for the error message.
+        :raises VeoReceiptError: it is damaged, or was written by a newer release.
+        """
+        try:
+            fields = json.loads(data)
+            version = fields.pop("schema_version")
+            if isinstance(version, int) and version > SCHEMA_VERSION:
+                raise VeoReceiptError(
+                    f"The receipt {where} has version {version}, and this release knows {SCHEMA_VERSION}: "
+                    "upgrade airflow-provider-veo."
+                )
+            fields["state"] = ReceiptState(fields["state"])
+            fields["history"] = tuple(fields["history"])
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise VeoReceiptError(f"The receipt {where} cannot be understood: {error!r}.") from error
+
+
+@dataclass(frozen=True)
+class Held:
+    """A receipt as it was read or written last, and what its store needs to change exactly that one."""
+
+    receipt: Receipt
+    etag: str
+
+
+class ReceiptStore(Protocol):
+    """Where one receipt lives."""
+
+    @property
+    def uri(self) -> str:
+        """Where that is, for people to read."""
+
+    def read(self) -> Held | None:
+        """Return the receipt, or None if there is none.
+
+        :raises VeoReceiptUnavailableError: it cannot be told whether there is one.
+        :raises VeoReceiptError: there is one that cannot be understood.
+        """
+
+    def write(self, receipt: Receipt, after: Held | None) -> Held:
+        """Write the receipt if it is still as it was read, or if there is still none.
+
+        :raises ReceiptConflictError: it is not.
+        :raises VeoReceiptUnavailableError: it could not be written, or nobody knows whether it was.
+        """
+
+
+class S3ReceiptStore:
+    """Keeps a receipt in S3, where conditional writes decide between two that claim at once.
+
+    :param client: S3 client of boto3.
+    :param target: the receipt's object.
+    :param unconditional: go on where the store ignores conditional writes, without protection from races.
+    """
+
+    _honoured: ClassVar[dict[tuple[str, str], bool]] = {}
+
+    def __init__(self, client: S3Client, target: S3Uri, *, unconditional: bool = False) -> None:
+        self._client = client
+        self._target = target
+        self._unconditional = unconditional
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/key``."""
+        return str(self._target)
+
+    def read(self) -> Held | None:
+        """Return the receipt, or None if there is none; see :class:`ReceiptStore` for the errors."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer = self._client.get_object(Bucket=self._target.bucket, Key=self._target.key)
+            body = answer["Body"].read()
+        except self._client.exceptions.NoSuchKey:
+            return None
+        except (ClientError, BotoCoreError) as error:
+            raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be read: {error}.") from error
+        return Held(Receipt.from_json(body, self.uri), answer["ETag"])
+
+    def write(self, receipt: Receipt, after: Held | None) -> Held:
+        """Write the receipt, if nobody else did; see :class:`ReceiptStore` for the errors."""
+        self._require_conditional_writes()
+        condition = {"IfMatch": after.etag} if after else {"IfNoneMatch": "*"}
+        etag = self._put(self._target.key, receipt.to_json(), condition)
+        return Held(receipt, etag) if etag else self._adopt(receipt)
+
+    def _adopt(self, receipt: Receipt) -> Held:
+        """Take a refused write for done if it was ours: boto3 repeats a PUT whose answer was lost."""
+        found = self.read()
+        if found is None or found.receipt.revision != receipt.revision:
+            raise ReceiptConflictError(self.uri)
+        return found
+
+    def _put(self, key: str, body: bytes, condition: dict[str, Any]) -> str | None:
+        """Write an object and return its ETag, or None if the condition does not hold."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer = self._client.put_object(
+                Bucket=self._target.bucket, Key=key, Body=body, ContentType="application/json", **condition
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
+                return None
+            raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be written: {error}.") from error
+        except BotoCoreError as error:
+            raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be written: {error}.") from error
+        return answer["ETag"]
+
+    def _require_conditional_writes(self) -> None:
+        """Find out, once for each bucket and process, whether the store honours conditional writes.
+
+        :raises VeoReceiptError: it does not, and the user has not accepted that.
+        """
+        where = (self._client.meta.endpoint_url, self._target.bucket)
+        if where not in self._honoured:
+            self._honoured[where] = self._probe()
+        if self._honoured[where]:
+            return
+        if not self._unconditional:
+            raise VeoReceiptError(
+                f"The store of {self.uri} ignores conditional writes, so two workers could both pay for one "
+                "video. Keep receipts in another store, or set allow_unconditional_writes=True if no two "
+                "tasks write the same output."
+            )
+        log.warning(
+            "The store of %s ignores conditional writes: there is no protection from races.", self.uri
+        )
+
+    def _probe(self) -> bool:
+        """Write a small object twice under conditions of which the second cannot hold."""
+        key = f"{self._target.key}.probe-{uuid.uuid4().hex}"
+        try:
+            etag = self._put(key, b"{}", {"IfNoneMatch": "*"})
+            again = self._put(key, b"[]", {"IfNoneMatch": "*"})
+            other = self._put(key, b"0", {"IfMatch": '"00000000000000000000000000000000"'})
+        finally:
+            self._client.delete_object(Bucket=self._target.bucket, Key=key)
+        return etag is not None and again is None and other is None
+
+
+class TaskStateReceiptStore:
+    """Keeps a receipt in Airflow's task state store, which belongs to one task instance of one run.
+
+    It survives retries, deferral and clear. Nobody else writes there, so there is nothing to race with.
+
+    :param state: ``context["task_state_store"]`` of Airflow 3.3 and later.
+    """
+
+    uri = "Airflow's task state store"
+    _KEY = "veo_receipt"
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def read(self) -> Held | None:
+        """Return the receipt, or None if there is none; see :class:`ReceiptStore` for the errors."""
+        try:
+            found = self._state.get(self._KEY)
+        except Exception as error:
+            raise VeoReceiptUnavailableError(f"The receipt in {self.uri} cannot be read: {error}.") from error
+        if found is None:
+            return None
+        return Held(Receipt.from_json(str(found).encode(), self.uri), "")
+
+    def write(self, receipt: Receipt, after: Held | None) -> Held:  # noqa: ARG002 - there are no rivals
+        """Write the receipt; see :class:`ReceiptStore` for the errors."""
+        try:
+            self._state.set(self._KEY, receipt.to_json().decode())
+        except Exception as error:
+            raise VeoReceiptUnavailableError(
+                f"The receipt in {self.uri} cannot be written: {error}."
+            ) from error
+        return Held(receipt, "")
+
+
+def claim(
+    fingerprint: str,
+    request: dict[str, Any],
+    price_usd: float | None,
+    by: Attempt,
+    *,
+    seconds: float,
+    after: Receipt | None = None,
+) -> Receipt:
+    """Return a receipt that claims the next submission for an attempt.
+
+    :param seconds: how long the submission may take at most.
+    :param after: the receipt of an earlier generation of the same video, whose history goes on.
+    """
+    base = Receipt(
+        state=ReceiptState.CLAIMED,
+        fingerprint=fingerprint,
+        request=request,
+        price_usd=price_usd,
+        claimed_by=str(by),
+        claim_id=by.id,
+        claimant=by.task_instance,
+        claimed_until=time.time() + seconds,
+        generations=after.generations if after and after.fingerprint == fingerprint else 0,
+        history=after.history if after else (),
+    )
+    return base.moved(ReceiptState.CLAIMED, by)
+
+
+def _timestamp() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
