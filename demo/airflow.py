@@ -206,6 +206,12 @@ class LocalAirflow:
         log = self._request("GET", path, params={"map_index": map_index, "full_content": True})
         return "\n".join(_log_line(event) for event in log["content"])
 
+    def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
+        """Return a task instance's extra links, by their names."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/links"
+        links: dict[str, str | None] = self._request("GET", path)["extra_links"]
+        return links
+
     def clear(self, dag_id: str, run_id: str, task_ids: list[str] | None = None) -> None:
         """Clear tasks of a run, all of them if none is named, so that they run again."""
         body: dict[str, Any] = {"dry_run": False, "only_failed": False, "dag_run_id": run_id}

@@ -64,6 +64,16 @@ def test_the_video_and_its_receipt_are_there(sandbox: Sandbox, first: tuple[str,
     assert result["price_usd"] == 0.30
 
 
+def test_the_task_links_to_its_video(airflow: LocalAirflow, first: tuple[str, dict[str, Any]]) -> None:
+    """In the UI the task has links to the stored object and to the service's task log."""
+    run_id, _ = first
+    links = airflow.links(DAG_ID, run_id, "make")
+    assert links == {
+        "Video in S3": f"https://console.aws.amazon.com/s3/object/videos?prefix={KEY}",
+        "Veo task log": "https://api.apiyi.com/task",
+    }
+
+
 def test_clearing_the_run_pays_nothing(
     airflow: LocalAirflow, sandbox: Sandbox, first: tuple[str, dict[str, Any]]
 ) -> None:
