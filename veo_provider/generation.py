@@ -49,6 +49,8 @@ OnChangedRequest = Literal["fail", "regenerate", "keep"]
 
 CLAIM_SECONDS = retrying.SUBMIT_PATIENCE + SUBMIT_TIMEOUT + 60
 """The longest that a live attempt may take from its claim to its record."""
+RECORD_PATIENCE = 45.0
+"""Seconds that a claim or a task id is tried to be written."""
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -59,6 +61,24 @@ class VeoRequestChangedError(VeoError):
         'Give it another output, or say what to do: on_changed_request="regenerate" pays for a new video, '
         '"keep" stays with the one that there is.'
     )
+
+
+class VeoUnknownReceiptError(VeoSubmissionUnknown):
+    """A submission is of unknown fate, and its receipt keeps everybody from submitting again."""
+
+    advice: ClassVar[str] = (
+        f'Look for it in {TASK_LOG}. If it is there, put its id as "veo_task_id" and "state": "submitted" '
+        "into the receipt; if it is not, run the task once with "
+        'on_unknown_submission="resubmit". Then clear this task.'
+    )
+
+
+class VeoReceiptChangedError(VeoError):
+    """Another attempt has changed the receipt to something else meanwhile."""
+
+    money = "Nothing more was spent."
+    advice = "The next attempt reads it again."
+    temporary = True
 
 
 class VeoRecordLostError(VeoError):
@@ -131,7 +151,7 @@ class Refuse:
 Step = Submit | Attach | WaitForClaim | Done | Refuse
 
 
-def next_step(  # noqa: PLR0911 - one line for each state
+def next_step(
     receipt: Receipt | None, fingerprint: str, by: Attempt, policy: Policy, *, now: float, stored: bool
 ) -> Step:
     """Decide what an attempt does next.
@@ -145,12 +165,20 @@ def next_step(  # noqa: PLR0911 - one line for each state
         return Submit()
     if receipt.state is ReceiptState.CLAIMED and _is_alive(receipt, by, now):
         return WaitForClaim(receipt.claimed_by, receipt.claimed_until)
-    if receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN):
-        return _unknown(receipt, policy)
-    if receipt.fingerprint != fingerprint and policy.on_changed_request != "keep":
-        return _changed(receipt, policy)
-    if receipt.state is ReceiptState.REFUSED:
+    undecided = receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN)
+    if undecided and policy.on_unknown_submission == "fail":
+        return Refuse(
+            VeoUnknownReceiptError(f"{receipt.claimed_by} submitted this video, and its answer was lost.")
+        )
+    if receipt.fingerprint != fingerprint:
+        return _changed(receipt, policy, stored=stored)
+    if undecided or receipt.state is ReceiptState.REFUSED:
         return Submit()
+    return _attach_to(receipt, policy, stored=stored)
+
+
+def _attach_to(receipt: Receipt, policy: Policy, *, stored: bool) -> Step:
+    """Decide about a generation that was accepted."""
     if receipt.state is ReceiptState.FAILED:
         return _failed(receipt, policy)
     if receipt.state is ReceiptState.STORED and stored:
@@ -163,22 +191,18 @@ def _is_alive(receipt: Receipt, by: Attempt, now: float) -> bool:
     return receipt.claimant != by.task_instance and now < receipt.claimed_until
 
 
-def _changed(receipt: Receipt, policy: Policy) -> Step:
+def _changed(receipt: Receipt, policy: Policy, *, stored: bool) -> Step:
     """Decide about another request: where nothing was made and nothing paid, there is nothing to keep."""
     unpaid = receipt.state in (ReceiptState.REFUSED, ReceiptState.FAILED)
     if unpaid or policy.on_changed_request == "regenerate":
         return Submit()
+    if policy.on_changed_request == "keep" and receipt.veo_task_id:
+        return _attach_to(receipt, policy, stored=stored)
     return Refuse(
         VeoRequestChangedError(
             f"The output belongs to another request, which is {receipt.state.value} as {receipt.veo_task_id}."
         )
     )
-
-
-def _unknown(receipt: Receipt, policy: Policy) -> Step:
-    if policy.on_unknown_submission == "resubmit":
-        return Submit()
-    return Refuse(_UnknownBefore(f"{receipt.claimed_by} submitted this video, and its answer was lost."))
 
 
 def _failed(receipt: Receipt, policy: Policy) -> Step:
@@ -189,17 +213,8 @@ def _failed(receipt: Receipt, policy: Policy) -> Step:
             f"The generation failed {receipt.generations} times, last as {receipt.veo_task_id}: "
             f"{receipt.reason}.",
             moderated=receipt.moderated,
+            advice="Raise max_generations, or delete the receipt, to generate it anew.",
         )
-    )
-
-
-class _UnknownBefore(VeoSubmissionUnknown):
-    """A submission of an earlier attempt is still of unknown fate."""
-
-    advice: ClassVar[str] = (
-        f'Look for it at {TASK_LOG}. If it is there, put its id as "veo_task_id" and "state": '
-        '"submitted" into the receipt; if it is not, run the task once with '
-        'on_unknown_submission="resubmit". Then clear this task.'
     )
 
 
@@ -209,24 +224,35 @@ class Plan:
 
     :param request: what to submit.
     :param description: the same for people to read, without secrets.
-    :param fingerprint: SHA-256 over the image's bytes and the description.
+    :param fingerprint: SHA-256 over the image's digest and the description.
+    :param image_error: why the image is not to be had, in a plan that may attach but not submit.
     """
 
     request: VeoRequest
     description: dict[str, Any]
     fingerprint: str
+    image_error: VeoError | None = None
 
     @classmethod
-    def of(cls, request: VeoRequest, *, image: str | None, account: str) -> Plan:
-        """Return the plan for a request; reads its image once.
+    def of(
+        cls,
+        request: VeoRequest,
+        *,
+        image: str | None,
+        image_sha256: str | None,
+        account: str,
+        image_error: VeoError | None = None,
+    ) -> Plan:
+        """Return the plan for a request.
 
         :param image: where the image is from, for people to read; it is not part of the fingerprint.
+        :param image_sha256: hex digest of its bytes, see :func:`sha256_of`.
         :param account: what tells one account from another: base URL and connection, never a key.
-        :raises VeoImageUnavailableError: the image cannot be read to its end.
         """
-        description = {**request.json_body(), "image_sha256": _sha256_of(request), "account": account}
+        description = {**request.json_body(), "image_sha256": image_sha256, "account": account}
         canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
-        return cls(request, {"image": image, **description}, hashlib.sha256(canonical).hexdigest())
+        fingerprint = hashlib.sha256(canonical).hexdigest()
+        return cls(request, {"image": image, **description}, fingerprint, image_error)
 
 
 def advance(
@@ -254,8 +280,10 @@ def advance(
         if not isinstance(step, Submit):
             assert held is not None, "every other step comes from a receipt"  # noqa: S101 - for the type
             return step, held
+        if plan.image_error:
+            raise plan.image_error
         try:
-            claimed = store.write(_claim(plan, by, receipt), held)
+            claimed = _patient()(store.write, _claim(plan, by, receipt), held)
         except ReceiptConflictError:
             log.info("Another attempt has claimed %s first.", store.uri)
             continue
@@ -264,17 +292,34 @@ def advance(
 
 
 def record_video(store: ReceiptStore, held: Held, video: dict[str, Any], by: Attempt) -> Held:
-    """Record what was stored."""
-    return store.write(held.receipt.moved(ReceiptState.STORED, by, video=video), held)
+    """Record what was stored.
+
+    :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    """
+    return _record(store, held, held.receipt.moved(ReceiptState.STORED, by, video=video))
 
 
 def record_failure(store: ReceiptStore, held: Held, video: Video, by: Attempt) -> Held:
-    """Record that the service gave up on a generation."""
+    """Record that the service gave up on a generation.
+
+    :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    """
     reason = ": ".join(part for part in (video.error_code, video.error_message) if part)
     failed = held.receipt.moved(
         ReceiptState.FAILED, by, reason=reason or "the service gave no reason", moderated=video.moderated
     )
-    return store.write(failed, held)
+    return _record(store, held, failed)
+
+
+def _record(store: ReceiptStore, held: Held, receipt: Receipt) -> Held:
+    """Write a receipt, or take what another attempt has written about the same generation."""
+    try:
+        return store.write(receipt, held)
+    except ReceiptConflictError as error:
+        found = store.read()
+        if found and (found.receipt.veo_task_id, found.receipt.state) == (receipt.veo_task_id, receipt.state):
+            return found
+        raise VeoReceiptChangedError(f"The receipt {store.uri} was changed by another attempt.") from error
 
 
 def submit(client: VeoClient, request: VeoRequest) -> Video:
@@ -284,7 +329,24 @@ def submit(client: VeoClient, request: VeoRequest) -> Video:
     :raises VeoError: it was refused, or not accepted for
         :data:`~veo_provider.retrying.SUBMIT_PATIENCE` seconds.
     """
-    return retrying.of_submission()(client.submit, request)
+    vouched = True
+
+    def send() -> Video:
+        """Submit, and know whether it was the client that raised: only it can tell what was accepted."""
+        nonlocal vouched
+        vouched = False
+        try:
+            return client.submit(request)
+        except BaseException:
+            vouched = True
+            raise
+
+    try:
+        return retrying.of_submission()(send)
+    except BaseException as error:
+        if vouched:
+            raise
+        raise VeoSubmissionUnknown("The task was interrupted when its submission was answered.") from error
 
 
 def _claim(plan: Plan, by: Attempt, before: Receipt | None) -> Receipt:
@@ -304,7 +366,7 @@ def _submit_claimed(store: ReceiptStore, client: VeoClient, plan: Plan, by: Atte
         video = submit(client, plan.request)
     except VeoSubmissionUnknown as error:
         _record_if_possible(store, claimed, by, ReceiptState.UNKNOWN, error.what)
-        raise
+        raise VeoUnknownReceiptError(f"{error.what} Its receipt is {store.uri}.") from error
     # Whatever else ends a submission, the client vouches that no server accepted it.
     except BaseException as error:
         _record_if_possible(store, claimed, by, ReceiptState.REFUSED, str(error))
@@ -318,18 +380,22 @@ def _record_submission(store: ReceiptStore, claimed: Held, by: Attempt, video: V
     submitted = claimed.receipt.moved(
         ReceiptState.SUBMITTED, by, veo_task_id=video.id, generations=claimed.receipt.generations + 1
     )
-    patient = tenacity.Retrying(
+    try:
+        return _patient()(store.write, submitted, claimed)
+    except (VeoError, ReceiptConflictError) as error:
+        raise VeoRecordLostError(
+            f"The submission was accepted as {video.id}, but {store.uri} was not written: {error}"
+        ) from error
+
+
+def _patient() -> tenacity.Retrying:
+    """Outlast a store that is away for a moment: a write whose answer was lost is found to be ours."""
+    return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(VeoReceiptUnavailableError),
         wait=tenacity.wait_exponential(multiplier=0.5, max=10),
-        stop=tenacity.stop_after_delay(60),
+        stop=tenacity.stop_after_delay(RECORD_PATIENCE),
         reraise=True,
     )
-    try:
-        return patient(store.write, submitted, claimed)
-    except (VeoReceiptUnavailableError, ReceiptConflictError) as error:
-        raise VeoRecordLostError(
-            f"The submission was accepted as {video.id}, but {store.uri} could not be written: {error}"
-        ) from error
 
 
 def _record_if_possible(
@@ -342,8 +408,11 @@ def _record_if_possible(
         log.warning("The receipt %s could not be written: %s", store.uri, error)
 
 
-def _sha256_of(request: VeoRequest) -> str | None:
-    """Return the digest of the image's bytes, read in chunks."""
+def sha256_of(request: VeoRequest) -> str | None:
+    """Return the digest of a request's image, read once in chunks; None for a request without one.
+
+    :raises VeoImageUnavailableError: the image cannot be read to its end.
+    """
     if request.image is None:
         return None
     digest = hashlib.sha256()

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from veo_provider.api.errors import VeoError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mypy_boto3_s3 import S3Client
     from typing_extensions import Self
 
@@ -34,13 +36,13 @@ SUFFIX = ".veo.json"
 class VeoReceiptError(VeoError):
     """A receipt is damaged, of a newer version, or kept where it protects nothing."""
 
-    advice = "Nothing was submitted. Correct what is said above, and clear the task."
+    advice = "Nothing is submitted past it. Correct what is said above, and clear the task."
 
 
 class VeoReceiptUnavailableError(VeoError):
     """A receipt cannot be read or written now, which is never taken for there being none."""
 
-    advice = "Nothing was submitted; trying again is safe."
+    advice = "Nothing is submitted without a receipt; trying again is safe."
     temporary = True
 
 
@@ -129,7 +131,7 @@ class Receipt:
     def to_json(self) -> bytes:
         """Return the receipt as people and later releases read it."""
         data = {"schema_version": SCHEMA_VERSION, **asdict(self), "state": self.state.value}
-        return json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(data, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Self:
@@ -148,8 +150,9 @@ class Receipt:
                 )
             fields["state"] = ReceiptState(fields["state"])
             fields["history"] = tuple(fields["history"])
+            _require_sense(fields)
             return cls(**fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise VeoReceiptError(f"The receipt {where} cannot be understood: {error!r}.") from error
 
 
@@ -183,6 +186,9 @@ class ReceiptStore(Protocol):
         """
 
 
+_REFUSED_CONDITIONS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412")
+
+
 class S3ReceiptStore:
     """Keeps a receipt in S3, where conditional writes decide between two that claim at once.
 
@@ -191,7 +197,7 @@ class S3ReceiptStore:
     :param unconditional: go on where the store ignores conditional writes, without protection from races.
     """
 
-    _honoured: ClassVar[dict[tuple[str, str], bool]] = {}
+    _honoured: ClassVar[dict[tuple[str, str, str], bool]] = {}
 
     def __init__(self, client: S3Client, target: S3Uri, *, unconditional: bool = False) -> None:
         self._client = client
@@ -218,10 +224,22 @@ class S3ReceiptStore:
 
     def write(self, receipt: Receipt, after: Held | None) -> Held:
         """Write the receipt, if nobody else did; see :class:`ReceiptStore` for the errors."""
-        self._require_conditional_writes()
+        self._require(self._honours_if_match)
+        if after is None and not self._is_known(self._honours_if_none_match):
+            after = self._create_harmless(receipt)
         condition = {"IfMatch": after.etag} if after else {"IfNoneMatch": "*"}
         etag = self._put(self._target.key, receipt.to_json(), condition)
         return Held(receipt, etag) if etag else self._adopt(receipt)
+
+    def _create_harmless(self, receipt: Receipt) -> Held:
+        """Create the receipt as one that claims nothing yet, to try on it whether creating is conditional."""
+        harmless = replace(
+            receipt, state=ReceiptState.REFUSED, reason="not submitted yet", revision=uuid.uuid4().hex
+        )
+        etag = self._put(self._target.key, harmless.to_json(), {"IfNoneMatch": "*"})
+        held = Held(harmless, etag) if etag else self._adopt(harmless)
+        self._require(self._honours_if_none_match)
+        return held
 
     def _adopt(self, receipt: Receipt) -> Held:
         """Take a refused write for done if it was ours: boto3 repeats a PUT whose answer was lost."""
@@ -239,22 +257,22 @@ class S3ReceiptStore:
                 Bucket=self._target.bucket, Key=key, Body=body, ContentType="application/json", **condition
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
+            # AWS answers a condition on an object that is not there with 404.
+            if error.response["Error"]["Code"] in _REFUSED_CONDITIONS:
                 return None
             raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be written: {error}.") from error
         except BotoCoreError as error:
             raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be written: {error}.") from error
         return answer["ETag"]
 
-    def _require_conditional_writes(self) -> None:
-        """Find out, once for each bucket and process, whether the store honours conditional writes.
+    def _require(self, honours: Callable[[], bool]) -> None:
+        """Find out, once for each bucket and process, whether the store honours a condition.
 
         :raises VeoReceiptError: it does not, and the user has not accepted that.
         """
-        where = (self._client.meta.endpoint_url, self._target.bucket)
-        if where not in self._honoured:
-            self._honoured[where] = self._probe()
-        if self._honoured[where]:
+        if not self._is_known(honours):
+            self._honoured[self._where(honours)] = honours()
+        if self._honoured[self._where(honours)]:
             return
         if not self._unconditional:
             raise VeoReceiptError(
@@ -266,16 +284,33 @@ class S3ReceiptStore:
             "The store of %s ignores conditional writes: there is no protection from races.", self.uri
         )
 
-    def _probe(self) -> bool:
-        """Write a small object twice under conditions of which the second cannot hold."""
+    def _is_known(self, honours: Callable[[], bool]) -> bool:
+        return self._where(honours) in self._honoured
+
+    def _where(self, honours: Callable[[], bool]) -> tuple[str, str, str]:
+        return self._client.meta.endpoint_url, self._target.bucket, honours.__name__
+
+    def _honours_if_match(self) -> bool:
+        """Write an object that is not there, on condition of its ETag: nothing must come of it."""
         key = f"{self._target.key}.probe-{uuid.uuid4().hex}"
+        if self._put(key, b"{}", {"IfMatch": '"00000000000000000000000000000000"'}) is None:
+            return True
+        self._discard(key)
+        return False
+
+    def _honours_if_none_match(self) -> bool:
+        """Repeat the creation of the receipt that has just been created."""
+        if self._put(self._target.key, b"{}", {"IfNoneMatch": "*"}) is None:
+            return True
+        self._discard(self._target.key)
+        return False
+
+    def _discard(self, key: str) -> None:
+        """Delete what a store should not have written; harmless where a policy forbids it."""
         try:
-            etag = self._put(key, b"{}", {"IfNoneMatch": "*"})
-            again = self._put(key, b"[]", {"IfNoneMatch": "*"})
-            other = self._put(key, b"0", {"IfMatch": '"00000000000000000000000000000000"'})
-        finally:
             self._client.delete_object(Bucket=self._target.bucket, Key=key)
-        return etag is not None and again is None and other is None
+        except self._client.exceptions.ClientError as error:
+            log.warning("s3://%s/%s could not be deleted: %s", self._target.bucket, key, error)
 
 
 class TaskStateReceiptStore:
@@ -344,3 +379,13 @@ def claim(
 
 def _timestamp() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _require_sense(fields: dict[str, Any]) -> None:
+    """Check what a person may have written by hand."""
+    if not isinstance(fields["claimed_until"], (int, float)) or not isinstance(fields["generations"], int):
+        raise TypeError("claimed_until and generations are numbers")
+    if not isinstance(fields["video"], (dict, type(None))) or not isinstance(fields["request"], dict):
+        raise TypeError("video and request are objects")
+    if fields["state"] in (ReceiptState.SUBMITTED, ReceiptState.STORED) and not fields["veo_task_id"]:
+        raise ValueError("there is no veo_task_id")

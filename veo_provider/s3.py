@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api.errors import VeoRequestError
+from veo_provider.api.errors import VeoError, VeoRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
@@ -20,6 +21,14 @@ log = logging.getLogger(__name__)
 
 PART_BYTES = 8 * 1024 * 1024
 """Size of an upload's parts, and so of the memory that it needs; S3 asks for 5 MiB at least."""
+
+
+class VeoUploadLostError(VeoError):
+    """An upload was taken back while it was under way, by a task that stores the same object."""
+
+    money = "Storing costs nothing."
+    advice = "Trying again is safe."
+    temporary = True
 
 
 @dataclass(frozen=True)
@@ -112,12 +121,13 @@ class S3Upload:
         else:
             if self._buffer:
                 self._upload_part(bytes(self._buffer))
-            self._client.complete_multipart_upload(
-                **self._where,
-                **self._condition,
-                UploadId=self._upload_id,
-                MultipartUpload={"Parts": self._parts},
-            )
+            with self._own_errors():
+                self._client.complete_multipart_upload(
+                    **self._where,
+                    **self._condition,
+                    UploadId=self._upload_id,
+                    MultipartUpload={"Parts": self._parts},
+                )
             self._upload_id = None
 
     def cancel(self) -> None:
@@ -139,17 +149,16 @@ class S3Upload:
         # A cancelled upload is taken back twice: a part on its way may have landed after the first time.
         self._upload_id = self._upload_id if self._cancelled else None
 
-    def abort_leftovers(self) -> None:
-        """Take back unfinished uploads of the same object, as an attempt that was killed leaves them."""
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """Say who took the upload back, if that is why a call failed."""
         try:
-            answer = self._client.list_multipart_uploads(Bucket=self._target.bucket, Prefix=self._target.key)
-            for upload in answer.get("Uploads", []):
-                if upload["Key"] == self._target.key:
-                    self._client.abort_multipart_upload(**self._where, UploadId=upload["UploadId"])
-                    log.info("Took back an unfinished upload of %s.", self._target)
-        except self._client.exceptions.ClientError as error:
-            # A housekeeping call: a policy may well forbid it.
-            log.warning("Unfinished uploads of %s could not be looked for: %s", self._target, error)
+            yield
+        except self._client.exceptions.NoSuchUpload as error:
+            self._require_not_cancelled()
+            raise VeoUploadLostError(
+                f"The upload of {self._target} was taken back by another task."
+            ) from error
 
     def _require_not_cancelled(self) -> None:
         if self._cancelled:
@@ -160,15 +169,29 @@ class S3Upload:
         if self._upload_id is None:
             self._upload_id = self._client.create_multipart_upload(**self._where, **self._what)["UploadId"]
         number = len(self._parts) + 1
-        try:
+        with self._own_errors():
             answer = self._client.upload_part(
                 **self._where, UploadId=self._upload_id, PartNumber=number, Body=part
             )
-        except Exception:
-            # A part that fails because its upload was cancelled meanwhile says so.
-            self._require_not_cancelled()
-            raise
         self._parts.append({"ETag": answer["ETag"], "PartNumber": number})
+
+
+def abort_leftovers(client: S3Client, target: S3Uri) -> None:
+    """Take back unfinished uploads of an object, as an attempt that was killed leaves them.
+
+    Call it when the object is complete: before, it would hit another task that is just storing it.
+    """
+    try:
+        answer = client.list_multipart_uploads(Bucket=target.bucket, Prefix=target.key)
+        for upload in answer.get("Uploads", []):
+            if upload["Key"] == target.key:
+                client.abort_multipart_upload(
+                    Bucket=target.bucket, Key=target.key, UploadId=upload["UploadId"]
+                )
+                log.info("Took back an unfinished upload of %s.", target)
+    except client.exceptions.ClientError as error:
+        # A housekeeping call: a policy may well forbid it.
+        log.warning("Unfinished uploads of %s could not be looked for: %s", target, error)
 
 
 def head(client: S3Client, target: S3Uri) -> HeadObjectOutputTypeDef | None:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from veo_provider import retrying
+from veo_provider.api.errors import VeoIncompleteVideoError
 from veo_provider.api.mp4 import Mp4Walker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from mypy_boto3_s3 import S3Client
 
     from veo_provider.api.client import VeoClient
     from veo_provider.api.mp4 import Mp4Info
-    from veo_provider.s3 import S3Upload
+    from veo_provider.s3 import S3Upload, S3Uri
+
+log = logging.getLogger(__name__)
+
+_READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -96,12 +104,26 @@ def _store_once(client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload)
     return stored
 
 
-def inspect(chunks: Iterable[bytes], uri: str, veo_task_id: str, expected_bytes: int) -> StoredVideo:
-    """Return what a video is that lies in S3 already.
-
-    :raises VeoIncompleteVideoError: it is no whole MP4.
-    """
-    inspector = VideoInspector()
-    for chunk in chunks:
-        inspector.feed(chunk)
-    return inspector.finish(uri, veo_task_id, expected_bytes)
+def find(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:
+    """Return a video if it stands whole where it belongs, read once from end to end; else None."""
+    try:
+        found = s3.get_object(Bucket=target.bucket, Key=target.key)
+    except s3.exceptions.NoSuchKey:
+        return None
+    except s3.exceptions.ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.FORBIDDEN:
+            raise
+        # Without s3:ListBucket, S3 answers 403 for a missing object, too.
+        log.warning("Whether %s exists cannot be told: %s", target, error)
+        return None
+    with closing(found["Body"]) as body:
+        if found["Metadata"].get("veo_task_id") != veo_task_id:
+            return None
+        inspector = VideoInspector()
+        try:
+            for chunk in body.iter_chunks(_READ_BYTES):
+                inspector.feed(chunk)
+            return inspector.finish(str(target), veo_task_id, found["ContentLength"])
+        except VeoIncompleteVideoError as error:
+            log.warning("%s is not whole and will be stored anew: %s", target, error)
+            return None

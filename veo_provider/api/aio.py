@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_p
 
 from veo_provider.api import protocol
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
-from veo_provider.api.errors import VeoConnectionError
+from veo_provider.api.errors import VeoAPIError, VeoConnectionError, VeoSubmissionUnknown
 from veo_provider.api.protocol import Answer
 
 if TYPE_CHECKING:
@@ -77,9 +77,13 @@ class AsyncVeoClient:
         try:
             # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
             async with await _new_session(max(self._timeout, protocol.SUBMIT_TIMEOUT)) as session:
-                answer = await self._call(
-                    session, "POST", f"{self.base_url}/videos", data=_chunks(body), headers=headers
-                )
+                with closing(body):
+                    answer = await self._call(
+                        session, "POST", f"{self.base_url}/videos", data=_chunks(body), headers=headers
+                    )
+                    return protocol.read_submission(answer, whole=body.complete)
+        except (VeoAPIError, VeoSubmissionUnknown):
+            raise
         # Also when the wait for the answer is cancelled, or runs into somebody's timeout.
         except BaseException as error:
             transport = isinstance(error, VeoConnectionError)
@@ -87,9 +91,6 @@ class AsyncVeoClient:
             if meaning is error:
                 raise
             raise meaning from error
-        finally:
-            body.close()
-        return protocol.read_submission(answer, whole=body.complete)
 
     async def get(self, veo_task_id: str) -> Video:
         """Ask how a generation stands. Costs nothing.

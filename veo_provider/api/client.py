@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -12,8 +12,10 @@ import urllib3
 from veo_provider.api import protocol
 from veo_provider.api.body import encode
 from veo_provider.api.errors import (
+    VeoAPIError,
     VeoAuthenticationError,
     VeoConnectionError,
+    VeoSubmissionUnknown,
     VeoUnexpectedAnswerError,
     VeoWrongTokenError,
 )
@@ -104,19 +106,21 @@ class VeoClient:
         :raises VeoImageUnavailableError: the image could not be read to its end; nothing was accepted.
         """
         body = encode(request)
-        # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
-        session = _new_session()
         try:
-            response = session.post(
-                f"{self.base_url}/videos",
-                data=body,
-                headers={"Content-Type": body.content_type},
-                auth=self._auth_for(self.base_url),
-                timeout=(protocol.CONNECT_TIMEOUT, max(self._timeout, protocol.SUBMIT_TIMEOUT)),
-                stream=True,
-                allow_redirects=False,
-            )
-            answer = self._read(response)
+            # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
+            with closing(body), _new_session() as session:
+                response = session.post(
+                    f"{self.base_url}/videos",
+                    data=body,
+                    headers={"Content-Type": body.content_type},
+                    auth=self._auth_for(self.base_url),
+                    timeout=(protocol.CONNECT_TIMEOUT, max(self._timeout, protocol.SUBMIT_TIMEOUT)),
+                    stream=True,
+                    allow_redirects=False,
+                )
+                return protocol.read_submission(self._read(response), whole=body.complete)
+        except (VeoAPIError, VeoSubmissionUnknown):
+            raise
         # Also when Airflow's execution_timeout or a signal interrupts the wait for the answer.
         except BaseException as error:
             transport = isinstance(error, (VeoConnectionError, *_TRANSPORT_ERRORS))
@@ -124,10 +128,6 @@ class VeoClient:
             if meaning is error:
                 raise
             raise meaning from error
-        finally:
-            body.close()
-            session.close()
-        return protocol.read_submission(answer, whole=body.complete)
 
     def get(self, veo_task_id: str) -> Video:
         """Ask how a generation stands. Costs nothing.

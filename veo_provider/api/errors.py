@@ -221,19 +221,21 @@ class VeoGenerationFailed(VeoError):  # noqa: N818 - the API's own word for it
 
     :param what: one sentence that says what happened.
     :param moderated: whether the service's safety filter refused it.
+    :param advice: what to do next, where it is not moderation.
     """
 
     money = "A failed generation is not charged."
 
-    def __init__(self, what: str, *, moderated: bool = False) -> None:
+    def __init__(self, what: str, *, moderated: bool = False, advice: str = "") -> None:
         super().__init__(what)
         self.moderated = moderated
+        self._advice = advice or "Clear the task that submitted it to generate the video anew."
 
     def __str__(self) -> str:
         advice = (
             "Change the image or the prompt: unchanged it will be refused again."
             if self.moderated
-            else "Clear the task that submitted it to generate the video anew."
+            else self._advice
         )
         return f"{super().__str__()} {advice}"
 

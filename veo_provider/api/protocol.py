@@ -155,7 +155,8 @@ def read_submission(answer: Answer, *, whole: bool = True) -> Video:
     refusal = read_error(answer)
     if isinstance(refusal, errors.VeoUnexpectedAnswerError) and answer.status in _UNTOUCHED:
         raise errors.VeoWrongHostError(refusal.what, status=answer.status)
-    if isinstance(refusal, errors.VeoRateLimitError) or not refusal.temporary:
+    definite = isinstance(refusal, errors.VeoRateLimitError) or not refusal.temporary
+    if definite and (answer.status not in _HTTP_REDIRECT or answer.status in _UNTOUCHED):
         raise refusal
     if not whole:
         raise errors.VeoNotSentError(
@@ -250,7 +251,10 @@ def read_balance(answer: Answer) -> float:
     )
     if isinstance(quota, bool) or not isinstance(quota, (int, float)):
         raise _unexpected(answer, "it carries no quota")
-    return float(quota / QUOTA_PER_USD)
+    try:
+        return float(quota / QUOTA_PER_USD)
+    except OverflowError as error:
+        raise _unexpected(answer, "its quota is no number of dollars") from error
 
 
 def read_error(answer: Answer) -> errors.VeoAPIError:
@@ -307,7 +311,7 @@ def _error_of(data: Any) -> tuple[str, str]:
         return "", ""
     error = data.get("error")
     if isinstance(error, str):
-        return "", error
+        return "", _text(error)
     if not isinstance(error, dict):
         error = data
     code, message = _text(error.get("code") or error.get("type")), _text(error.get("message"))
@@ -325,8 +329,12 @@ def _error_of(data: Any) -> tuple[str, str]:
 
 def _download_url(answer: Answer, asked: str, location: str) -> str:
     """Return a link's URL, if it is one that a download may follow."""
-    url = urljoin(asked, location)
-    if urlsplit(url).scheme not in ("http", "https"):
+    try:
+        url = urljoin(asked, location)
+        known = urlsplit(url).scheme in ("http", "https")
+    except ValueError:
+        known = False
+    if not known:
         raise _unexpected(answer, "its link is no http or https URL")
     return url
 

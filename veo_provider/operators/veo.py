@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
-from veo_provider.api.errors import VeoError, VeoRequestError
+from veo_provider.api.errors import VeoError, VeoImageError, VeoImageUnavailableError, VeoRequestError
 from veo_provider.api.request import FAST_MODEL, VeoRequest
 from veo_provider.compat import default_retry_policy
 from veo_provider.failures import airflow_failures
@@ -128,10 +128,10 @@ class VeoRequestOperator(BaseOperator):
         self.max_generations = max_generations
         self.allow_unconditional_writes = allow_unconditional_writes
 
-    def _request(self) -> VeoRequest:
+    def _request(self, image: Image | None) -> VeoRequest:
         """Return what is asked for, with templates rendered to nothing taken as not given."""
         return VeoRequest(
-            image=self._image(),
+            image=image,
             prompt=self.prompt,
             model=self.model,
             seconds=str(self.seconds),
@@ -151,10 +151,21 @@ class VeoRequestOperator(BaseOperator):
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None
 
-    def _plan(self, request: VeoRequest, client: VeoClient) -> Plan:
-        from veo_provider.generation import Plan
+    def _plan(self, client: VeoClient, receipt: Receipt | None) -> Plan:
+        """Return what is asked for; where it is paid for already, the image need not be there any more."""
+        from veo_provider.generation import Plan, sha256_of
 
-        return Plan.of(request, image=self.image, account=f"{self.veo_conn_id} at {client.public_base_url}")
+        account = f"{self.veo_conn_id} at {client.public_base_url}"
+        try:
+            request = self._request(self._image())
+            digest, trouble = sha256_of(request), None
+        except (VeoImageError, VeoImageUnavailableError) as error:
+            if receipt is None or receipt.veo_task_id is None:
+                raise
+            self.log.warning("%s It is not needed for %s.", error.what, receipt.veo_task_id)
+            request = self._request(None)
+            digest, trouble = receipt.request.get("image_sha256"), error
+        return Plan.of(request, image=self.image, image_sha256=digest, account=account, image_error=trouble)
 
     def _policy(self) -> Policy:
         from veo_provider.generation import Policy
@@ -195,17 +206,12 @@ class VeoSubmitOperator(VeoRequestOperator):
         from veo_provider import generation
         from veo_provider.hooks.veo import VeoHook
 
-        with airflow_failures():
-            request = self._request()
+        with airflow_failures(), VeoHook(self.veo_conn_id).get_conn() as client:
             store = self._receipt_store(context)
-            with VeoHook(self.veo_conn_id).get_conn() as client:
-                if store is None:
-                    veo_task_id = generation.submit(client, request).id
-                else:
-                    veo_task_id = self._submit_once(client, request, store, _attempt(context))
-        price = f"${request.price_usd:.2f}" if request.price_usd is not None else "an unknown price"
-        self.log.info("Submitted as %s; it costs %s when it completes.", veo_task_id, price)
-        return veo_task_id
+            if store is not None:
+                return self._submit_once(client, store, _attempt(context))
+            request = self._request(self._image())
+            return self._tell(generation.submit(client, request).id, request)
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
         from veo_provider.receipts import TaskStateReceiptStore
@@ -216,11 +222,18 @@ class VeoSubmitOperator(VeoRequestOperator):
         state = context.get("task_state_store")
         return None if state is None else TaskStateReceiptStore(state)
 
-    def _submit_once(self, client: VeoClient, request: VeoRequest, store: ReceiptStore, by: Attempt) -> str:
+    def _tell(self, veo_task_id: str, request: VeoRequest) -> str:
+        """Say what was bought, before anything else can go wrong."""
+        price = f"${request.price_usd:.2f}" if request.price_usd is not None else "an unknown price"
+        self.log.info("Submitted as %s; it costs %s when it completes.", veo_task_id, price)
+        return veo_task_id
+
+    def _submit_once(self, client: VeoClient, store: ReceiptStore, by: Attempt) -> str:
         """Return the id of the one generation: submitted now, or found in the receipt and not failed."""
         from veo_provider import generation
 
-        plan, policy = self._plan(request, client), self._policy()
+        before = store.read()
+        plan, policy = self._plan(client, before.receipt if before else None), self._policy()
         while True:
             step, held = generation.advance(store, client, plan, by, policy, is_stored=lambda _: True)
             if isinstance(step, generation.WaitForClaim):
@@ -228,7 +241,9 @@ class VeoSubmitOperator(VeoRequestOperator):
                 time.sleep(_CLAIM_PAUSE)
                 continue
             veo_task_id = held.receipt.veo_task_id or ""
-            if held.receipt.claim_id == by.id or isinstance(step, generation.Done):
+            if held.receipt.claim_id == by.id:
+                return self._tell(veo_task_id, plan.request)
+            if isinstance(step, generation.Done):
                 return veo_task_id
             video = client.get(veo_task_id)
             if video.status is not video.status.FAILED:
@@ -290,11 +305,14 @@ class VeoImageToVideoOperator(VeoRequestOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Carry on after the trigger; everything that matters is read from the receipt again."""
         with airflow_failures():
+            if event["status"] == "claim":
+                return self._advance(context)
+            self._require_receipt()
             if event["status"] == "timeout":
                 self._time_out()
             if event["status"] == "error":
                 raise AirflowFailException(event["message"])
-            return self._resume(context)
+            return self._resume(context, event["video"])
 
     def on_kill(self) -> None:
         """Take back what was uploaded so far; the generation itself cannot be cancelled."""
@@ -305,22 +323,22 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         """Claim and submit as the receipt demands, then wait or store."""
         from veo_provider import generation
         from veo_provider.hooks.veo import VeoHook
-        from veo_provider.s3 import S3Uri, s3_client
+        from veo_provider.s3 import abort_leftovers
 
         by, deadline = _attempt(context), time.time() + self.timeout
-        target, s3 = S3Uri.parse(self.output_uri, "output"), s3_client(self.aws_conn_id)
-        store = self._s3_receipts(s3, _sidecar(target))
-        request = self._request()
+        target, s3, store = self._places()
+        before = store.read()
         with VeoHook(self.veo_conn_id).get_conn() as client:
-            plan, policy = self._plan(request, client), self._policy()
+            plan, policy = self._plan(client, before.receipt if before else None), self._policy()
+            if before is None:
+                self._require_free(s3, target)
             while True:
-                if store.read() is None:
-                    self._require_free(s3, target)
                 step, held = generation.advance(
                     store, client, plan, by, policy, is_stored=lambda receipt: _is_stored(s3, target, receipt)
                 )
                 if isinstance(step, generation.Done):
                     self.log.info("%s is there already: nothing to do, nothing to pay.", target)
+                    abort_leftovers(s3, target)
                     return self._result(context, store, held)
                 if isinstance(step, generation.WaitForClaim):
                     self._wait_for_claim(step, deadline)
@@ -332,21 +350,38 @@ class VeoImageToVideoOperator(VeoRequestOperator):
                     continue
                 return self._store(context, client, s3, target, store, held, by)
 
-    def _resume(self, context: Context) -> dict[str, Any]:
-        """Store what the trigger found finished, without the image: it may be gone by now."""
+    def _resume(self, context: Context, found: dict[str, Any]) -> dict[str, Any]:
+        """Store what the trigger found completed; for anything else, ask the receipt again."""
+        from veo_provider.api.video import VideoStatus
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.receipts import ReceiptState
+
+        target, s3, store = self._places()
+        held = store.read()
+        if (
+            held is not None
+            and held.receipt.state is ReceiptState.SUBMITTED
+            and held.receipt.veo_task_id == found["id"]
+            and VideoStatus(found["status"]) is VideoStatus.COMPLETED
+        ):
+            with VeoHook(self.veo_conn_id).get_conn() as client:
+                return self._store(context, client, s3, target, store, held, _attempt(context))
+        return self._advance(context)
+
+    def _places(self) -> tuple[S3Uri, S3Client, S3ReceiptStore]:
+        """Return the video's place, the client for it, and the receipt's place beside it."""
         from veo_provider.s3 import S3Uri, s3_client
 
         target, s3 = S3Uri.parse(self.output_uri, "output"), s3_client(self.aws_conn_id)
-        store = self._s3_receipts(s3, _sidecar(target))
-        held = store.read()
-        if held is not None and held.receipt.state is ReceiptState.SUBMITTED:
-            with VeoHook(self.veo_conn_id).get_conn() as client:
-                video = client.get(held.receipt.veo_task_id or "")
-                if video.status is video.status.COMPLETED:
-                    return self._store(context, client, s3, target, store, held, _attempt(context))
-        return self._advance(context)
+        return target, s3, self._s3_receipts(s3, _sidecar(target))
+
+    def _require_receipt(self) -> None:
+        """Stop where the receipt has been deleted meanwhile: without it, all would be paid anew."""
+        from veo_provider.receipts import VeoReceiptError
+
+        _, _, store = self._places()
+        if store.read() is None:
+            raise VeoReceiptError(f"The receipt {store.uri} is gone, though its generation was under way.")
 
     def _require_free(self, s3: S3Client, target: S3Uri) -> None:
         """Refuse to overwrite what nobody has a receipt for, while nothing has been spent."""
@@ -411,14 +446,17 @@ class VeoImageToVideoOperator(VeoRequestOperator):
     ) -> dict[str, Any]:
         """Stream the video into its place, and record it."""
         from veo_provider import generation, storing
-        from veo_provider.s3 import S3Upload
+        from veo_provider.s3 import S3Upload, abort_leftovers
 
         veo_task_id = held.receipt.veo_task_id or ""
-        metadata = {"veo_task_id": veo_task_id, "veo_model": self.model}
-        self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata)
-        self._upload.abort_leftovers()
-        stored = storing.store(client, veo_task_id, str(target), self._upload)
+        # A worker that was killed behind the upload leaves the video without its record.
+        stored = storing.find(s3, target, veo_task_id)
+        if stored is None:
+            metadata = {"veo_task_id": veo_task_id, "veo_model": self.model}
+            self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata)
+            stored = storing.store(client, veo_task_id, str(target), self._upload)
         held = generation.record_video(store, held, stored.to_dict(), by)
+        abort_leftovers(s3, target)
         return self._result(context, store, held)
 
     def _result(self, context: Context, store: ReceiptStore, held: Held) -> dict[str, Any]:

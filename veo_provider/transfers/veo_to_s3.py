@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.s3 import S3Upload, S3Uri
     from veo_provider.storing import StoredVideo
-
-_READ_BYTES = 1024 * 1024
 
 
 class VeoToS3Operator(BaseOperator):
@@ -71,16 +67,19 @@ class VeoToS3Operator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store the video and return what was stored."""
+        from veo_provider import storing
         from veo_provider.hooks.veo import VeoHook
-        from veo_provider.s3 import S3Uri, s3_client
+        from veo_provider.s3 import S3Uri, abort_leftovers, s3_client
 
         with airflow_failures():
             target = S3Uri.parse(self.s3_key, "s3_key")
             s3 = s3_client(self.aws_conn_id)
-            stored = self._find_stored(s3, target)
+            stored = storing.find(s3, target, self.veo_task_id)
             if stored is None:
+                self._require_free(s3, target)
                 with VeoHook(self.veo_conn_id).get_conn() as client:
                     stored = self._store(client, s3, target)
+            abort_leftovers(s3, target)
         self.log.info("%s holds %d bytes, %.1f s.", target, stored.bytes, stored.duration_seconds)
         return stored.to_dict()
 
@@ -89,38 +88,11 @@ class VeoToS3Operator(BaseOperator):
         if self._upload is not None:
             self._upload.cancel()
 
-    def _find_stored(self, s3: S3Client, target: S3Uri) -> StoredVideo | None:
-        """Return this very video if the object holds it already.
+    def _require_free(self, s3: S3Client, target: S3Uri) -> None:
+        """Refuse to overwrite something else, unless that is wanted."""
+        from veo_provider.s3 import head
 
-        :raises VeoRequestError: the object holds something else, and may not be replaced.
-        """
-        from veo_provider import storing
-        from veo_provider.api.errors import VeoIncompleteVideoError
-
-        try:
-            found = s3.get_object(Bucket=target.bucket, Key=target.key)
-        except s3.exceptions.NoSuchKey:
-            return None
-        except s3.exceptions.ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.FORBIDDEN:
-                raise
-            # Without s3:ListBucket, S3 answers 403 for a missing object, too.
-            self.log.warning("Whether %s exists cannot be told: %s", target, error)
-            return None
-        with closing(found["Body"]) as body:
-            if found["Metadata"].get("veo_task_id") != self.veo_task_id:
-                self._require_replace(target)
-                return None
-            try:
-                return storing.inspect(
-                    body.iter_chunks(_READ_BYTES), str(target), self.veo_task_id, found["ContentLength"]
-                )
-            except VeoIncompleteVideoError as error:
-                self.log.warning("%s is not whole and will be stored anew: %s", target, error)
-                return None
-
-    def _require_replace(self, target: S3Uri) -> None:
-        if not self.replace:
+        if not self.replace and head(s3, target) is not None:
             raise VeoRequestError(
                 f"{target} exists, holds something other than {self.veo_task_id}, and replace=False."
             )
@@ -137,5 +109,4 @@ class VeoToS3Operator(BaseOperator):
             )
         metadata = {"veo_task_id": self.veo_task_id, "veo_model": self.model or video.model}
         self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata, replace=self.replace)
-        self._upload.abort_leftovers()
         return storing.store(client, self.veo_task_id, str(target), self._upload)
