@@ -185,7 +185,7 @@ TROUBLE = {
 def test_what_cannot_be_read_is_not_taken_for_absent(new_s3, trouble):
     """Trouble with the store is an error that may pass, and never says that there is no receipt."""
     changes, target = TROUBLE[trouble]
-    with pytest.raises(VeoReceiptUnavailableError, match=r"cannot be read.*Nothing was submitted"):
+    with pytest.raises(VeoReceiptUnavailableError, match=r"cannot be read.*Nothing is submitted"):
         S3ReceiptStore(new_s3(**changes), target).read()
 
 
@@ -439,7 +439,9 @@ class State(dict):
 
 
 def plan_of(request, **changes):
-    return Plan.of(replace(request, **changes), image="rocket.jpg", account="veo_default")
+    request = replace(request, **changes)
+    digest = generation.sha256_of(request)
+    return Plan.of(request, image="rocket.jpg", image_sha256=digest, account="veo_default")
 
 
 def advance(store, client, plan, by, policy=None):
