@@ -304,9 +304,8 @@ def record_failure(store: ReceiptStore, held: Held, video: Video, by: Attempt) -
 
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
     """
-    reason = ": ".join(part for part in (video.error_code, video.error_message) if part)
     failed = held.receipt.moved(
-        ReceiptState.FAILED, by, reason=reason or "the service gave no reason", moderated=video.moderated
+        ReceiptState.FAILED, by, reason=video.failure_reason, moderated=video.moderated
     )
     return _record(store, held, failed)
 

@@ -61,13 +61,18 @@ class Video:
         """Whether it failed because the service's safety filter refused it."""
         return speaks_of_moderation(self.error_code) or speaks_of_moderation(self.error_message)
 
+    @property
+    def failure_reason(self) -> str:
+        """Why it failed, as far as the service says."""
+        reason = ": ".join(part for part in (self.error_code, self.error_message) if part)
+        return reason or "the service gave no reason"
+
     def raise_if_failed(self) -> None:
         """Raise :class:`VeoGenerationFailed` with the service's reason, if the generation failed."""
         if self.status is not VideoStatus.FAILED:
             return
-        reason = ": ".join(part for part in (self.error_code, self.error_message) if part)
         raise VeoGenerationFailed(
-            f"The generation of {self.id} failed: {reason or 'the service gave no reason'}.",
+            f"The generation of {self.id} failed: {self.failure_reason}.",
             moderated=self.moderated,
         )
 
