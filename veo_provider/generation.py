@@ -47,8 +47,10 @@ log = logging.getLogger(__name__)
 OnUnknownSubmission = Literal["fail", "resubmit"]
 OnChangedRequest = Literal["fail", "regenerate", "keep"]
 
-CLAIM_SECONDS = retrying.SUBMIT_PATIENCE + SUBMIT_TIMEOUT + 60
-"""The longest that a live attempt may take from its claim to its record."""
+ANSWER_SECONDS = SUBMIT_TIMEOUT + 60
+"""The longest that a live attempt may take from the end of its request to its record."""
+CLAIM_SECONDS = 180 + ANSWER_SECONDS
+"""The longest from its claim to its record: the end of a request is sent in the time before, or never."""
 RECORD_PATIENCE = 45.0
 """Seconds that a claim or a task id is tried to be written."""
 _CHUNK_BYTES = 1024 * 1024
@@ -161,9 +163,10 @@ def next_step(
     :param now: Unix seconds.
     :param stored: whether the receipt's video is in its place.
     """
-    if receipt is None:
+    # Back with its own claim, an attempt knows that nothing was accepted.
+    if receipt is None or (receipt.state is ReceiptState.CLAIMED and receipt.claim_id == by.id):
         return Submit()
-    if receipt.state is ReceiptState.CLAIMED and _is_alive(receipt, by, now):
+    if receipt.state is ReceiptState.CLAIMED and _is_alive(receipt, by, policy, now):
         return WaitForClaim(receipt.claimed_by, receipt.claimed_until)
     undecided = receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN)
     if undecided and policy.on_unknown_submission == "fail":
@@ -186,9 +189,14 @@ def _attach_to(receipt: Receipt, policy: Policy, *, stored: bool) -> Step:
     return Attach(receipt.veo_task_id or "")
 
 
-def _is_alive(receipt: Receipt, by: Attempt, now: float) -> bool:
-    """Whether the claim's attempt may still be submitting; a later try of its own task knows better."""
-    return receipt.claimant != by.task_instance and now < receipt.claimed_until
+def _is_alive(receipt: Receipt, by: Attempt, policy: Policy, now: float) -> bool:
+    """Whether the claim's attempt may still be submitting.
+
+    A later try of its own task takes it for dead, unless it means to submit again: the worker may have lost
+    Airflow only, and not the service.
+    """
+    own = receipt.claimant == by.task_instance and policy.on_unknown_submission == "fail"
+    return not own and now < receipt.claimed_until
 
 
 def _changed(receipt: Receipt, policy: Policy, *, stored: bool) -> Step:
@@ -249,7 +257,7 @@ class Plan:
         :param image_sha256: hex digest of its bytes, see :func:`sha256_of`.
         :param account: what tells one account from another: base URL and connection, never a key.
         """
-        description = {**request.json_body(), "image_sha256": image_sha256, "account": account}
+        description = {**request.description(), "image_sha256": image_sha256, "account": account}
         canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
         fingerprint = hashlib.sha256(canonical).hexdigest()
         return cls(request, {"image": image, **description}, fingerprint, image_error)
@@ -266,10 +274,26 @@ def advance(
 ) -> tuple[Attach | WaitForClaim | Done, Held]:
     """Bring a video to the point where there is only to wait or nothing to do, submitting it if need be.
 
+    Between two submissions that were provably not accepted, the receipt says so: killed while it waits for
+    its next turn, an attempt leaves nothing unclear.
+
     :param is_stored: tells whether a receipt's video is in its place.
     :returns: what is left to do, and the receipt as it is now.
-    :raises VeoError: the step was refused, or the submission failed.
+    :raises VeoError: the step was refused, or the submission failed, or was not accepted for
+        :data:`~veo_provider.retrying.SUBMIT_PATIENCE` seconds.
     """
+    return retrying.of_submission()(_advance, store, client, plan, by, policy, is_stored)
+
+
+def _advance(
+    store: ReceiptStore,
+    client: VeoClient,
+    plan: Plan,
+    by: Attempt,
+    policy: Policy,
+    is_stored: Callable[[Receipt], bool],
+) -> tuple[Attach | WaitForClaim | Done, Held]:
+    """Advance with one submission at most."""
     while True:
         held = store.read()
         receipt = held.receipt if held else None
@@ -322,29 +346,22 @@ def _record(store: ReceiptStore, held: Held, receipt: Receipt) -> Held:
 
 
 def submit(client: VeoClient, request: VeoRequest) -> Video:
-    """Submit a generation, again only as long as no server can have accepted it.
+    """Submit a generation without a receipt, again only as long as no server can have accepted it.
 
     :raises VeoSubmissionUnknown: it may have been accepted; it is not tried again.
     :raises VeoError: it was refused, or not accepted for
         :data:`~veo_provider.retrying.SUBMIT_PATIENCE` seconds.
     """
-    vouched = True
+    return retrying.of_submission()(_send, client, request)
 
-    def send() -> Video:
-        """Submit, and know whether it was the client that raised: only it can tell what was accepted."""
-        nonlocal vouched
-        vouched = False
-        try:
-            return client.submit(request)
-        except BaseException:
-            vouched = True
-            raise
 
+def _send(client: VeoClient, request: VeoRequest, send_before: float | None = None) -> Video:
+    """Submit once. Only the client's own errors vouch that nothing was accepted."""
     try:
-        return retrying.of_submission()(send)
+        return client.submit(request, send_before=send_before)
+    except VeoError:
+        raise
     except BaseException as error:
-        if vouched:
-            raise
         raise VeoSubmissionUnknown("The task was interrupted when its submission was answered.") from error
 
 
@@ -362,12 +379,11 @@ def _claim(plan: Plan, by: Attempt, before: Receipt | None) -> Receipt:
 def _submit_claimed(store: ReceiptStore, client: VeoClient, plan: Plan, by: Attempt, claimed: Held) -> Held:
     """Submit, and record the outcome whatever it is."""
     try:
-        video = submit(client, plan.request)
+        video = _send(client, plan.request, claimed.receipt.claimed_until - ANSWER_SECONDS)
     except VeoSubmissionUnknown as error:
         _record_if_possible(store, claimed, by, ReceiptState.UNKNOWN, error.what)
         raise VeoUnknownReceiptError(f"{error.what} Its receipt is {store.uri}.") from error
-    # Whatever else ends a submission, the client vouches that no server accepted it.
-    except BaseException as error:
+    except VeoError as error:
         _record_if_possible(store, claimed, by, ReceiptState.REFUSED, str(error))
         raise
     log.info("Submitted as %s.", video.id)

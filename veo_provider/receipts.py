@@ -259,12 +259,10 @@ class S3ReceiptStore:
             answer = self._client.put_object(
                 Bucket=self._target.bucket, Key=key, Body=body, ContentType="application/json", **condition
             )
-        except ClientError as error:
+        except (ClientError, BotoCoreError) as error:
             # AWS answers a condition on an object that is not there with 404.
-            if error.response["Error"]["Code"] in _REFUSED_CONDITIONS:
+            if getattr(error, "response", {}).get("Error", {}).get("Code") in _REFUSED_CONDITIONS:
                 return None
-            raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be written: {error}.") from error
-        except BotoCoreError as error:
             raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be written: {error}.") from error
         return answer["ETag"]
 

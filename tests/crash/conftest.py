@@ -113,14 +113,14 @@ class Task:
         self.endings.append((stage, end["outcome"]))
         return end
 
-    def start(self, stage, **job):
+    def start(self, stage, *, output=URI, **job):
         """Start one process and return its id."""
         self._count += 1
         return self._processes.start(
             stage=stage,
             result=str(self._directory / f"{self._count}.json"),
             log=str(self._directory / "log"),
-            operator=self._operator,
+            operator={**self._operator, "output": output},
             ti={**self._ti, "try_number": max(self.tries, 1)},
             env=self._env,
             settings=self.settings,

@@ -58,6 +58,7 @@ def test_a_video_of_one_part_is_stored_all_the_same(world, sandbox, task, moment
 @pytest.mark.parametrize("moment", NOT_ACCEPTED)
 def test_a_submission_that_was_not_accepted_is_not_repeated_unasked(world, task, moment):
     """Nobody can know that it was not, so the task fails; told to resubmit, it ends with one video."""
+    shorten_claims(task)
     world.require_unknown(task.run(moment), accepted=0)
     assert task.tries == 2
     world.require_one_video(task.run(on_unknown_submission="resubmit"))
@@ -96,12 +97,19 @@ def test_a_submission_whose_connection_is_reset_is_not_repeated(world, sandbox, 
 @pytest.mark.parametrize("moment", ["before record refused", "after record refused"])
 def test_a_refusal_is_no_submission(world, sandbox, task, moment):
     """What the service refused may be submitted again, as soon as the refusal is recorded."""
+    shorten_claims(task)
     sandbox.add_faults([{"call": "submit", "occurrence": 1, "status": 400}])
     end = task.run(f"execute: {moment}")
     if moment.startswith("before"):
         world.require_unknown(end, accepted=0)
         end = task.run(on_unknown_submission="resubmit")
     world.require_one_video(end)
+
+
+def test_a_worker_killed_while_it_waits_for_its_turn_leaves_nothing_unclear(world, sandbox, task):
+    """Told to come back later, it holds no claim meanwhile: the next attempt submits, without a person."""
+    sandbox.add_faults([{"call": "submit", "occurrence": 1, "status": 429, "headers": {"Retry-After": "20"}}])
+    world.require_one_video(task.run("execute: after record refused"))
 
 
 @pytest.mark.parametrize("moment", ["before record failed", "after record failed"])
@@ -192,6 +200,18 @@ def test_a_worker_taken_for_dead_submits_after_all(world, task):
     world.require_one_video(task.run())
 
 
+def test_a_worker_whose_claim_ran_out_submits_nothing(world, task, new_task):
+    """Stopped before it sends, and woken after another run has submitted again: its request never leaves."""
+    task.tries = 1
+    shorten_claims(task)
+    stopped = task.process("execute", moment="execute: before submit", signal=signal.SIGSTOP)
+    other = new_task("tuesday", on_unknown_submission="resubmit")
+    world.require_one_video(other.run())
+    os.kill(stopped["pid"], signal.SIGCONT)
+    until(task.result)
+    world.require_one_video(task.result())
+
+
 @pytest.mark.parametrize("moment", ["after UploadPart", "before record stored"])
 def test_a_worker_taken_for_dead_stores_after_all(world, task, moment):
     """Two attempts at one video leave it whole, and the late one finds it in its place."""
@@ -243,6 +263,12 @@ def continue_with_id(world, task):
     (accepted,) = world.submissions()
     world.edit_receipt(state="submitted", veo_task_id=accepted["task_id"])
     world.require_one_video(task.run())
+
+
+def shorten_claims(task):
+    """Let a claim run out after seconds instead of minutes, for those who wait until it has."""
+    task.settings["veo_provider.generation:CLAIM_SECONDS"] = 4
+    task.settings["veo_provider.generation:ANSWER_SECONDS"] = 1
 
 
 def until(condition):

@@ -26,15 +26,15 @@ class AsyncInDisguise:
     def __repr__(self):
         return repr(self._make())
 
-    def _call(self, name, *args):
+    def _call(self, name, *args, **kwargs):
         async def call():
             async with self._make() as client:
-                return await getattr(client, name)(*args)
+                return await getattr(client, name)(*args, **kwargs)
 
         return asyncio.run(call())
 
-    def submit(self, request):
-        return self._call("submit", request)
+    def submit(self, request, **kwargs):
+        return self._call("submit", request, **kwargs)
 
     def get(self, veo_task_id):
         return self._call("get", veo_task_id)

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import tenacity
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from veo_provider import generation, receipts, retrying
+from veo_provider import generation, receipts
 from veo_provider.api import errors
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import Video, VideoStatus
@@ -26,7 +26,7 @@ from veo_provider.receipts import (
 
 NOW = 1_800_000_000.0
 OURS, THEIRS = "a" * 64, "b" * 64
-ME = Attempt("dag / run / me", 2)
+ME, OTHER = Attempt("dag / run / me", 2), Attempt("dag / run / other")
 FAIL, RESUBMIT = Policy(), Policy(on_unknown_submission="resubmit")
 REGENERATE, KEEP = Policy(on_changed_request="regenerate"), Policy(on_changed_request="keep")
 KEEP_RESUBMIT = Policy(on_unknown_submission="resubmit", on_changed_request="keep")
@@ -89,7 +89,21 @@ def test_a_submission_of_unknown_fate_is_left_to_people(policy, state, claimant)
 @pytest.mark.parametrize("policy", [RESUBMIT, KEEP_RESUBMIT])
 def test_a_submission_of_unknown_fate_is_repeated_if_wanted(policy, state, claimant):
     """on_unknown_submission="resubmit" goes on, at the risk of paying twice."""
-    found = receipt(state, claimant=claimant, alive=claimant == ME.task_instance, veo_task_id=None)
+    assert decide(receipt(state, claimant=claimant, alive=False, veo_task_id=None), policy) == Submit()
+
+
+@pytest.mark.parametrize("policy", [RESUBMIT, KEEP_RESUBMIT])
+def test_whoever_means_to_submit_again_waits_for_a_live_claim(policy):
+    """An earlier try of the same task may have lost Airflow only, and submit this very moment."""
+    found = receipt("claimed", claimant=ME.task_instance, veo_task_id=None)
+    assert kind(decide(found, policy)) is WaitForClaim
+
+
+@pytest.mark.parametrize("alive", [True, False])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_attempt_knows_its_own_claim(policy, alive):
+    """Back with its own claim, an attempt knows that nothing was accepted, and submits."""
+    found = replace(receipt("claimed", alive=alive, veo_task_id=None), claim_id=ME.id)
     assert decide(found, policy) == Submit()
 
 
@@ -289,7 +303,7 @@ REFUSALS = {
     "rate limit": errors.VeoRateLimitError,
     "not sent": errors.VeoNotSentError,
     "image lost": errors.VeoImageUnavailableError,
-    "interrupted before": Interrupted,
+    "interrupted before": errors.VeoInterruptedError,
 }
 STORE_TROUBLE = [f"{kind} {when}" for kind in BEFORE_OR_AFTER for when in ("before", "after")]
 TROUBLE = {
@@ -396,9 +410,11 @@ class Actor:
             "write", lambda: Held(receipt, self.world.put(receipt, after.etag if after else None))
         )
 
-    def submit(self, request):
+    def submit(self, request, send_before):
         assert request is self.plan.request
         verdict = self._call("submit")
+        if CLOCK.now >= send_before:
+            self._end(errors.VeoNotSentError)
         if verdict in REFUSALS:
             self._end(REFUSALS[verdict])
         if not verdict.endswith("before"):
@@ -595,7 +611,7 @@ class Service:
         self.ends = ends
         self.submitted = 0
 
-    def submit(self, request):
+    def submit(self, request, send_before):
         self.submitted += 1
         if self.ends:
             raise self.ends
@@ -643,15 +659,10 @@ def test_an_id_that_cannot_be_recorded_is_told(clock):
     assert len(writes) > 3
 
 
-def test_a_signal_after_the_answer_is_not_taken_for_a_refusal(monkeypatch):
-    """A signal that arrives between the answer and its record lets nobody pay again."""
-
-    def interrupted(call):
-        call()
-        raise Interrupted
-
-    monkeypatch.setattr(retrying, "of_submission", lambda: interrupted)
-    store, service = Memory(), Service()
+@pytest.mark.parametrize("end", [Interrupted(), KeyboardInterrupt(), RuntimeError("a bug")])
+def test_a_signal_after_the_answer_is_not_taken_for_a_refusal(end):
+    """What the client does not vouch for, such as a signal after its answer, lets nobody pay again."""
+    store, service = Memory(), Service(end)
     with pytest.raises(errors.VeoSubmissionUnknown):
         submitted_by(store, ME, service=service)
     with pytest.raises(errors.VeoSubmissionUnknown):
@@ -669,7 +680,48 @@ def test_a_signal_between_two_attempts_to_submit_is_a_refusal(clock, monkeypatch
     store = Memory()
     with pytest.raises(Interrupted):
         submitted_by(store, ME, service=Service(errors.VeoRateLimitError("Slow down.")))
+    assert store.world.receipt.state is ReceiptState.REFUSED
     assert submitted_by(store, ME).receipt.veo_task_id == "task_1"
+
+
+def test_a_rival_may_submit_while_one_waits_for_its_next_turn(clock, monkeypatch):
+    """Whoever was told to come back later holds no claim meanwhile, and finds what a rival submitted."""
+    store, busy, rival = Memory(), Service(errors.VeoRateLimitError("Slow down.")), Service()
+    monkeypatch.setattr(clock, "sleep", lambda _: submitted_by(store, OTHER, service=rival))
+    assert submitted_by(store, ME, service=busy).receipt.claim_id == OTHER.id
+    assert (busy.submitted, rival.submitted) == (1, 1)
+
+
+def test_a_claim_that_was_not_taken_back_is_no_riddle_to_its_own_attempt(clock):
+    """If the record of a refusal is lost, the attempt itself still knows that nothing was accepted."""
+    store, service = Memory(), Service(errors.VeoRateLimitError("Slow down."))
+    write = store.write
+
+    def lose_refusals(receipt, after):
+        if receipt.state is ReceiptState.REFUSED:
+            service.ends = None
+            raise VeoReceiptUnavailableError("The store is away.")
+        return write(receipt, after)
+
+    store.write = lose_refusals
+    assert submitted_by(store, ME, service=service).receipt.veo_task_id == "task_1"
+    assert service.submitted == 2
+
+
+GOLDEN = "7e10e52e9259e813355f4ffb5d8e3c751c85347ee07d02098fe2b5b6e4376086"
+
+
+def test_a_fingerprint_is_the_same_in_every_release():
+    """A receipt outlives the release that wrote it, so what it was made from must still be recognised."""
+    request = VeoRequest(prompt="The rocket lifts off", seconds="4", size="720x1280", seed=7)
+    plan = Plan.of(
+        request, image="s3://images/a.jpg", image_sha256="c" * 64, account="veo_default at https://x/v1"
+    )
+    assert plan.fingerprint == GOLDEN
+    same = VeoRequest(prompt="The rocket lifts off", seconds="4", aspect_ratio="9:16", seed=7)
+    assert Plan.of(same, image=None, image_sha256="c" * 64, account="veo_default at https://x/v1") == replace(
+        plan, request=same, description={**plan.description, "image": None}
+    )
 
 
 def test_a_reason_that_is_no_unicode_hides_nothing():

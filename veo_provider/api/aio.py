@@ -64,15 +64,17 @@ class AsyncVeoClient:
             await self._session.close()
             self._session = None
 
-    async def submit(self, request: VeoRequest) -> Video:
+    async def submit(self, request: VeoRequest, *, send_before: float | None = None) -> Video:
         """Submit a generation, once. This is the call that spends money.
 
+        :param send_before: Unix seconds after which the request is not sent to its end any more.
         :raises VeoNotSentError: the request did not reach the server whole; submitting again is safe.
         :raises VeoSubmissionUnknown: it may have been accepted.
         :raises VeoAPIError: the service refused it.
         :raises VeoImageUnavailableError: the image could not be read to its end; nothing was accepted.
+        :raises VeoInterruptedError: a timeout or a signal came before the request was sent whole.
         """
-        body = encode(request)
+        body = encode(request, send_before)
         headers = {"Content-Type": body.content_type, "Content-Length": str(len(body))}
         try:
             # A connection of its own: one kept alive may be dead, which shows only after the body was sent.

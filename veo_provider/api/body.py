@@ -5,16 +5,23 @@ from __future__ import annotations
 import io
 import json
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from urllib3.fields import RequestField
 from urllib3.filepost import encode_multipart_formdata
 
-from veo_provider.api.errors import VeoImageUnavailableError, VeoNotSentError, VeoSubmissionUnknown
+from veo_provider.api.errors import (
+    VeoImageUnavailableError,
+    VeoInterruptedError,
+    VeoNotSentError,
+    VeoSubmissionUnknown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from veo_provider.api.errors import VeoError
     from veo_provider.api.image import ByteStream, Image
     from veo_provider.api.request import VeoRequest
 
@@ -32,11 +39,20 @@ class SubmissionBody:
     :param image: streamed from its source in chunks, never held whole; None for a body without one.
     :param tail: what stands after the image.
     :param content_type: value of the Content-Type header.
+    :param send_before: Unix seconds after which the end is not handed over any more; None for no such time.
     """
 
-    def __init__(self, head: bytes, image: Image | None, tail: bytes, content_type: str) -> None:
+    def __init__(
+        self,
+        head: bytes,
+        image: Image | None,
+        tail: bytes,
+        content_type: str,
+        send_before: float | None = None,
+    ) -> None:
         self.content_type = content_type
         self.complete = False
+        self._send_before = send_before
         self._open_image = image.open if image else io.BytesIO
         self._name = image.name if image else ""
         self._head = head
@@ -45,7 +61,7 @@ class SubmissionBody:
         self._left = self._length
         self._image_left = image.size if image else 0
         self._stream: ByteStream | None = None
-        self._image_error: VeoImageUnavailableError | None = None
+        self._own_error: VeoError | None = None
 
     def __len__(self) -> int:
         return self._length
@@ -58,6 +74,7 @@ class SubmissionBody:
         """Return the next bytes, up to ``size`` of them, and none at the end.
 
         :raises VeoImageUnavailableError: the image's source failed, or has fewer bytes than it said.
+        :raises VeoNotSentError: it is too late to send the end.
         """
         limit = self._left if size < 0 else size
         if self._head:
@@ -67,6 +84,8 @@ class SubmissionBody:
         else:
             chunk, self._tail = self._tail[:limit], self._tail[limit:]
         self._left -= len(chunk)
+        if self._left == 0:
+            self._require_in_time()
         # Set before the last bytes are handed over: from then on nobody can tell whether they arrived.
         self.complete = self._left == 0
         return chunk
@@ -86,26 +105,32 @@ class SubmissionBody:
         """
         if self.complete:
             return VeoSubmissionUnknown(f"The submission was sent, but no answer came: {reason}.")
-        if self._image_error:
-            return self._image_error
+        if self._own_error:
+            return self._own_error
         if transport:
             return VeoNotSentError(f"The submission could not be sent: {reason}.")
+        if not isinstance(error, Exception):
+            return VeoInterruptedError(f"The submission was interrupted: {reason}.")
         return error
+
+    def _require_in_time(self) -> None:
+        """Keep back the end of a request that has taken too long: until then, no server can accept it."""
+        if self._send_before is not None and time.time() >= self._send_before:
+            self._own_error = VeoNotSentError("Sending the submission took too long, and was broken off.")
+            raise self._own_error
 
     def _read_image(self, size: int) -> bytes:
         """Read on in the image. An error is kept, because HTTP libraries wrap it in their own."""
         try:
             chunk = self._opened().read(size)
         except Exception as error:
-            self._image_error = VeoImageUnavailableError(
-                f"The image {self._name} could not be read: {error}."
-            )
-            raise self._image_error from error
+            self._own_error = VeoImageUnavailableError(f"The image {self._name} could not be read: {error}.")
+            raise self._own_error from error
         if not chunk:
-            self._image_error = VeoImageUnavailableError(
+            self._own_error = VeoImageUnavailableError(
                 f"The image {self._name} ended {self._image_left} bytes early: it has changed meanwhile."
             )
-            raise self._image_error
+            raise self._own_error
         self._image_left -= len(chunk)
         return chunk
 
@@ -115,15 +140,18 @@ class SubmissionBody:
         return self._stream
 
 
-def encode(request: VeoRequest) -> SubmissionBody:
-    """Return the body of a request: a multipart form with its image, or JSON without one."""
+def encode(request: VeoRequest, send_before: float | None = None) -> SubmissionBody:
+    """Return the body of a request: a multipart form with its image, or JSON without one.
+
+    :param send_before: Unix seconds after which the end of the request is not sent any more.
+    """
     if request.image is None:
         body = json.dumps(request.json_body()).encode()
-        return SubmissionBody(body, None, b"", "application/json")
-    return _multipart(request.form_fields(), request.image)
+        return SubmissionBody(body, None, b"", "application/json", send_before)
+    return _multipart(request.form_fields(), request.image, send_before)
 
 
-def _multipart(fields: dict[str, str], image: Image) -> SubmissionBody:
+def _multipart(fields: dict[str, str], image: Image, send_before: float | None) -> SubmissionBody:
     boundary = secrets.token_hex(16)
     # The API reads the image under this name only, and ignores any other.
     image_part = RequestField("input_reference", b"", filename=image.name)
@@ -132,4 +160,4 @@ def _multipart(fields: dict[str, str], image: Image) -> SubmissionBody:
     # Encoded with an empty image at the end, whose place is then between head and tail.
     form, content_type = encode_multipart_formdata([*parts, image_part], boundary)
     tail = f"\r\n--{boundary}--\r\n".encode()
-    return SubmissionBody(form.removesuffix(tail), image, tail, content_type)
+    return SubmissionBody(form.removesuffix(tail), image, tail, content_type, send_before)

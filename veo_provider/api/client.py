@@ -97,15 +97,17 @@ class VeoClient:
         """Close the connections."""
         self._session.close()
 
-    def submit(self, request: VeoRequest) -> Video:
+    def submit(self, request: VeoRequest, *, send_before: float | None = None) -> Video:
         """Submit a generation, once. This is the call that spends money.
 
+        :param send_before: Unix seconds after which the request is not sent to its end any more.
         :raises VeoNotSentError: the request did not reach the server whole; submitting again is safe.
         :raises VeoSubmissionUnknown: it may have been accepted.
         :raises VeoAPIError: the service refused it.
         :raises VeoImageUnavailableError: the image could not be read to its end; nothing was accepted.
+        :raises VeoInterruptedError: a timeout or a signal came before the request was sent whole.
         """
-        body = encode(request)
+        body = encode(request, send_before)
         try:
             # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
             with closing(body), _new_session() as session:

@@ -8,6 +8,7 @@
     ├── VeoImageUnavailableError     the image's source failed; no server can have accepted the request
     ├── VeoConnectionError           no answer came; the call was a free one
     │   └── VeoNotSentError          the request never reached the server whole
+    ├── VeoInterruptedError          the task was ended before its submission was sent whole
     ├── VeoAPIError                  the service answered, and said no
     │   ├── VeoBadRequestError       400, 413, …: the service refused the request
     │   ├── VeoWrongHostError        what answers is not the API
@@ -90,6 +91,13 @@ class VeoNotSentError(VeoConnectionError):
     """The request never reached the server whole, so the server cannot have accepted it."""
 
     money = "No money was spent: the request was never sent whole."
+
+
+class VeoInterruptedError(VeoError):
+    """The task was ended, by a timeout or a signal, before its submission was sent whole."""
+
+    advice = "Trying again is safe."
+    temporary = True
 
 
 class VeoAPIError(VeoError):

@@ -98,6 +98,23 @@ class VeoRequest:
         """What a completed generation costs in USD; None for a model whose price is not known."""
         return PRICES_USD.get(self.model)
 
+    def description(self) -> dict[str, Any]:
+        """Return what is asked for, without the image, under names that no later release may change.
+
+        What is not given is left out, so that a later release may add parameters. Two requests with the
+        same description get the same kind of video for the same price.
+        """
+        given = {
+            "model": self.model,
+            "prompt": self.prompt,
+            "seconds": self.seconds,
+            "resolution": self.effective_resolution,
+            "aspect_ratio": self.effective_aspect_ratio,
+            "seed": self.seed,
+            "negative_prompt": self.negative_prompt or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
     def form_fields(self) -> dict[str, str]:
         """Return the text fields of the multipart form, which is flat."""
         return {**self._common_fields(), **self._detail_fields()}

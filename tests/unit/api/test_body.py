@@ -3,13 +3,19 @@
 import io
 import json
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from veo_provider.api.body import encode
-from veo_provider.api.errors import VeoImageUnavailableError, VeoNotSentError, VeoSubmissionUnknown
+from veo_provider.api.errors import (
+    VeoImageUnavailableError,
+    VeoInterruptedError,
+    VeoNotSentError,
+    VeoSubmissionUnknown,
+)
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
 
@@ -96,6 +102,16 @@ def test_an_image_that_fails_midway_leaves_the_body_incomplete(stream, said):
     assert body.explain(OSError("wrapped"), "wrapped", transport=True) is caught.value
 
 
+def test_the_end_is_kept_back_when_it_is_late():
+    """After its time the last bytes never leave, so that no server can accept the request."""
+    request = VeoRequest(prompt="A harbour", image=Image.from_bytes(PNG, "photo.png"))
+    body = encode(request, send_before=time.time() - 1)
+    with pytest.raises(VeoNotSentError, match=r"took too long.*No money was spent") as caught:
+        b"".join(body)
+    assert not body.complete
+    assert body.explain(OSError("wrapped"), "wrapped", transport=True) is caught.value
+
+
 def test_what_a_broken_submission_means_for_the_money():
     """Before the last byte has left nothing is spent; after it nobody knows."""
     body = body_of()
@@ -103,6 +119,7 @@ def test_what_a_broken_submission_means_for_the_money():
     error = OSError("reset")
     assert isinstance(body.explain(error, "reset", transport=True), VeoNotSentError)
     assert body.explain(error, "reset", transport=False) is error
+    assert isinstance(body.explain(KeyboardInterrupt(), "Ctrl-C", transport=False), VeoInterruptedError)
     b"".join(body)
     for transport in (True, False):
         assert isinstance(body.explain(error, "reset", transport=transport), VeoSubmissionUnknown)
