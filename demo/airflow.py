@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +135,8 @@ class LocalAirflow:
         process = self._processes[component]
         family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
         for one in family:
-            one.kill()
+            with suppress(psutil.NoSuchProcess):  # a task that ended by itself in that moment
+                one.kill()
         process.wait()
 
     def pid(self, component: str) -> int:

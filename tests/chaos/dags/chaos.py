@@ -8,15 +8,24 @@ from airflow.providers.common.compat.sdk import DAG
 from veo_provider.operators.veo import VeoImageToVideoOperator
 
 NUMBERS = range(int(os.environ.get("CHAOS_VIDEOS", "20")))
+IMAGES = ("rocket.jpg", "chelsea.png", "hubble_portrait.webp")
 
 with DAG(dag_id="chaos", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
     VeoImageToVideoOperator.partial(
         task_id="make",
-        image="s3://images/rocket.jpg",
         seconds="4",
         poll_interval=4,
         timeout=600,
-        retries=12,
+        retries=40,
         retry_delay=timedelta(seconds=2),
         max_generations=4,
-    ).expand_kwargs([{"prompt": f"Video {n}", "output": f"s3://videos/chaos/{n:04d}.mp4"} for n in NUMBERS])
+    ).expand_kwargs(
+        [
+            {
+                "image": f"s3://images/{IMAGES[n % len(IMAGES)]}",
+                "prompt": f"Video {n}",
+                "output": f"s3://videos/chaos/{n:04d}.mp4",
+            }
+            for n in NUMBERS
+        ]
+    )
