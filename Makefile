@@ -70,7 +70,7 @@ crash: $(VENV)/.test ## Kill real workers at every step of the way, and see what
 	$(PYTEST) tests/crash
 
 .PHONY: some-chaos
-some-chaos: $(VENV)/.test ## A dozen videos at once in a real Airflow, with every fault and random kills
+some-chaos: $(VENV)/.test ## A few videos at once in a real Airflow, with every fault and random kills
 	$(PYTEST) -s tests/chaos
 
 .PHONY: chaos

@@ -20,7 +20,7 @@ from demo.airflow import LocalAirflow
 from veo_provider.api.mp4 import Mp4Walker
 from veo_provider.sandbox.process import Sandbox
 
-VIDEOS = int(os.environ.get("CHAOS_VIDEOS", "12"))
+VIDEOS = int(os.environ.get("CHAOS_VIDEOS", "8"))
 KILL_SECONDS = 5.0
 KILLED = {"task": 0.90, "triggerer": 0.06, "scheduler": 0.04}
 """How often each is killed: workers all the time; what needs half a minute to come back, less often."""

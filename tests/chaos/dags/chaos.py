@@ -7,7 +7,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from veo_provider.operators.veo import VeoImageToVideoOperator
 
-NUMBERS = range(int(os.environ.get("CHAOS_VIDEOS", "20")))
+NUMBERS = range(int(os.environ.get("CHAOS_VIDEOS", "8")))
 IMAGES = ("rocket.jpg", "chelsea.png", "hubble_portrait.webp")
 
 with DAG(dag_id="chaos", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
