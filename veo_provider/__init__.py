@@ -56,6 +56,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Seconds without a byte from the server before a call is given up.",
                         "schema": {"type": ["number", "null"], "default": 60},
                     },
+                    "polls_per_second": {
+                        "label": "Polls per second",
+                        "description": "How often a triggerer looks at all its generations together.",
+                        "schema": {"type": ["number", "null"], "default": 100},
+                    },
                 },
             }
         ],

@@ -6,7 +6,7 @@ import pytest
 from airflow.providers.common.compat.sdk import Connection
 
 from veo_provider.api.errors import VeoAuthenticationError, VeoRequestError, VeoTaskNotFoundError
-from veo_provider.hooks.veo import VeoHook, base_url
+from veo_provider.hooks.veo import VeoHook, VeoSettings, base_url
 
 pytestmark = pytest.mark.usefixtures("connections")
 
@@ -91,6 +91,28 @@ def test_the_timeout_comes_from_the_extra(sandbox, monkeypatch):
         )
         with pytest.raises(VeoRequestError, match="timeout="):
             VeoHook("t").get_conn()
+
+
+def test_the_pace_comes_from_the_extra(monkeypatch):
+    """How often a triggerer polls is a positive number, 100 a second by default."""
+
+    def settings(**extra):
+        connection = Connection(conn_id="veo", conn_type="veo", password="sk-secret")
+        return VeoSettings.of(connection, extra)
+
+    assert settings().polls_per_second == 100
+    assert settings(polls_per_second="2.5").polls_per_second == 2.5
+    for value in (-1, "nan", "inf", [1], "often"):
+        with pytest.raises(VeoRequestError, match="polls_per_second="):
+            settings(polls_per_second=value)
+
+
+def test_settings_show_no_secret():
+    """What a connection says is compared and logged without its secrets."""
+    connection = Connection(conn_id="veo", conn_type="veo", password="sk-secret", host="http://u:pw@h/v1")
+    shown = repr(VeoSettings.of(connection, {"account_token": "token-secret"}))
+    assert "secret" not in shown
+    assert "pw" not in shown
 
 
 def test_a_host_that_is_no_web_address_is_refused(monkeypatch):

@@ -56,7 +56,10 @@ print(json.dumps([label, sorted(fields)]))
 def test_the_connection_form_has_its_fields():
     """In the UI the form labels the password as the API key, and has the fields of the extra."""
     done = subprocess.run([sys.executable, "-c", FORM], check=True, capture_output=True, text=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == ["API key", ["account_token", "timeout"]]
+    assert json.loads(done.stdout.splitlines()[-1]) == [
+        "API key",
+        ["account_token", "polls_per_second", "timeout"],
+    ]
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda path: path.name)

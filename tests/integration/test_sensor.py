@@ -10,6 +10,8 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
+from veo_provider import waiting as waiting_module
+from veo_provider.hooks.veo import VeoHook
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.triggers import veo as trigger_module
 from veo_provider.triggers.veo import VeoTaskTrigger
@@ -52,7 +54,7 @@ def test_a_finished_video_is_told_without_deferring(completed):
 
 
 def test_an_unfinished_one_is_deferred_with_an_absolute_deadline(queued, sandbox):
-    """The trigger's kwargs hold an id, a connection id, an interval and a point in time, and no secret."""
+    """The trigger's kwargs hold ids, an interval, times and what is known of the video, and no secret."""
     sensor = VeoTaskSensor(task_id="wait", veo_task_id=queued, timeout=600, poll_interval=9)
     with pytest.raises(TaskDeferred) as deferral:
         sensor.execute({})
@@ -62,6 +64,9 @@ def test_an_unfinished_one_is_deferred_with_an_absolute_deadline(queued, sandbox
         "veo_conn_id": "veo_default",
         "poll_interval": 9,
         "deadline": pytest.approx(time.time() + 600, abs=30),
+        "model": "veo-3.1-fast-generate-preview",
+        "resolution": "",
+        "submitted_at": pytest.approx(time.time(), abs=30),
     }
     assert sandbox.api_key not in repr(vars(deferral.value)) + repr(kwargs)
     # Where no triggerer runs, Airflow itself ends the wait, a little later.
@@ -73,7 +78,35 @@ def test_the_sensors_own_interval_is_understood():
     assert VeoTaskSensor(task_id="a", veo_task_id="x", poke_interval=5).poke_interval == 5
     defaults = {"poke_interval": 99}
     assert VeoTaskSensor(task_id="c", veo_task_id="x", default_args=defaults).poke_interval == 99
-    assert VeoTaskSensor(task_id="b", veo_task_id="x").poke_interval == 8
+    assert VeoTaskSensor(task_id="d", veo_task_id="x", poke_interval=5).poll_interval == 5
+
+
+def test_without_an_interval_the_schedule_counts(queued):
+    """The trigger learns when to look; on a worker it is every eight seconds, as documented."""
+    sensor = VeoTaskSensor(task_id="wait", veo_task_id=queued)
+    assert (sensor.poll_interval, sensor.poke_interval) == (None, 8)
+    with pytest.raises(TaskDeferred) as deferral:
+        sensor.execute({})
+    assert deferral.value.trigger.serialize()[1]["poll_interval"] is None
+
+
+async def test_a_trigger_of_an_older_release_is_read(completed, at_once):
+    """Triggers that are in flight while the provider is upgraded have these arguments, and run on."""
+    stored = {
+        "veo_task_id": completed,
+        "veo_conn_id": "veo_default",
+        "poll_interval": 8,
+        "deadline": time.time() + 60,
+    }
+    assert (await event_of(VeoTaskTrigger(**stored)))["status"] == "finished"
+
+
+async def test_a_trigger_without_an_interval_brings_the_video(completed, at_once, monkeypatch):
+    """The learned schedule leads to the same event."""
+    monkeypatch.setattr(waiting_module.Waiting, "pause", lambda _: 0.05)
+    kind = {"model": "veo-3.1-fast-generate-preview", "resolution": "720p", "submitted_at": time.time() - 90}
+    trigger = VeoTaskTrigger(completed, "veo_default", None, time.time() + 60, **kind)
+    assert (await event_of(trigger))["status"] == "finished"
 
 
 async def test_the_trigger_brings_the_finished_video(client, request_4s, at_once):
@@ -169,6 +202,31 @@ def test_poking_outlasts_an_outage(client, sandbox, request_4s):
     )
     sensor = VeoTaskSensor(task_id="wait", veo_task_id=video.id, deferrable=False, poll_interval=0.1)
     assert sensor.execute({})["status"] == "completed"
+
+
+def test_poking_keeps_one_client_and_makes_another_after_a_refused_key(
+    client, sandbox, request_4s, monkeypatch
+):
+    """The looks of one run share a connection; after a 401 it is looked up again before the task is ended."""
+    made, real = [], VeoHook.get_conn
+
+    def counted(hook):
+        made.append(real(hook))
+        return made[-1]
+
+    monkeypatch.setattr(VeoHook, "get_conn", counted)
+    sandbox.add_faults(
+        [
+            {"call": "poll", "first": 3, "task_status": "in_progress"},
+            {"call": "poll", "occurrence": 4, "status": 401, "body": {"error": {"message": "expired"}}},
+        ]
+    )
+    sensor = VeoTaskSensor(
+        task_id="wait", veo_task_id=client.submit(request_4s).id, deferrable=False, poll_interval=0.1
+    )
+    assert sensor.execute({})["status"] == "completed"
+    assert len(made) == 2
+    assert sensor._client is None
 
 
 def test_poking_times_out_with_the_id(queued):

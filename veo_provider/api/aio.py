@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,7 @@ class AsyncVeoClient:
         self._api_key = api_key
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
         self._proxy = _proxy_for(self.base_url)
 
     def __repr__(self) -> str:
@@ -78,7 +79,7 @@ class AsyncVeoClient:
         headers = {"Content-Type": body.content_type, "Content-Length": str(len(body))}
         try:
             # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
-            async with await _new_session(max(self._timeout, protocol.SUBMIT_TIMEOUT)) as session:
+            async with await self._new_session(max(self._timeout, protocol.SUBMIT_TIMEOUT)) as session:
                 with closing(body):
                     answer = await self._call(
                         session, "POST", f"{self.base_url}/videos", data=_chunks(body), headers=headers
@@ -100,10 +101,16 @@ class AsyncVeoClient:
         :raises VeoAPIError: the service answered with an error.
         :raises VeoConnectionError: no answer came.
         """
-        if self._session is None:
-            self._session = await _new_session(self._timeout)
+        session = self._session or await self._open()
         url = self.base_url + protocol.video_path(veo_task_id)
-        return protocol.read_video(await self._call(self._session, "GET", url), veo_task_id)
+        return protocol.read_video(await self._call(session, "GET", url), veo_task_id)
+
+    async def _open(self) -> aiohttp.ClientSession:
+        """Return the one session that all calls share, however many of them begin together."""
+        async with self._opening:
+            if self._session is None:
+                self._session = await self._new_session(self._timeout)
+        return self._session
 
     async def _call(
         self,
@@ -114,26 +121,31 @@ class AsyncVeoClient:
         data: AsyncIterator[bytes] | None = None,
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        headers = {"Authorization": f"Bearer {self._api_key}", **(headers or {})}
-        async with (
-            _free_call(f"The call to {protocol.without_credentials(self.base_url)}"),
-            session.request(
+        try:
+            async with session.request(
                 method, url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
-            ) as response,
-        ):
-            body = await _read_limited(response)
-            return Answer.received(response.status, body, response.headers, secrets=(self._api_key,))
+            ) as response:
+                body = await _read_limited(response)
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            base_url = protocol.without_credentials(self.base_url)
+            raise VeoConnectionError(f"The call to {base_url} failed: {_reason(error)}.") from error
+        # The header's names need no lower case: aiohttp finds them in any.
+        return Answer(response.status, body, response.headers, (self._api_key,))
 
+    async def _new_session(self, timeout: float) -> aiohttp.ClientSession:
+        """Return a session that trusts whom ``requests`` trusts, so that both clients reach the same hosts.
 
-async def _new_session(timeout: float) -> aiohttp.ClientSession:
-    """Return a session that trusts whom ``requests`` trusts, so that both clients reach the same hosts.
-
-    Without aiohttp's ``trust_env``, which would read ~/.netrc for each call and refuse our header for it.
-    """
-    limits = aiohttp.ClientTimeout(total=None, sock_connect=protocol.CONNECT_TIMEOUT, sock_read=timeout)
-    connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls_context))
-    headers = {"User-Agent": protocol.USER_AGENT}
-    return aiohttp.ClientSession(connector=connector, timeout=limits, headers=headers)
+        Without aiohttp's ``trust_env``, which would read ~/.netrc for each call and refuse our header for it.
+        """
+        connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls_context))
+        limits = aiohttp.ClientTimeout(
+            total=None,
+            connect=2 * protocol.CONNECT_TIMEOUT,
+            sock_connect=protocol.CONNECT_TIMEOUT,
+            sock_read=timeout,
+        )
+        headers = {"Authorization": f"Bearer {self._api_key}", "User-Agent": protocol.USER_AGENT}
+        return aiohttp.ClientSession(connector=connector, timeout=limits, headers=headers)
 
 
 @cache
@@ -159,21 +171,16 @@ async def _chunks(body: SubmissionBody) -> AsyncIterator[bytes]:
 
 async def _read_limited(response: aiohttp.ClientResponse) -> bytes:
     """Read an answer, but no more of it than the API would ever send."""
+    if (response.content_length or protocol.MAX_ANSWER_BYTES) < protocol.MAX_ANSWER_BYTES and (
+        "Content-Encoding" not in response.headers
+    ):
+        return await response.read()
     body = bytearray()
     async for chunk in response.content.iter_chunked(16 * 1024):
         body += chunk
         if len(body) >= protocol.MAX_ANSWER_BYTES:
             break
     return bytes(body)
-
-
-@asynccontextmanager
-async def _free_call(what: str) -> AsyncIterator[None]:
-    """Turn a broken connection into our error."""
-    try:
-        yield
-    except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-        raise VeoConnectionError(f"{what} failed: {_reason(error)}.") from error
 
 
 def _reason(error: BaseException) -> str:

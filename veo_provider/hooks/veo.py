@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import Connection
+    from typing_extensions import Self
 
     from veo_provider.api.aio import AsyncVeoClient
     from veo_provider.api.client import VeoClient
 
+DEFAULT_POLLS_PER_SECOND = 100.0
+"""How often all waits on a connection look at their generations together, in one triggerer."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 """What fits into a header: anything else would be repeated, secret and all, in the error about it."""
@@ -31,8 +35,9 @@ class VeoHook(BaseHook):
 
     The connection's password is the API key, its host the base URL (default
     ``https://api.apiyi.com/v1``; any gateway of the same shape will do). Its extra may hold
-    ``account_token``, the separate token that shows the balance, and ``timeout``, the seconds without a
-    byte from the server before a call is given up (default 60).
+    ``account_token``, the separate token that shows the balance, ``timeout``, the seconds without a byte
+    from the server before a call is given up (default 60), and ``polls_per_second``, how often a triggerer
+    asks for the status of all its generations together (default 100).
 
     :param veo_conn_id: the connection's id.
     """
@@ -52,19 +57,20 @@ class VeoHook(BaseHook):
         :raises VeoAuthenticationError: the connection has no password.
         :raises VeoRequestError: its extra is wrong.
         """
-        from veo_provider.api.client import VeoClient
-
         connection = self.get_connection(self.veo_conn_id)
-        extra = connection.extra_dejson
-        return VeoClient(
-            _api_key(connection),
-            base_url(connection),
-            account_token=_account_token(extra),
-            timeout=_timeout(extra),
-        )
+        return VeoSettings.of(connection, connection.extra_dejson).client()
 
     async def get_async_conn(self) -> AsyncVeoClient:
         """Return a client for triggers; close it, or use it in an ``async with``.
+
+        :raises VeoAuthenticationError: the connection has no password.
+        :raises VeoRequestError: its extra is wrong.
+        """
+        settings = await self.get_async_settings()
+        return await settings.async_client()
+
+    async def get_async_settings(self) -> VeoSettings:
+        """Look the connection up without blocking an event loop.
 
         :raises VeoAuthenticationError: the connection has no password.
         :raises VeoRequestError: its extra is wrong.
@@ -74,14 +80,8 @@ class VeoHook(BaseHook):
             get_async_extra_dejson,
         )
 
-        # Off the event loop, which the first import of an HTTP library would hold up for a good while.
-        aio = await asyncio.to_thread(import_module, "veo_provider.api.aio")
         connection = await get_async_connection(self.veo_conn_id)
-        extra = await get_async_extra_dejson(connection)
-        client: AsyncVeoClient = aio.AsyncVeoClient(
-            _api_key(connection), base_url(connection), timeout=_timeout(extra)
-        )
-        return client
+        return VeoSettings.of(connection, await get_async_extra_dejson(connection))
 
     def test_connection(self) -> tuple[bool, str]:
         """Prove the key without spending money; the answer tells a wrong key from a wrong host."""
@@ -101,6 +101,7 @@ class VeoHook(BaseHook):
         return {
             "account_token": PasswordField(lazy_gettext("Account token"), widget=BS3PasswordFieldWidget()),
             "timeout": StringField(lazy_gettext("Timeout (seconds)"), widget=BS3TextFieldWidget()),
+            "polls_per_second": StringField(lazy_gettext("Polls per second"), widget=BS3TextFieldWidget()),
         }
 
     @classmethod
@@ -113,6 +114,52 @@ class VeoHook(BaseHook):
             "relabeling": UI_FIELD_BEHAVIOUR["relabeling"],
             "placeholders": UI_FIELD_BEHAVIOUR["placeholders"],
         }
+
+
+@dataclass(frozen=True)
+class VeoSettings:
+    """What a connection says; equal where nothing has changed.
+
+    :param api_key: the API key.
+    :param base_url: where the API stands.
+    :param account_token: the token that shows the balance, if there is one.
+    :param timeout: seconds without a byte from the server before a call is given up.
+    :param polls_per_second: how often all waits together look, in one triggerer.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str = field(repr=False)
+    account_token: str | None = field(repr=False)
+    timeout: float
+    polls_per_second: float
+
+    @classmethod
+    def of(cls, connection: Connection, extra: Mapping[str, Any]) -> Self:
+        """Read a connection.
+
+        :raises VeoAuthenticationError: it has no password.
+        :raises VeoRequestError: its extra is wrong.
+        """
+        return cls(
+            _api_key(connection),
+            base_url(connection),
+            _account_token(extra),
+            _positive(extra, "timeout", protocol.DEFAULT_TIMEOUT, "a positive number of seconds"),
+            _positive(extra, "polls_per_second", DEFAULT_POLLS_PER_SECOND, "a positive number"),
+        )
+
+    def client(self) -> VeoClient:
+        """Return a client for code that may block."""
+        from veo_provider.api.client import VeoClient
+
+        return VeoClient(self.api_key, self.base_url, account_token=self.account_token, timeout=self.timeout)
+
+    async def async_client(self) -> AsyncVeoClient:
+        """Return a client for triggers."""
+        # Off the event loop, which the first import of an HTTP library would hold up for a good while.
+        aio = await asyncio.to_thread(import_module, "veo_provider.api.aio")
+        client: AsyncVeoClient = aio.AsyncVeoClient(self.api_key, self.base_url, timeout=self.timeout)
+        return client
 
 
 def base_url(connection: Connection) -> str:
@@ -156,12 +203,12 @@ def _account_token(extra: Mapping[str, Any]) -> str | None:
     return token or None
 
 
-def _timeout(extra: Mapping[str, Any]) -> float:
-    value = extra.get("timeout") or protocol.DEFAULT_TIMEOUT
+def _positive(extra: Mapping[str, Any], name: str, default: float, meaning: str) -> float:
+    value = extra.get(name) or default
     try:
-        seconds = float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        seconds = 0
-    if not 0 < seconds < float("inf"):
-        raise VeoRequestError(f"The connection's timeout={value!r} is not a positive number of seconds.")
-    return seconds
+        number = 0
+    if not 0 < number < float("inf"):
+        raise VeoRequestError(f"The connection's {name}={value!r} is not {meaning}.")
+    return number

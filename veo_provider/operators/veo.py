@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _CLAIM_PAUSE = 5.0
 """Seconds between two looks at a receipt that another attempt has claimed."""
-_TRIGGERER_GRACE = timedelta(minutes=5)
 _REQUEST_FIELDS = (
     "image",
     "prompt",
@@ -268,8 +267,8 @@ class VeoImageToVideoOperator(VeoRequestOperator):
     :param output: where the video goes, ``s3://bucket/key.mp4``. (templated)
     :param replace: overwrite an object at ``output`` that has no receipt; default is to fail before any money
         is spent.
-    :param poll_interval: seconds between two looks at the status; 8 is what the API's documentation
-        recommends.
+    :param poll_interval: seconds, or a ``timedelta``, between two looks at the status; default is a schedule
+        that is learned from what generations take.
     :param timeout: seconds, or a ``timedelta``, that one attempt waits for the generation; default two hours.
         The next attempt waits on for the same one.
     :param deferrable: wait in the triggerer (the default) instead of on a worker.
@@ -283,7 +282,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         *,
         output: str,
         replace: bool = False,
-        poll_interval: timedelta | float = 8,
+        poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = 2 * 60 * 60,
         deferrable: bool = True,
         **kwargs: Any,
@@ -292,7 +291,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         # `output` is BaseOperator's own attribute: the XComArg of the task.
         self.output_uri = output
         self.replace = replace
-        self.poll_interval = _seconds(poll_interval)
+        self.poll_interval = None if poll_interval is None else _seconds(poll_interval)
         self.timeout = _seconds(timeout)
         self.deferrable = deferrable
         self._upload: S3Upload | None = None
@@ -343,7 +342,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
                 if isinstance(step, generation.WaitForClaim):
                     self._wait_for_claim(step, deadline)
                     continue
-                video = self._wait_for_video(client, step.veo_task_id, deadline)
+                video = self._wait_for_video(client, plan.request, held.receipt, deadline)
                 if video.status is video.status.FAILED:
                     self.log.warning("The generation %s failed: %s", video.id, video.error_message)
                     generation.record_failure(store, held, video, by)
@@ -401,8 +400,19 @@ class VeoImageToVideoOperator(VeoRequestOperator):
             self.defer(trigger=VeoClaimTrigger(), method_name="execute_complete")
         time.sleep(_CLAIM_PAUSE)
 
-    def _wait_for_video(self, client: VeoClient, veo_task_id: str, deadline: float) -> Video:
+    def _wait_for_video(
+        self, client: VeoClient, request: VeoRequest, receipt: Receipt, deadline: float
+    ) -> Video:
         """Return the finished generation, or defer until it is."""
+        from veo_provider.waiting import Waiting
+
+        veo_task_id = receipt.veo_task_id or ""
+        kind: dict[str, Any] = {
+            "model": request.model,
+            "resolution": request.effective_resolution,
+            "submitted_at": _submitted_at(receipt),
+        }
+        waiting = Waiting(self.poll_interval, **kind)
         while True:
             try:
                 video = client.get(veo_task_id)
@@ -410,29 +420,24 @@ class VeoImageToVideoOperator(VeoRequestOperator):
                 if not error.temporary:
                     raise
                 self.log.warning("%s Waiting on.", error)
+                pause = waiting.pause_after(error)
             else:
+                waiting.saw(video)
                 if video.finished:
                     return video
+                pause = waiting.pause()
             if self.deferrable:
-                self._defer(veo_task_id, deadline)
-            if time.time() >= deadline:
+                self._defer(veo_task_id, deadline, kind)
+            left = deadline - time.time()
+            if left <= 0:
                 self._time_out()
-            time.sleep(self.poll_interval)
+            time.sleep(min(pause, left))
 
-    def _defer(self, veo_task_id: str, deadline: float) -> None:
-        from veo_provider.triggers.veo import VeoTaskTrigger
+    def _defer(self, veo_task_id: str, deadline: float, kind: dict[str, Any]) -> NoReturn:
+        from veo_provider.triggers.veo import VeoTaskTrigger, defer_to
 
-        self.defer(
-            trigger=VeoTaskTrigger(
-                veo_task_id=veo_task_id,
-                veo_conn_id=self.veo_conn_id,
-                poll_interval=self.poll_interval,
-                deadline=deadline,
-            ),
-            method_name="execute_complete",
-            # For a triggerer that is not there: the trigger keeps its own deadline.
-            timeout=timedelta(seconds=self.timeout) + _TRIGGERER_GRACE,
-        )
+        trigger = VeoTaskTrigger(veo_task_id, self.veo_conn_id, self.poll_interval, deadline, **kind)
+        defer_to(trigger, self, self.timeout)
 
     def _store(
         self,
@@ -481,6 +486,15 @@ def _attempt(context: Context) -> Attempt:
     name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
     map_index = getattr(instance, "map_index", -1)
     return Attempt(name if map_index in (None, -1) else f"{name} [{map_index}]", instance.try_number)
+
+
+def _submitted_at(receipt: Receipt) -> float | None:
+    """Return the Unix seconds of the submission; None where a person put the id into the receipt."""
+    steps = [step for step in receipt.history if step.get("veo_task_id") == receipt.veo_task_id]
+    try:
+        return datetime.fromisoformat(steps[-1]["at"]).timestamp()
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _sidecar(target: S3Uri) -> S3Uri:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -14,16 +13,17 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from veo_provider.api.errors import VeoError
+from veo_provider.api.errors import VeoAuthenticationError, VeoError
 from veo_provider.api.video import Video
+from veo_provider.waiting import DEFAULT_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
-
-_TRIGGERER_GRACE = timedelta(minutes=5)
+    from veo_provider.api.client import VeoClient
 
 
 class VeoTaskSensor(BaseSensorOperator):
@@ -38,8 +38,8 @@ class VeoTaskSensor(BaseSensorOperator):
 
     :param veo_task_id: the API's task id, as ``VeoSubmitOperator`` returns it. (templated)
     :param veo_conn_id: connection of type ``veo``. (templated)
-    :param poll_interval: seconds between two looks at the status; 8 is what the API's documentation
-        recommends.
+    :param poll_interval: seconds, or a ``timedelta``, between two looks at the status; default is a schedule
+        that is learned from what generations take in the triggerer, and 8 seconds on a worker.
     :param poke_interval: the name that sensors have for the same; it wins where both are given.
     :param timeout: seconds, or a ``timedelta``, until the task gives up; default two hours.
     :param deferrable: wait in the triggerer (the default) instead of on a worker, where ``mode`` says
@@ -54,43 +54,68 @@ class VeoTaskSensor(BaseSensorOperator):
         *,
         veo_task_id: str,
         veo_conn_id: str = "veo_default",
-        poll_interval: timedelta | float = 8,
+        poll_interval: timedelta | float | None = None,
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = 2 * 60 * 60,
         deferrable: bool = True,
         **kwargs: Any,
     ) -> None:
         interval = poll_interval if poke_interval is None else poke_interval
-        super().__init__(poke_interval=interval, timeout=timeout, **kwargs)
+        super().__init__(
+            poke_interval=DEFAULT_INTERVAL if interval is None else interval, timeout=timeout, **kwargs
+        )
+        self.poll_interval = None if interval is None else self.poke_interval
         self.veo_task_id = veo_task_id
         self.veo_conn_id = veo_conn_id
         self.deferrable = deferrable
+        self._client: VeoClient | None = None
 
     def execute(self, context: Context) -> Any:
         """Look once, and defer if there is more to wait for."""
-        if self.deferrable:
-            looked = self.poke(context)
-            if looked:
-                return looked.xcom_value
-            self._defer()
         try:
+            if self.deferrable:
+                video = self._look()
+                if video is not None and (seen := self._judge(video)):
+                    return seen.xcom_value
+                self._defer(video)
             return super().execute(context)
         except AirflowSensorTimeout:
             self._time_out()
+        finally:
+            self._disconnect()
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look at the status; an outage counts as not finished."""
-        from veo_provider.hooks.veo import VeoHook
+        video = self._look()
+        return PokeReturnValue(is_done=False) if video is None else self._judge(video)
 
+    def _look(self) -> Video | None:
+        """Return the generation as it stands; None in an outage."""
+        fresh = self._client is None
         try:
-            with VeoHook(self.veo_conn_id).get_conn() as client:
-                video = client.get(self.veo_task_id)
+            return self._connected().get(self.veo_task_id)
         except VeoError as error:
+            # The connection may say something else by now.
+            self._disconnect()
+            if isinstance(error, VeoAuthenticationError) and not fresh:
+                return self._look()
             if not error.temporary:
                 self._fail(str(error))
             self.log.warning("%s Waiting on.", error)
-            return PokeReturnValue(is_done=False)
-        return self._judge(video)
+            return None
+
+    def _connected(self) -> VeoClient:
+        """Return the client that all looks of one run share."""
+        from veo_provider.hooks.veo import VeoHook
+
+        if self._client is None:
+            self._client = VeoHook(self.veo_conn_id).get_conn()
+        return self._client
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Carry on after the trigger: return the result, or raise what the trigger could not."""
@@ -100,21 +125,18 @@ class VeoTaskSensor(BaseSensorOperator):
             self._fail(event["message"])
         return self._judge(Video.from_dict(event["video"])).xcom_value
 
-    def _defer(self) -> NoReturn:
-        from veo_provider.triggers.veo import VeoTaskTrigger
+    def _defer(self, video: Video | None) -> NoReturn:
+        from veo_provider.triggers.veo import VeoTaskTrigger, defer_to
 
-        self.defer(
-            trigger=VeoTaskTrigger(
-                veo_task_id=self.veo_task_id,
-                veo_conn_id=self.veo_conn_id,
-                poll_interval=self.poke_interval,
-                deadline=time.time() + self.timeout,
-            ),
-            method_name="execute_complete",
-            # For a triggerer that is not there: the trigger keeps its own deadline.
-            timeout=timedelta(seconds=self.timeout) + _TRIGGERER_GRACE,
+        trigger = VeoTaskTrigger(
+            veo_task_id=self.veo_task_id,
+            veo_conn_id=self.veo_conn_id,
+            poll_interval=self.poll_interval,
+            deadline=time.time() + self.timeout,
+            model=video.model if video else "",
+            submitted_at=video.created_at if video else None,
         )
-        raise AssertionError("defer() has raised TaskDeferred")
+        defer_to(trigger, self, self.timeout)
 
     def _judge(self, video: Video) -> PokeReturnValue:
         """Return whether the video is there, and what to tell about it."""

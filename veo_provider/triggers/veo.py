@@ -4,40 +4,64 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from veo_provider.api.errors import VeoAPIError, VeoConnectionError, VeoError, VeoRequestError
+from veo_provider.api.errors import VeoError
+from veo_provider.line import line_to
+from veo_provider.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from veo_provider.api.aio import AsyncVeoClient
+    from airflow.providers.common.compat.sdk import BaseOperator
+
     from veo_provider.api.video import Video
 
 FIRST_EVENT_SECONDS = 6.0
 """Airflow's scheduler takes a task that resumes sooner after its deferral for a lost one, and fails it."""
+LATE_LOOK_SECONDS = 30.0
+"""How long a wait whose deadline had passed before it began may queue for its only look."""
+_TRIGGERER_GRACE = timedelta(minutes=5)
 
 
 class VeoTaskTrigger(BaseTrigger):
     """Wait for a generation, through any outage, until a deadline.
 
     Sends one event: ``{"status": "finished", "video": {…}}``, ``{"status": "timeout"}``, or
-    ``{"status": "error", "message": …}`` for an error that waiting cannot mend.
+    ``{"status": "error", "message": …}`` for an error that waiting cannot mend. All waits on a connection
+    share one session, one look-up of the connection and one pace.
 
     :param veo_task_id: the API's task id.
     :param veo_conn_id: connection of type ``veo``; its secrets are looked up here and stored nowhere.
-    :param poll_interval: seconds between two looks at the status.
+    :param poll_interval: seconds between two looks at the status; None for the schedule that is learned from
+        what generations take.
     :param deadline: Unix seconds at which to give up; absolute, so that a restart does not prolong it.
+    :param model: the model's id, for the schedule.
+    :param resolution: the resolution, for the schedule.
+    :param submitted_at: Unix seconds of the submission, for the schedule.
     """
 
-    def __init__(self, veo_task_id: str, veo_conn_id: str, poll_interval: float, deadline: float) -> None:
+    def __init__(
+        self,
+        veo_task_id: str,
+        veo_conn_id: str,
+        poll_interval: float | None,
+        deadline: float,
+        model: str = "",
+        resolution: str = "",
+        submitted_at: float | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow left this one untyped
         self.veo_task_id = veo_task_id
         self.veo_conn_id = veo_conn_id
         self.poll_interval = poll_interval
         self.deadline = deadline
+        self.model = model
+        self.resolution = resolution
+        self.submitted_at = submitted_at
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer needs to rebuild this trigger; no secret is among it."""
@@ -48,15 +72,16 @@ class VeoTaskTrigger(BaseTrigger):
                 "veo_conn_id": self.veo_conn_id,
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
+                "model": self.model,
+                "resolution": self.resolution,
+                "submitted_at": self.submitted_at,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the one event."""
-        await asyncio.sleep(FIRST_EVENT_SECONDS)
         try:
-            async with await self._connect() as client:
-                video = await self._wait(client)
+            video = await self._wait()
         except VeoError as error:
             yield TriggerEvent({"status": "error", "message": str(error)})
             return
@@ -65,58 +90,58 @@ class VeoTaskTrigger(BaseTrigger):
             return
         yield TriggerEvent({"status": "finished", "video": video.to_dict()})
 
-    async def _connect(self) -> AsyncVeoClient:
-        """Look the connection up, again and again while Airflow's own API or database is away.
-
-        :raises VeoError: the connection cannot be used, or was not to be had before the deadline.
-        """
-        from airflow.providers.common.compat.sdk import AirflowNotFoundException
-
-        from veo_provider.hooks.veo import VeoHook
-
-        while True:
-            try:
-                return await VeoHook(self.veo_conn_id).get_async_conn()
-            except VeoError:
-                raise
-            except AirflowNotFoundException as error:
-                raise VeoRequestError(f"There is no connection {self.veo_conn_id}: {error}.") from error
-            # The database, the API server or a secrets backend: each has errors of its own.
-            except Exception as error:
-                if time.time() >= self.deadline:
-                    raise VeoConnectionError(
-                        f"The connection {self.veo_conn_id} was not to be had."
-                    ) from error
-                self.log.warning("The connection %s is not to be had now. Waiting on.", self.veo_conn_id)
-                await asyncio.sleep(self.poll_interval)
-
-    async def _wait(self, client: AsyncVeoClient) -> Video | None:
+    async def _wait(self) -> Video | None:
         """Return the finished video, or None when the deadline has passed.
 
         :raises VeoError: an error that waiting cannot mend.
         """
-        while True:
-            pause = self.poll_interval
-            try:
-                video = await client.get(self.veo_task_id)
-            except VeoError as error:
-                if not error.temporary:
-                    raise
-                self.log.warning("%s Waiting on.", error)
-                pause = max(pause, _asked_pause(error))
-            else:
-                self.log.info("%s is %s (%d %%).", video.id, video.status.value, video.progress)
-                if video.finished:
-                    return video
-            left = self.deadline - time.time()
-            if left <= 0:
-                return None
-            await asyncio.sleep(min(pause, left))
+        waiting = Waiting(
+            self.poll_interval,
+            model=self.model,
+            resolution=self.resolution,
+            submitted_at=self.submitted_at,
+        )
+        # Whoever deferred has just looked.
+        await asyncio.sleep(max(FIRST_EVENT_SECONDS, min(waiting.pause(), self.deadline - time.time())))
+        # After a deadline that nobody was there to keep, there is one look all the same.
+        last_turn = self.deadline if self.deadline > time.time() else time.time() + LATE_LOOK_SECONDS
+        async with line_to(self.veo_conn_id) as line:
+            while True:
+                try:
+                    video = await line.get(self.veo_task_id, until=last_turn)
+                except VeoError as error:
+                    if not error.temporary:
+                        raise
+                    pause = waiting.pause_after(error)
+                    if waiting.is_news(error.what):
+                        self.log.warning("%s Waiting on.", error)
+                else:
+                    if video is None:
+                        return None
+                    waiting.saw(video)
+                    if waiting.is_news(video.status):
+                        self.log.info("%s is %s (%d %%).", video.id, video.status.value, video.progress)
+                    if video.finished:
+                        return video
+                    pause = waiting.pause()
+                left = self.deadline - time.time()
+                if left <= 0:
+                    return None
+                await asyncio.sleep(min(pause, left))
 
 
-def _asked_pause(error: VeoError) -> float:
-    """Return the seconds that the service asked to wait."""
-    return (error.retry_after or 0) if isinstance(error, VeoAPIError) else 0
+def defer_to(trigger: VeoTaskTrigger, operator: BaseOperator, timeout: float) -> NoReturn:
+    """Defer an operator until the trigger's event, which its ``execute_complete`` takes.
+
+    :param timeout: seconds to the trigger's deadline, which it keeps itself; where no triggerer runs it,
+        Airflow ends the wait a little later.
+    """
+    operator.defer(
+        trigger=trigger,
+        method_name="execute_complete",
+        timeout=timedelta(seconds=timeout) + _TRIGGERER_GRACE,
+    )
+    raise AssertionError("defer() has raised TaskDeferred")
 
 
 class VeoClaimTrigger(BaseTrigger):

@@ -1,0 +1,72 @@
+"""One wait for a generation: when it looks next, what of that is news, and what later waits learn from it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from veo_provider.api.errors import VeoAPIError
+from veo_provider.schedule import schedule_of
+
+if TYPE_CHECKING:
+    from veo_provider.api.errors import VeoError
+    from veo_provider.api.video import Video
+
+DEFAULT_INTERVAL = 8.0
+"""Seconds between two looks that the API's documentation recommends."""
+
+
+class Waiting:
+    """Says when to look next: at a fixed interval, or as other generations of its kind have finished.
+
+    :param poll_interval: seconds between two looks; None for the learned schedule.
+    :param model: the model's id, as far as it is known.
+    :param resolution: the resolution, as far as it is known.
+    :param submitted_at: Unix seconds; a clock that is ahead of ours is not believed. Without them there is no
+        schedule to follow: the interval is then the documented one.
+    """
+
+    __slots__ = ("_interval", "_said", "_schedule", "_submitted_at", "_unfinished_at")
+
+    def __init__(
+        self,
+        poll_interval: float | None,
+        *,
+        model: str = "",
+        resolution: str = "",
+        submitted_at: float | None = None,
+    ) -> None:
+        now = time.time()
+        self._interval = poll_interval
+        follows = poll_interval is None and submitted_at
+        self._schedule = schedule_of(model, resolution) if follows else None
+        self._submitted_at = min(max(submitted_at or now, 0.0), now)
+        self._unfinished_at = self._submitted_at
+        self._said: object = None
+
+    def pause(self) -> float:
+        """Return the seconds to the next look, after one that found the generation unfinished."""
+        if self._interval is not None:
+            return self._interval
+        if self._schedule is None:
+            return DEFAULT_INTERVAL
+        return self._schedule.pause(time.time() - self._submitted_at)
+
+    def pause_after(self, error: VeoError) -> float:
+        """Return the seconds to the next look, after one that failed; at least what the service asked for."""
+        asked = error.retry_after if isinstance(error, VeoAPIError) else None
+        return max(DEFAULT_INTERVAL if self._interval is None else self._interval, asked or 0.0)
+
+    def saw(self, video: Video) -> None:
+        """Note what a look has shown; one that is completed says how long its kind takes."""
+        now = time.time()
+        if not video.finished:
+            self._unfinished_at = now
+        elif video.status is video.status.COMPLETED and self._schedule is not None:
+            self._schedule.learn(self._unfinished_at - self._submitted_at, now - self._submitted_at)
+
+    def is_news(self, said: object) -> bool:
+        """Whether it differs from what was said last: a line in Airflow's log costs more than a look."""
+        news = said != self._said
+        self._said = said
+        return news
