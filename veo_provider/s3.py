@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from base64 import b64encode
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from http import HTTPStatus
+from io import BytesIO
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from veo_provider.api.errors import VeoError, VeoRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
 
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
@@ -19,8 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PART_BYTES = 8 * 1024 * 1024
-"""Size of an upload's parts, and so of the memory that it needs; S3 asks for 5 MiB at least."""
+PART_BYTES = 5 * 1024 * 1024
+"""Size of an upload's parts: the least that S3 takes. Of 10,000 parts, its most, 48 GiB can be made."""
+_AT_ONCE = 2
+"""Parts on their way at a time. With the one that fills, they are the memory that an upload needs."""
 
 
 class VeoUploadLostError(VeoError):
@@ -56,10 +64,13 @@ class S3Uri:
 
 
 class S3Upload:
-    """Streams bytes into an object, in parts, holding one part in memory at a time.
+    """Streams bytes into an object, in parts: two are uploaded while the next one fills, and no more is held.
 
     The object appears with :meth:`complete` only. Left without it, by an error or a signal, what was
     uploaded is taken back, so that neither a cut object nor an orphaned upload remains.
+
+    All calls to S3 are made by threads of its own, except for that of :meth:`cancel`. So the signal that
+    leads there never interrupts such a call in its own thread, whose locks it would wait for in vain.
 
     :param client: S3 client of boto3.
     :param target: the object to write.
@@ -85,50 +96,77 @@ class S3Upload:
             "Metadata": {name: _ascii(value) for name, value in metadata.items()},
         }
         self._condition: dict[str, Any] = {} if replace else {"IfNoneMatch": "*"}
-        self._buffer = bytearray()
-        self._upload_id: str | None = None
+        self._with_checksums = _wants_checksums(client)
         self._cancelled = False
+        self._upload_id: str | None = None
+        self._beginning = Lock()
+        self._filling = BytesIO()
+        self._spare: list[BytesIO] = []
+        self._sending: deque[Future[CompletedPartTypeDef]] = deque()
         self._parts: list[CompletedPartTypeDef] = []
 
     def __enter__(self) -> Self:
-        """Begin from the start, also after an attempt that failed."""
-        self._buffer.clear()
-        self._parts = []
+        self._senders = ThreadPoolExecutor(_AT_ONCE, "s3-upload")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.abort()
+        with self._senders:
+            self.restart()
+
+    def restart(self) -> None:
+        """Take back what was uploaded, and begin anew."""
+        # Behind the parts that are on their way, which no upload may outlive.
+        wait(self._sending)
+        self._senders.submit(self.abort).result()
+        self._sending.clear()
+        self._parts.clear()
+        self._filling.seek(0)
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes; a full part is uploaded at once.
+        """Take the next bytes; waits while a full part is ready and the ones before are still on their way.
 
         :raises InterruptedError: the upload was cancelled.
+        :raises VeoUploadLostError: another task took the upload back.
         """
-        self._buffer += chunk
-        while len(self._buffer) >= PART_BYTES:
-            part = bytes(memoryview(self._buffer)[:PART_BYTES])
-            del self._buffer[:PART_BYTES]
-            self._upload_part(part)
+        rest = memoryview(chunk)
+        while rest:
+            taken = self._filling.write(rest[: PART_BYTES - self._filling.tell()])
+            rest = rest[taken:]
+            if self._filling.tell() == PART_BYTES:
+                self._send_part()
 
     def complete(self) -> None:
         """Make the object appear, whole.
 
         :raises InterruptedError: the upload was cancelled.
+        :raises VeoUploadLostError: another task took the upload back.
         """
-        self._require_not_cancelled()
-        if self._upload_id is None:
-            self._client.put_object(**self._where, **self._what, **self._condition, Body=bytes(self._buffer))
-        else:
-            if self._buffer:
-                self._upload_part(bytes(self._buffer))
-            with self._own_errors():
-                self._client.complete_multipart_upload(
-                    **self._where,
-                    **self._condition,
-                    UploadId=self._upload_id,
-                    MultipartUpload={"Parts": self._parts},
-                )
-            self._upload_id = None
+        if self._filling.tell() and (self._parts or self._sending):
+            self._send_part()
+        self._collect(0)
+        self._senders.submit(self._unless_cancelled, self._complete).result()
+
+    def _send_part(self) -> None:
+        """Let a sender take the part that was filled, as soon as one is free."""
+        self._collect(_AT_ONCE - 1)
+        number = len(self._parts) + len(self._sending) + 1
+        self._sending.append(
+            self._senders.submit(self._unless_cancelled, self._upload_part, self._filled(), number)
+        )
+        # Used again, because memory that is freed and asked for anew comes on top of what is freed.
+        self._filling = self._spare.pop() if self._spare else BytesIO()
+
+    def _filled(self) -> BytesIO:
+        """Return what was written as a file that is read from its begin."""
+        self._filling.truncate()
+        self._filling.seek(0)
+        return self._filling
+
+    def _collect(self, left: int) -> None:
+        """Wait until so few parts are on their way; an error of one of them is raised here."""
+        while len(self._sending) > left:
+            self._parts.append(self._sending[0].result())
+            self._sending.popleft()
 
     def cancel(self) -> None:
         """Stop from outside, such as a signal handler: take back what was uploaded, refuse what follows."""
@@ -137,43 +175,91 @@ class S3Upload:
 
     def abort(self) -> None:
         """Take back what was uploaded, unless the object was completed; harmless to call again."""
-        if self._upload_id is None:
+        upload_id = self._upload_id
+        if upload_id is None:
             return
         try:
-            self._client.abort_multipart_upload(**self._where, UploadId=self._upload_id)
+            self._client.abort_multipart_upload(**self._where, UploadId=upload_id)
         except self._client.exceptions.NoSuchUpload:
             log.debug("The upload of %s was taken back before.", self._target)
         except Exception:
             # The error that led here must reach the user, not this one.
             log.warning("The unfinished upload of %s could not be taken back.", self._target, exc_info=True)
-        # A cancelled upload is taken back twice: a part on its way may have landed after the first time.
-        self._upload_id = self._upload_id if self._cancelled else None
+        # A cancelled upload is taken back again: a part on its way may have landed after the first time.
+        self._upload_id = upload_id if self._cancelled else None
 
-    @contextmanager
-    def _own_errors(self) -> Iterator[None]:
-        """Say who took the upload back, if that is why a call failed."""
+    def _unless_cancelled(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Make a call to S3; take back what a cancellation meanwhile could not know of."""
         try:
-            yield
+            self._require_not_cancelled()
+            return call(*args)
         except self._client.exceptions.NoSuchUpload as error:
             self._require_not_cancelled()
             raise VeoUploadLostError(
                 f"The upload of {self._target} was taken back by another task."
             ) from error
+        finally:
+            if self._cancelled:
+                self.abort()
 
     def _require_not_cancelled(self) -> None:
         if self._cancelled:
             raise InterruptedError(f"The upload of {self._target} was cancelled.")
 
-    def _upload_part(self, part: bytes) -> None:
+    def _upload_part(self, body: BytesIO, number: int) -> CompletedPartTypeDef:
+        answer = self._client.upload_part(
+            **self._where, **self._sum(body), UploadId=self._begin(), PartNumber=number, Body=body
+        )
+        part: CompletedPartTypeDef = {"ETag": answer["ETag"], "PartNumber": number}
+        if "ChecksumCRC32" in answer:
+            part["ChecksumCRC32"] = answer["ChecksumCRC32"]
+        body.seek(0)
+        self._spare.append(body)
+        return part
+
+    def _sum(self, body: BytesIO) -> dict[str, Any]:
+        """Return the checksum by which S3 verifies what arrives.
+
+        Given by us, it goes into a header. Over TLS, boto3's own would follow the body in chunks of a coding
+        that many a store does not know, and be held in memory once more.
+        """
+        if not self._with_checksums:
+            return {}
+        with body.getbuffer() as content:
+            return {"ChecksumCRC32": b64encode(crc32(content).to_bytes(4, "big")).decode()}
+
+    def _begin(self) -> str:
+        """Return the id of the upload, begun by the first part that needs it."""
+        with self._beginning:
+            if self._upload_id is None:
+                kind: dict[str, Any] = {"ChecksumAlgorithm": "CRC32"} if self._with_checksums else {}
+                begun = self._client.create_multipart_upload(**self._where, **self._what, **kind)
+                self._upload_id = begun["UploadId"]
         self._require_not_cancelled()
+        return self._upload_id
+
+    def _complete(self) -> None:
         if self._upload_id is None:
-            self._upload_id = self._client.create_multipart_upload(**self._where, **self._what)["UploadId"]
-        number = len(self._parts) + 1
-        with self._own_errors():
-            answer = self._client.upload_part(
-                **self._where, UploadId=self._upload_id, PartNumber=number, Body=part
+            body = self._filled()
+            self._client.put_object(
+                **self._where, **self._what, **self._condition, **self._sum(body), Body=body
             )
-        self._parts.append({"ETag": answer["ETag"], "PartNumber": number})
+            return
+        self._client.complete_multipart_upload(
+            **self._where,
+            **self._condition,
+            UploadId=self._upload_id,
+            MultipartUpload={"Parts": self._parts},
+        )
+        self._upload_id = None
+
+
+def _wants_checksums(client: S3Client) -> bool:
+    """Whether boto3 would add checksums to an upload by itself, as it does unless it is told not to.
+
+    A store that does not know them needs ``request_checksum_calculation="when_required"`` in the connection.
+    """
+    return getattr(client.meta.config, "request_checksum_calculation", "") == "when_supported"
 
 
 def abort_leftovers(client: S3Client, target: S3Uri) -> None:

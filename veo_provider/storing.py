@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from veo_provider import retrying
-from veo_provider.api.errors import VeoIncompleteVideoError
+from veo_provider.api.errors import VeoConnectionError, VeoIncompleteVideoError
 from veo_provider.api.mp4 import Mp4Walker
+from veo_provider.api.protocol import BEGIN
+from veo_provider.s3 import VeoUploadLostError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 1024 * 1024
+_PROGRESS_BYTES = 1024 * 1024
+"""An attempt that gets so much further than all before it does not count as one that failed."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class VideoInspector:
         self._walker = Mp4Walker()
         self._digest = hashlib.sha256()
 
+    @property
+    def position(self) -> int:
+        """How many bytes have passed."""
+        return self._walker.position
+
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes.
 
@@ -75,7 +84,7 @@ class VideoInspector:
         return StoredVideo(
             uri=uri,
             veo_task_id=veo_task_id,
-            bytes=self._walker.position,
+            bytes=self.position,
             sha256=self._digest.hexdigest(),
             duration_seconds=info.duration_seconds,
             width=info.width,
@@ -84,24 +93,66 @@ class VideoInspector:
 
 
 def store(client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload) -> StoredVideo:
-    """Stream a completed video from the service into S3, and again from the start where it fails.
+    """Stream a completed video from the service into S3; where that breaks off, go on from there.
 
     :param uri: where the upload goes, for the result.
     :param upload: takes the bytes; completed only if they are a whole MP4.
-    :raises VeoError: the video could not be had in :data:`~veo_provider.retrying.STORE_ATTEMPTS` attempts.
+    :raises VeoError: :data:`~veo_provider.retrying.STORE_ATTEMPTS` attempts in a row got no further.
     """
-    return retrying.of_storing()(_store_once, client, veo_task_id, uri, upload)
-
-
-def _store_once(client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload) -> StoredVideo:
-    inspector = VideoInspector()
-    with upload, client.download(veo_task_id) as download:
-        for chunk in download:
-            inspector.feed(chunk)
-            upload.write(chunk)
-        stored = inspector.finish(uri, veo_task_id, download.length)
-        upload.complete()
+    passage = _Passage(client, veo_task_id, uri, upload)
+    stored = None
+    with upload:
+        while stored is None:
+            stored = retrying.of_storing()(passage.attempt)
     return stored
+
+
+class _Passage:
+    """A video's way into S3, which outlives the connections that it takes."""
+
+    def __init__(self, client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload) -> None:
+        self._client = client
+        self._veo_task_id = veo_task_id
+        self._uri = uri
+        self._upload = upload
+        self._inspector = VideoInspector()
+        self._file = BEGIN
+        self._furthest = 0
+
+    def attempt(self) -> StoredVideo | None:
+        """Go on with the video; None says that the connection broke, but a good deal further on.
+
+        The number of attempts is limited all the same: each that is not counted brings new bytes.
+        """
+        try:
+            return self._go_on()
+        except VeoConnectionError as error:
+            if self._inspector.position - self._furthest < _PROGRESS_BYTES:
+                raise
+            self._furthest = self._inspector.position
+            log.warning("%s Going on from byte %d.", error, self._furthest)
+            return None
+        except (VeoIncompleteVideoError, VeoUploadLostError):
+            self._start_over()
+            raise
+
+    def _go_on(self) -> StoredVideo:
+        wanted = replace(self._file, start=self._inspector.position)
+        with self._client.download(self._veo_task_id, wanted) as download:
+            if download.place.start == 0:
+                self._start_over()
+            self._file = download.place
+            for chunk in download:
+                self._inspector.feed(chunk)
+                self._upload.write(chunk)
+            stored = self._inspector.finish(self._uri, self._veo_task_id, download.length)
+        self._upload.complete()
+        return stored
+
+    def _start_over(self) -> None:
+        self._upload.restart()
+        self._inspector = VideoInspector()
+        self._file = BEGIN
 
 
 def find(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -53,12 +54,15 @@ class Switch:
         self._moment = job.moment
         self._stage = job.stage
         self._signal = job.signal
+        self.handled = threading.Event()
 
     def reach(self, moment):
-        """Die here, if this is the moment."""
+        """Die here, if this is the moment; in another thread, wait until the main one has heard of it."""
         if f"{self._stage}: {moment}" == self._moment:
             self._moment = None
             os.kill(os.getpid(), self._signal)
+            if threading.current_thread() is not threading.main_thread() and self._signal == signal.SIGTERM:
+                self.handled.wait(PATIENCE_SECONDS)
 
     def wrap(self, owner, name, what):
         """Make the moments before and after each call of a function known by a name.
@@ -140,8 +144,13 @@ def _work(job, switch):
     from veo_provider.operators.veo import VeoImageToVideoOperator
 
     operator = VeoImageToVideoOperator(**job.operator)
-    # As Airflow's task runner does.
-    signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
+
+    def terminate(*_):
+        """End the task as Airflow's task runner does."""
+        operator.on_kill()
+        switch.handled.set()
+
+    signal.signal(signal.SIGTERM, terminate)
     context = {"ti": SimpleNamespace(**job.ti)}
     try:
         if job.stage == "resume":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -19,7 +20,7 @@ from veo_provider.api.errors import (
     VeoUnexpectedAnswerError,
     VeoWrongTokenError,
 )
-from veo_provider.api.protocol import Answer
+from veo_provider.api.protocol import Answer, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,24 +36,40 @@ _TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OS
 
 
 class Download:
-    """A video on its way from the service.
+    """A video on its way from the service, or the rest of one.
 
-    :param length: bytes, as the server promised; None where it did not say.
+    :param place: where in the file the first byte stands, and what is known of the file.
+    :param length: bytes of the whole file, as the server promised; None where it did not say.
     """
 
-    def __init__(self, response: requests.Response) -> None:
-        encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-        length = response.headers.get("Content-Length", "")
-        self.length = int(length) if length.isdigit() and not encoded else None
+    def __init__(self, response: requests.Response, place: Place, timeout: float) -> None:
+        self.place = place
+        self.length = place.total
         self._response = response
+        self._timeout = timeout
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes as they come.
 
-        :raises VeoConnectionError: the connection broke, or no byte came for the client's timeout.
+        :raises VeoConnectionError: the connection broke or stalled: within the client's timeout, less came
+            than :data:`~veo_provider.api.protocol.MIN_BYTES_PER_TIMEOUT`.
         """
+        waited, came = 0.0, 0
         with _free_call("The download of the video"):
-            yield from self._response.iter_content(_DOWNLOAD_CHUNK_BYTES)
+            while True:
+                asked = time.monotonic()
+                # What has come: to wait for a full chunk would hide a trickle from both timeouts.
+                chunk = self._response.raw.read1(_DOWNLOAD_CHUNK_BYTES, decode_content=True)
+                # Only waiting counts: who takes the bytes may be slower than the server.
+                waited += time.monotonic() - asked
+                if not chunk:
+                    return
+                yield chunk
+                came += len(chunk)
+                if waited >= self._timeout:
+                    if came < protocol.MIN_BYTES_PER_TIMEOUT:
+                        raise TimeoutError(f"only {came} bytes came within {waited:.0f} s")
+                    waited, came = 0.0, 0
 
 
 class VeoClient:
@@ -140,21 +157,25 @@ class VeoClient:
         return protocol.read_video(self._get_answer(veo_task_id), veo_task_id)
 
     @contextmanager
-    def download(self, veo_task_id: str) -> Iterator[Download]:
+    def download(self, veo_task_id: str, wanted: Place = protocol.BEGIN) -> Iterator[Download]:
         """Open the video of a completed generation as a stream. Costs nothing.
 
+        :param wanted: where an earlier download of it broke off, to go on from there. A server may start
+            from the begin all the same, as :attr:`Download.place` tells.
+        :raises VeoIncompleteVideoError: the server does not go on there, so that a download must start over.
         :raises VeoContentNotReadyError: not there yet, which is usual right after completion.
         :raises VeoContentGoneError: not there any more, or filtered.
         :raises VeoAPIError: the service answered with another error.
         :raises VeoConnectionError: no answer came.
         """
         url = self.base_url + protocol.video_path(veo_task_id) + "/content"
+        headers = {"Accept-Encoding": "identity", **wanted.headers}
         for _ in range(_MAX_LINKS):
-            with self._open(url, self._auth_for(url), {"Accept-Encoding": "identity"}) as response:
+            with self._open(url, self._auth_for(url), headers) as response:
                 head = self._head_or_answer(response)
-                link = protocol.read_content(head, url, own_host=self._is_own(url))
+                link = protocol.read_content(head, url, own_host=self._is_own(url), wanted=wanted)
                 if link is None:
-                    yield Download(response)
+                    yield Download(response, protocol.video_place(head, wanted), self._timeout)
                     return
                 url = link
         raise VeoUnexpectedAnswerError(f"The video {veo_task_id} lies behind more than {_MAX_LINKS} links.")

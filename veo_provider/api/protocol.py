@@ -27,6 +27,8 @@ DEFAULT_TIMEOUT = 60.0
 """Seconds without a byte from the server before a call is given up."""
 SUBMIT_TIMEOUT = 300.0
 """The same for a submission: giving up on one early leaves its fate unknown."""
+MIN_BYTES_PER_TIMEOUT = 64 * 1024
+"""A download that brings fewer within a timeout has stalled, though a byte comes now and then."""
 CONNECT_TIMEOUT = 15.0
 MAX_ANSWER_BYTES = 1024 * 1024
 """The API's JSON has some hundred bytes; a page of a stray proxy is read no further than this."""
@@ -44,8 +46,12 @@ _UNTOUCHED = frozenset({307, 308, 404, 405})
 """Answers of a server that did not even look at a request, when they carry no error of the API."""
 _REFUSED = (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 _NO_SUCH_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_UNDER_WAY = (VideoStatus.QUEUED, VideoStatus.IN_PROGRESS)
 _HTTP_OK = range(200, 300)
 _HTTP_REDIRECT = range(300, 400)
+_ABOUT_RANGES = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _NO_VIDEO_TYPES = ("application/json", "text/")
 """Anything else may be the video: the walk over its boxes tells."""
 
@@ -109,6 +115,37 @@ class Answer:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             return None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a video file on the server, where a download begins or goes on.
+
+    :param start: bytes of the file that stand before it.
+    :param total: bytes of the whole file; None where the server did not say.
+    :param validator: what changes when the file does, its ETag or date; empty where the server gave none.
+    """
+
+    start: int = 0
+    total: int | None = None
+    validator: str = ""
+
+    @property
+    def inside(self) -> bool:
+        """Whether it lies inside of a file that would be known again: a download may go on there."""
+        return self.start > 0 and (self.total is not None or bool(self.validator))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that ask for the file from there on; none where only its begin can be asked for."""
+        if not self.inside:
+            return {}
+        condition = {"If-Range": self.validator} if self.validator else {}
+        return {"Range": f"bytes={self.start}-", **condition}
+
+
+BEGIN = Place()
+"""Where the first download of a video starts."""
 
 
 def check_task_id(veo_task_id: object) -> str:
@@ -184,10 +221,13 @@ def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
     # A submission is taken by its id: without a status, it has just been queued.
     if "status" not in data and veo_task_id is not None:
         raise _unexpected(answer, "it carries no status")
-    code, message = (answer.printable(part) for part in _error_of(data))
+    status = VideoStatus(data.get("status", VideoStatus.QUEUED))
+    code = message = ""
+    if status not in _UNDER_WAY:  # most answers are about one that is, and have nothing to say
+        code, message = (answer.printable(part) for part in _error_of(data))
     return Video(
         id=found,
-        status=VideoStatus(data.get("status", VideoStatus.QUEUED)),
+        status=status,
         progress=_integer(data.get("progress")) or 0,
         model=_text(data.get("model")),
         created_at=_integer(data.get("created_at")),
@@ -212,14 +252,23 @@ def read_check(answer: Answer) -> None:
         raise errors.VeoWrongHostError(error.what, status=error.status, code=error.code) from error
 
 
-def read_content(answer: Answer, asked: str = "", *, own_host: bool = True) -> str | None:
+def read_content(
+    answer: Answer, asked: str = "", *, own_host: bool = True, wanted: Place = BEGIN
+) -> str | None:
     """Judge an answer to a download by its head: None for the video itself, or the URL where it lies.
 
     :param answer: with its body only where :func:`is_video` says that it is none.
     :param asked: the URL that was asked for, which a link may be relative to.
     :param own_host: whether that is the API's; on another, a refusal says nothing about the key.
+    :param wanted: the place in the file that was asked for.
+    :raises VeoIncompleteVideoError: the server does not go on there, so that a download must start over.
     :raises VeoAPIError: there is no video in this answer.
     """
+    if wanted.inside and answer.status in _ABOUT_RANGES and not _goes_on(answer, wanted):
+        raise errors.VeoIncompleteVideoError(
+            f"The server does not go on with the video at byte {wanted.start}: it answered {answer.status} "
+            f"with the range {answer.headers.get('content-range', '')[:100]!r}."
+        )
     if is_video(answer):
         return None
     if answer.status in _HTTP_REDIRECT and "location" in answer.headers:
@@ -236,6 +285,47 @@ def read_content(answer: Answer, asked: str = "", *, own_host: bool = True) -> s
 def is_video(answer: Answer) -> bool:
     """Whether the answer's body is the video itself."""
     return answer.ok and not answer.content_type.startswith(_NO_VIDEO_TYPES)
+
+
+def video_place(answer: Answer, wanted: Place = BEGIN) -> Place:
+    """Return where in the file the video in an answer starts, with what the answer says of the file.
+
+    :param wanted: the place that was asked for; a server may give the file from its begin all the same.
+    """
+    length = "" if _encoded(answer) else answer.headers.get("content-length", "")
+    whole = Place(0, int(length) if _LENGTH.fullmatch(length) else None, _validator(answer))
+    return (_partial_place(answer) or whole) if wanted.inside else whole
+
+
+def _goes_on(answer: Answer, wanted: Place) -> bool:
+    """Whether an answer carries the wanted rest of the very same file."""
+    found = _partial_place(answer)
+    return (
+        found is not None
+        and found.start == wanted.start
+        and wanted.total in (None, found.total)
+        and (not wanted.validator or found.validator in ("", wanted.validator))
+    )
+
+
+def _partial_place(answer: Answer) -> Place | None:
+    """Return where in the file an answer with its rest starts; None if it is no such answer."""
+    span = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+    if answer.status != HTTPStatus.PARTIAL_CONTENT or not span or _encoded(answer):
+        return None
+    start, last, total = (int(number) for number in span.groups())
+    return Place(start, total, _validator(answer)) if start <= last == total - 1 else None
+
+
+def _encoded(answer: Answer) -> bool:
+    """Whether the body is compressed, so that its length is not the file's."""
+    return answer.headers.get("content-encoding", "identity") != "identity"
+
+
+def _validator(answer: Answer) -> str:
+    """Return what If-Range may carry, which is no weak ETag."""
+    tag = answer.headers.get("etag", "")
+    return tag if tag.startswith('"') else answer.headers.get("last-modified", "")
 
 
 def read_balance(answer: Answer) -> float:
@@ -358,6 +448,8 @@ def _text(value: object) -> str:
 
 def _integer(value: object) -> int | None:
     """Return a number that a gateway may have written as a text, or with a percent sign."""
+    if type(value) is int:
+        return value
     try:
         return int(float(str(value).strip().removesuffix("%")))
     except (ValueError, OverflowError):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class VeoToS3Operator(BaseOperator):
     """Stream the video of a completed generation into S3.
 
-    The object appears only once a whole MP4 has arrived: a cut one is downloaded again, an interrupted
+    The object appears only once a whole MP4 has arrived: a cut one goes on where it was cut, an interrupted
     upload is taken back. Its content type is ``video/mp4``, its user metadata are ``veo_task_id`` and
     ``veo_model``. An object that holds this very video already is left as it is, without a download.
     Whatever happens here is free and never leads to another generation.
