@@ -20,8 +20,11 @@ with exit code 0 and leaves no process behind. Options:
 ``--s3-port``       port of S3; default 0, a free one
 ``--no-s3``         the API alone (the ready line says ``null`` for S3 and its keys)
 ``--data``          directory for pictures, videos, S3 and keys, kept; default a temporary one, removed
-``--latency``       seconds from a submission to its completion; default 8
+``--latency``       seconds from a submission to its completion, on average; default 8
+``--latency-sigma`` how they scatter, log-normal: :mod:`veo_provider.sandbox.latency`; default 0, not at all
+``--latency-seed``  another one scatters them in another way; default 0
 ``--content-delay`` seconds after completion in which the content still answers 400; default 3
+``--film``          ``picture``: a video of each picture; ``small``: one small one for all; default picture
 ``--faults``        JSON file of rules, what goes wrong and when: :mod:`veo_provider.sandbox.faults`
 ``--api-key``       default: the environment's ``VEO_SANDBOX_API_KEY``, or a random key
 ``--balance``       US dollars on the account at the start; default 100
@@ -33,11 +36,15 @@ Besides the API (``POST /v1/videos``, ``GET /v1/videos/{id}``, ``GET /v1/videos/
 
 ============================ ====================================================================
 ``GET /_sandbox/charges``    the bill: ``{"count", "usd", "tasks": [...]}``, completed videos only
-``GET /_sandbox/tasks``      each accepted submission, with the fields and the files it carried
+``GET /_sandbox/tasks``      each accepted submission, with the fields and the files it carried;
+                             ``?after=2000&limit=1000`` leaves out the first 2000 and tells 1000
+``GET /_sandbox/summary``    the same in numbers: ``{"count", "usd", "accepted", "statuses", ...}``
+``GET /_sandbox/latency``    ``{"mean", "sigma", "seed"}`` in force
+``POST /_sandbox/latency``   changes it for later submissions
 ``GET /_sandbox/faults``     the rules in force, and how often each one matched
 ``POST /_sandbox/faults``    adds a rule or a list of rules
 ``DELETE /_sandbox/faults``  removes all rules
-``POST /_sandbox/reset``     as freshly started: no tasks, full balance, the rules of ``--faults``
+``POST /_sandbox/reset``     as freshly started: no tasks, full balance, the latency and rules of the start
 ============================ ====================================================================
 
 In Python, :class:`veo_provider.sandbox.process.Sandbox` runs all of this as a child process::

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from veo_provider.sandbox import server
 from veo_provider.sandbox.faults import FaultError, load
-from veo_provider.sandbox.service import Service, Settings
+from veo_provider.sandbox.latency import Latency
+from veo_provider.sandbox.service import FILMS, Service, Settings
 from veo_provider.sandbox.storage import Storage, StorageError
 
 if TYPE_CHECKING:
@@ -102,8 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--s3-port", type=_s3_port, default=0, help="port of S3 (0: a free one)")
     add("--no-s3", action="store_true", help="the API alone")
     add("--data", type=Path, help="directory for all data, kept (default: a temporary one, removed)")
-    add("--latency", type=_seconds, default=8.0, help="seconds until a video is completed (%(default)s)")
-    add("--content-delay", type=_seconds, default=3.0, help="seconds until it can be fetched (%(default)s)")
+    add("--latency", type=_number, default=8.0, help="mean seconds until a video is completed (%(default)s)")
+    add("--latency-sigma", type=_number, default=0.0, help="how they scatter, log-normal (0: not at all)")
+    add("--latency-seed", type=int, default=0, help="another one scatters them in another way")
+    add("--content-delay", type=_number, default=3.0, help="seconds until it can be fetched (%(default)s)")
+    add("--film", choices=FILMS, default=FILMS[0], help="a video of each picture, or one small one for all")
     add("--faults", type=Path, help="JSON file of rules, what goes wrong and when")
     add("--api-key", default=os.environ.get("VEO_SANDBOX_API_KEY"), help="default: a random one")
     add("--balance", type=float, default=100.0, help="US dollars on the account (%(default)s)")
@@ -111,11 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError("seconds from 0")
-    return seconds
+def _number(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError("a number from 0")
+    return number
 
 
 def _s3_port(text: str) -> int:
@@ -146,10 +150,11 @@ def _settings(options: argparse.Namespace, faults: list[Any], data: Path, keys: 
         data=data,
         api_key=keys.api_key,
         account_token=keys.account_token,
-        latency=options.latency,
+        latency=Latency(options.latency, options.latency_sigma, options.latency_seed),
         content_delay=options.content_delay,
         balance=options.balance,
         faults=faults,
+        film=options.film,
     )
 
 

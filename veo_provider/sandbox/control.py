@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from veo_provider.sandbox.faults import FaultError
+from veo_provider.sandbox.latency import Latency
 from veo_provider.sandbox.refusal import gateway
 from veo_provider.sandbox.service import parsed
 
@@ -29,7 +31,10 @@ class Control:
         """The calls; none of them needs a key."""
         return [
             web.get("/_sandbox/charges", self._charges),
+            web.get("/_sandbox/summary", self._summary),
             web.get("/_sandbox/tasks", self._tasks),
+            web.get("/_sandbox/latency", self._latency),
+            web.post("/_sandbox/latency", self._set_latency),
             web.get("/_sandbox/faults", self._faults),
             web.post("/_sandbox/faults", self._add_faults),
             web.delete("/_sandbox/faults", self._clear_faults),
@@ -39,8 +44,22 @@ class Control:
     async def _charges(self, _request: web.Request) -> web.Response:
         return web.json_response(self._service.ledger.charges(time.time()))
 
-    async def _tasks(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._service.ledger.record(time.time()))
+    async def _summary(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._service.ledger.summary(time.time()))
+
+    async def _tasks(self, request: web.Request) -> web.Response:
+        after, limit = _whole(request, "after"), _whole(request, "limit")
+        return web.json_response(self._service.ledger.record(time.time(), after or 0, limit))
+
+    async def _latency(self, _request: web.Request) -> web.Response:
+        return web.json_response(asdict(self._service.latency))
+
+    async def _set_latency(self, request: web.Request) -> web.Response:
+        try:
+            self._service.latency = Latency(**parsed(await request.text()))
+        except (TypeError, ValueError) as error:
+            raise gateway(400, f"latency: {error}") from error
+        return await self._latency(request)
 
     async def _faults(self, _request: web.Request) -> web.Response:
         return web.json_response(self._service.faults.record())
@@ -59,3 +78,11 @@ class Control:
     async def _reset(self, request: web.Request) -> web.Response:
         self._service.reset()
         return await self._faults(request)
+
+
+def _whole(request: web.Request, name: str) -> int | None:
+    """A number from 0 in the query; None where it is not said."""
+    said = request.query.get(name)
+    if said is not None and not said.isdecimal():
+        raise gateway(400, f"`{name}` is a number from 0, not {said!r}")
+    return None if said is None else int(said)

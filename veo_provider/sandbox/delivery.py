@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import zlib
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -29,14 +30,16 @@ class Delivery(web.StreamResponse):
 
     :param path: the file.
     :param action: how it is disturbed.
+    :param ending: bytes behind the file's own, before those of a rule.
     """
 
-    def __init__(self, path: Path, action: Action | None = None) -> None:
+    def __init__(self, path: Path, action: Action | None = None, ending: bytes = b"") -> None:
         super().__init__(headers={"Content-Type": "video/mp4"})
         self._path = path
         self._action = action or Action()
-        self._padding = _free_box(self._action.pad)
-        self._total = path.stat().st_size + self._action.pad
+        self._behind = ending + _padding(self._action.pad)
+        self._size = path.stat().st_size
+        self._total = self._size + len(ending) + self._action.pad
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send the headers and the body; what aiohttp does after that finds nothing left to do."""
@@ -49,7 +52,7 @@ class Delivery(web.StreamResponse):
 
     def _span(self, request: web.BaseRequest) -> tuple[int, int]:
         """Which bytes to send; sets status and headers to match."""
-        tag = f'"{self._path.stem}-{self._action.pad}"'
+        tag = f'"{self._path.stem}-{zlib.crc32(self._behind):x}"'
         self.headers["ETag"] = tag
         if not self._action.ranges:
             return 0, self._total
@@ -90,21 +93,26 @@ class Delivery(web.StreamResponse):
         step = _CHUNK if self._action.drip is None else max(1, int(self._action.drip * _TICK))
         with self._path.open("rb") as file:
             while start < stop:
-                chunk = await asyncio.to_thread(self._piece, file, start, min(step, stop - start))
+                chunk = self._piece(file, start, min(step, stop - start))
                 start += len(chunk)
                 yield chunk
 
     def _piece(self, file: BinaryIO, start: int, size: int) -> bytes:
-        """Bytes of the file, then of the box behind it: its header, then nothing but zeros."""
+        """Bytes of the file, then of the boxes behind it; the last one holds nothing but zeros."""
         file.seek(start)
         if piece := file.read(size):
             return piece
-        offset = start - (self._total - self._action.pad)
-        return self._padding[offset : offset + size] or bytes(size)
+        offset = start - self._size
+        return self._behind[offset : offset + size] or bytes(size)
 
 
-def _free_box(size: int) -> bytes:
-    """The header of an MP4 box that players skip."""
+def free_box(content: bytes) -> bytes:
+    """An MP4 box that players skip."""
+    return struct.pack(">I4s", 8 + len(content), b"free") + content
+
+
+def _padding(size: int) -> bytes:
+    """The header of such a box, whose content is not here."""
     if not size:
         return b""
     if size > _LARGEST_SHORT_BOX:

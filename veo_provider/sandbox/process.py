@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parents[2]
 _REQUEST_SECONDS = 30
 _STOP_SECONDS = 20
+_PAGE = 1000  # tasks
 
 
 class SandboxError(Exception):
@@ -40,8 +41,13 @@ class Sandbox:
 
     It ends with the block, and also when this process dies.
 
-    :param latency: seconds from a submission to its completion.
+    :param latency: seconds from a submission to its completion, on average.
+    :param latency_sigma: how they scatter: the standard deviation of their logarithm; 0 is not at all, see
+        :class:`veo_provider.sandbox.latency.Latency`.
+    :param latency_seed: another one scatters them in another way.
     :param content_delay: seconds after completion in which the content still answers 400.
+    :param film: what a video shows: ``picture``, the uploaded one, or ``small``, the same second for all of
+        them, which costs no rendering; each video still has bytes of its own.
     :param faults: rules, see :mod:`veo_provider.sandbox.faults`.
     :param s3: whether to run S3 too; it takes about two seconds to start.
     :param data: directory to keep all data in; default a temporary one, removed in the end. With the
@@ -71,7 +77,10 @@ class Sandbox:
         self,
         *,
         latency: float = 0.5,
+        latency_sigma: float = 0.0,
+        latency_seed: int = 0,
         content_delay: float = 0.0,
+        film: str = "picture",
         faults: Sequence[Mapping[str, Any]] = (),
         s3: bool = True,
         data: Path | str | None = None,
@@ -84,7 +93,10 @@ class Sandbox:
     ) -> None:
         self._options: dict[str, object] = {
             "latency": latency,
+            "latency-sigma": latency_sigma,
+            "latency-seed": latency_seed,
             "content-delay": content_delay,
+            "film": film,
             "host": host,
             "port": port,
             "s3-port": s3_port,
@@ -127,8 +139,35 @@ class Sandbox:
 
     def tasks(self) -> list[dict[str, Any]]:
         """Each accepted submission, with the fields and the files it carried and what became of it."""
-        tasks: list[dict[str, Any]] = self._call("GET", "tasks")
+        tasks: list[dict[str, Any]] = []
+        # In pages, so that the sandbox goes on answering others meanwhile.
+        while len(tasks) % _PAGE == 0:
+            page = self._call("GET", f"tasks?after={len(tasks)}&limit={_PAGE}")
+            if not page:
+                break
+            tasks += page
         return tasks
+
+    def summary(self) -> dict[str, Any]:
+        """
+        Bill and tasks in numbers, however many there are.
+
+        :returns: ``count`` and ``usd`` of the bill, how many were ``accepted``, in which ``statuses`` they
+            are, and how many ``polls`` and ``content_requests`` there were.
+        """
+        summary: dict[str, Any] = self._call("GET", "summary")
+        return summary
+
+    def set_latency(self, mean: float, sigma: float = 0.0, seed: int = 0) -> None:
+        """
+        Change what submissions take from now on, until :meth:`reset`.
+
+        :param mean: seconds on average.
+        :param sigma: how they scatter, see :class:`veo_provider.sandbox.latency.Latency`.
+        :param seed: another one scatters them in another way.
+        :raises SandboxError: when one of them makes no sense; then nothing changes.
+        """
+        self._call("POST", "latency", {"mean": mean, "sigma": sigma, "seed": seed})
 
     def faults(self) -> list[dict[str, Any]]:
         """The rules in force, each with the number of calls that it ``matched``."""
@@ -149,7 +188,7 @@ class Sandbox:
         self._call("DELETE", "faults")
 
     def reset(self) -> None:
-        """As freshly started: no tasks, full balance, the rules of the start. S3 keeps its objects."""
+        """As freshly started: no tasks, full balance, latency and rules of the start. S3 stays."""
         self._call("POST", "reset")
 
     def veo_conn(self) -> str:

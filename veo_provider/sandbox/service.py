@@ -12,19 +12,27 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from veo_provider.sandbox.delivery import Delivery, hang_up
+from veo_provider.sandbox.delivery import Delivery, free_box, hang_up
 from veo_provider.sandbox.faults import Action, Faults
 from veo_provider.sandbox.movie import Shot, Studio
 from veo_provider.sandbox.refusal import gateway
 from veo_provider.sandbox.submission import Submission, discard, read
-from veo_provider.sandbox.tasks import QUOTA_PER_USD, Ledger, Task, outcome
+from veo_provider.sandbox.tasks import Ledger, Task, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
     from pathlib import Path
+
+    from veo_provider.sandbox.latency import Latency
 
 Answer: TypeAlias = Callable[[web.Request, Action], Awaitable[web.StreamResponse]]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+FILMS = ("picture", "small")
+"""What a video shows: the uploaded picture, or the same small film for all of them."""
+
+_SMALL = Shot(None, "a small film", 1, 320, 180)
 
 _GARBAGE = {
     "html": (b"<!doctype html><title>502 Bad Gateway</title><h1>Please wait</h1>\n", "text/html"),
@@ -41,19 +49,21 @@ class Settings:
     :param data: directory for pictures and videos.
     :param api_key: what a Bearer header has to carry.
     :param account_token: what the account call wants in Authorization, as it is.
-    :param latency: seconds from a submission to its completion.
+    :param latency: from a submission to its completion, until it is changed.
     :param content_delay: seconds after completion in which the content still answers 400.
     :param balance: US dollars on the account at the start.
     :param faults: rules that hold from the start.
+    :param film: one of :data:`FILMS`.
     """
 
     data: Path
     api_key: str
     account_token: str
-    latency: float = 8.0
+    latency: Latency
     content_delay: float = 3.0
     balance: float = 100.0
     faults: Sequence[Any] = ()
+    film: str = FILMS[0]
 
 
 class Service:
@@ -61,6 +71,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.latency = settings.latency
         self.faults = Faults(settings.faults)
         self.ledger = Ledger(settings.balance)
         self._uploads = settings.data / "uploads"
@@ -68,6 +79,9 @@ class Service:
         for directory in (self._uploads, videos):
             directory.mkdir(parents=True, exist_ok=True)
         self._studio = Studio(videos)
+        self._small = self._studio.film(_SMALL) if settings.film == "small" else None
+        if self._small is not None:
+            self._small.result()  # so that no task has to wait for it
 
     def close(self) -> None:
         """Stop filming."""
@@ -75,6 +89,7 @@ class Service:
 
     def reset(self) -> None:
         """As freshly started, but for the videos already filmed."""
+        self.latency = self.settings.latency
         self.ledger.clear()
         self.faults.reset()
 
@@ -134,18 +149,21 @@ class Service:
         return response if instead is None else instead
 
     async def _submit(self, request: web.Request, action: Action) -> web.Response:
-        submission = await read(request, self._uploads)
+        submission = await read(request, self._uploads if self._small is None else None)
         now = time.time()
         self.ledger.check_funds(submission.model, now)
         ending = outcome(action)
         rendering = None if any(value is not None for value in ending.values()) else self._film(submission)
-        task = Task(self.ledger.next_number(), submission, now, self.settings.latency, rendering, **ending)
+        number = self.ledger.next_number()
+        task = Task(number, submission, now, self.latency.of(number), rendering, **ending)
         if rendering is not None:
             rendering.add_done_callback(lambda _: setattr(task, "rendered", time.time()))
         self.ledger.add(task)
         return web.json_response(_edited(task.answer(now, "queued"), action))
 
-    def _film(self, submission: Submission) -> Any:
+    def _film(self, submission: Submission) -> Future[Path]:
+        if self._small is not None:
+            return self._small
         picture = submission.picture
         width, height = submission.dimensions
         if picture is None:
@@ -158,13 +176,18 @@ class Service:
 
     async def _content(self, request: web.Request, action: Action) -> web.StreamResponse:
         task = self.ledger.get(request.match_info["task_id"])
-        movie = self._ready(task, action)
+        delivery = self._delivery(task, action)
         if action.json_url or task.submission.model.endswith("-fl"):
             return web.json_response({"url": _elsewhere(request, task)})
-        return Delivery(movie, action)
+        return delivery
 
     async def _file(self, request: web.Request, action: Action) -> web.StreamResponse:
-        return Delivery(self._ready(self.ledger.get(request.match_info["task_id"]), action), action)
+        return self._delivery(self.ledger.get(request.match_info["task_id"]), action)
+
+    def _delivery(self, task: Task, action: Action) -> Delivery:
+        """The MP4 of a completed task; a film that all share ends with the task's id, to tell them apart."""
+        movie = self._ready(task, action)
+        return Delivery(movie, action, free_box(task.id.encode()) if self._small is not None else b"")
 
     def _ready(self, task: Task, action: Action) -> Path:
         """
@@ -186,8 +209,8 @@ class Service:
 
     async def _account(self, _request: web.Request, _action: Action) -> web.Response:
         now = time.time()
-        used = round(self.ledger.charges(now)["usd"] * QUOTA_PER_USD)
-        data = {"id": 1, "username": "sandbox", "quota": self.ledger.quota(now), "used_quota": used}
+        quota, used = self.ledger.quota(now), self.ledger.used_quota(now)
+        data = {"id": 1, "username": "sandbox", "quota": quota, "used_quota": used}
         return web.json_response({"success": True, "message": "", "data": data})
 
 

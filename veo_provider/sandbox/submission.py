@@ -8,8 +8,10 @@ import binascii
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+import shutil
+import tempfile
+from dataclasses import dataclass, field, fields
+from typing import IO, TYPE_CHECKING, Any
 
 from aiohttp import BodyPartReader, web
 from PIL import Image
@@ -25,6 +27,8 @@ IMAGE_LIMIT = 20 * 1024 * 1024
 
 FIELD_LIMIT = 64 * 1024 * 1024
 """Bytes; a text field or a JSON body may hold a picture as Base64, but has to end somewhere."""
+
+_IN_MEMORY = 1024 * 1024  # bytes; a larger file is on disk while it is looked at
 
 IMAGE_TYPES = {"image/jpeg", "image/png", "image/webp"}
 LENGTHS = {"4": 4, "6": 6, "8": 8}
@@ -43,7 +47,7 @@ _STRINGS = ("model", "prompt", "seconds", "duration", "size", "input_reference")
 _JSON_KINDS = {bool: "bool", int: "number", float: "number", list: "array", dict: "object", str: "string"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CarriedFile:
     """A file that came with a submission; the service looks at one of them at most."""
 
@@ -52,17 +56,16 @@ class CarriedFile:
     content_type: str
     bytes: int
     sha256: str
-    path: Path
+    path: Path | None  # None where it was not kept
     width: int | None = None  # pixels; None when it is no picture
     height: int | None = None
-    used: bool = False
 
     def record(self) -> dict[str, Any]:
         """What ``/_sandbox/tasks`` tells about it."""
-        return {name: value for name, value in asdict(self).items() if name != "path"}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "path"}
 
 
-@dataclass
+@dataclass(slots=True)
 class Carried:
     """The body of a submission, read but not judged; names of nested JSON fields are dotted."""
 
@@ -80,7 +83,7 @@ class Carried:
         return next((each for each in self.files if each.field == "input_reference"), None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A submission that the service accepts, with what it makes of it."""
 
@@ -118,17 +121,18 @@ class Submission:
             "resolution": self.resolution,
             "aspect_ratio": self.aspect_ratio,
             "fields": self.carried.fields,
-            "files": [each.record() for each in self.carried.files],
+            "files": [{**each.record(), "used": each is self.picture} for each in self.carried.files],
         }
 
 
-async def read(request: web.Request, uploads: Path) -> Submission:
+async def read(request: web.Request, uploads: Path | None) -> Submission:
     """
     Read and judge the body of ``POST /v1/videos``.
 
     :param request: the request; its body is read to the end even when it is refused, so that the
         client sees the answer and not a broken pipe.
-    :param uploads: directory in which the files of the submission are kept, named by their SHA-256.
+    :param uploads: directory in which the files of the submission are kept, named by their SHA-256; None
+        looks at them and forgets them.
     :raises Refusal: what the service answers instead of accepting it.
     """
     if request.content_type == "multipart/form-data":
@@ -225,7 +229,7 @@ def _seconds(fields: Mapping[str, str]) -> int:
     return LENGTHS[asked]
 
 
-async def _read_form(request: web.Request, uploads: Path) -> Carried:
+async def _read_form(request: web.Request, uploads: Path | None) -> Carried:
     carried = Carried(is_json=False)
     try:
         async for part in await request.multipart():
@@ -239,16 +243,15 @@ async def _read_form(request: web.Request, uploads: Path) -> Carried:
     return carried
 
 
-async def _read_part(part: BodyPartReader, carried: Carried, uploads: Path) -> None:
+async def _read_part(part: BodyPartReader, carried: Carried, uploads: Path | None) -> None:
     name = part.name or ""
     if part.filename is not None:
         content_type = part.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        kept = await _keep(_chunks(part), uploads, name, part.filename, content_type)
-        carried.files.append(await _looked_at(kept, carried))
+        carried.files.append(await _taken(_chunks(part), uploads, name, part.filename, content_type))
         return
     value = await _text(part)
     if name == "input_reference":
-        carried.files.append(await _inline(value, carried, uploads))
+        carried.files.append(await _inline(value, uploads))
     else:
         carried.fields.setdefault(name, value)
 
@@ -267,44 +270,52 @@ async def _text(part: BodyPartReader) -> str:
     return value.decode("utf-8", errors="replace")
 
 
-async def _keep(
-    chunks: AsyncIterator[bytes], uploads: Path, name: str, filename: str, content_type: str
+async def _taken(
+    chunks: AsyncIterator[bytes], uploads: Path | None, name: str, filename: str, content_type: str
 ) -> CarriedFile:
-    """Write a file to disk as it comes in; what is over the limit is counted and dropped."""
+    """Look at a file, and keep it on disk where wanted; what is over the limit is counted and dropped."""
     digest, size = hashlib.sha256(), 0
-    partial = uploads / f"{secrets.token_hex(8)}.part"
-    try:
-        with partial.open("wb") as file:
-            async for chunk in chunks:
-                size += len(chunk)
-                digest.update(chunk)
-                if size <= IMAGE_LIMIT:
-                    file.write(chunk)
-        path = uploads / digest.hexdigest()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return CarriedFile(name, filename, content_type, size, digest.hexdigest(), path)
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+        async for chunk in chunks:
+            size += len(chunk)
+            digest.update(chunk)
+            if size <= IMAGE_LIMIT:
+                file.write(chunk)
+        width, height = await asyncio.to_thread(_dimensions, file) or (None, None)
+        sha256 = digest.hexdigest()
+        path = None if uploads is None else _kept(file, uploads / sha256)
+    return CarriedFile(name, filename, content_type, size, sha256, path, width, height)
 
 
-async def _looked_at(kept: CarriedFile, carried: Carried) -> CarriedFile:
-    """The same with its dimensions, and marked when it is the one that the service uses."""
-    used = kept.field == "input_reference" and carried.picture is None
-    width, height = await asyncio.to_thread(_dimensions, kept.path) or (None, None)
-    return CarriedFile(**{**vars(kept), "width": width, "height": height, "used": used})
+def _kept(file: IO[bytes], path: Path) -> Path:
+    """Write a file to disk, whole or not at all, unless it is there already."""
+    if not path.exists():
+        file.seek(0)
+        partial = path.with_name(f"{secrets.token_hex(8)}.part")
+        try:
+            with partial.open("wb") as target:
+                shutil.copyfileobj(file, target)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return path
 
 
-def _dimensions(path: Path) -> tuple[int, int] | None:
+def _dimensions(file: IO[bytes]) -> tuple[int, int] | None:
     """Width and height in pixels, or None when the bytes are no whole JPEG, PNG or WebP."""
+    file.seek(0)
     try:
-        with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
+        with Image.open(file, formats=("JPEG", "PNG", "WEBP")) as picture:
+            size = picture.size
+            # Decoded an eighth as large, a JPEG still has to be whole, and takes a fraction of the time.
+            picture.draft(None, (1, 1))
             picture.load()
-            return picture.size
+            return size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 
-async def _read_json(request: web.Request, uploads: Path) -> Carried:
+async def _read_json(request: web.Request, uploads: Path | None) -> Carried:
     carried = Carried(is_json=True)
     try:
         body = json.loads(await request.read())
@@ -316,7 +327,7 @@ async def _read_json(request: web.Request, uploads: Path) -> Carried:
     picture = body.pop("input_reference", None)
     carried.fields.update(_flat(body))
     if picture:
-        carried.files.append(await _inline(picture, carried, uploads))
+        carried.files.append(await _inline(picture, uploads))
     return carried
 
 
@@ -339,7 +350,7 @@ def _flat(body: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return fields
 
 
-async def _inline(value: str, carried: Carried, uploads: Path) -> CarriedFile:
+async def _inline(value: str, uploads: Path | None) -> CarriedFile:
     """A picture as Base64 text, plain or as a data URL."""
     if value.startswith(("http://", "https://")):
         raise upstream("input_reference must be a file or Base64: remote URLs are not supported.")
@@ -349,8 +360,7 @@ async def _inline(value: str, carried: Carried, uploads: Path) -> CarriedFile:
         data = base64.b64decode("".join((tail if comma else value).split()), validate=True)
     except (binascii.Error, ValueError):
         raise upstream("input_reference is not valid Base64.") from None
-    kept = await _keep(_once(data), uploads, "input_reference", "", content_type or _sniffed(data))
-    return await _looked_at(kept, carried)
+    return await _taken(_once(data), uploads, "input_reference", "", content_type or _sniffed(data))
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

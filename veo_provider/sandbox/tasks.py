@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.sandbox.refusal import relay
@@ -37,7 +39,7 @@ def price(model: str) -> int:
     return 30 if fast else 120
 
 
-@dataclass
+@dataclass(slots=True)
 class Task:
     """
     One accepted submission. Times are Unix seconds.
@@ -141,6 +143,8 @@ class Ledger:
     def __init__(self, balance: float) -> None:
         self._cents = round(balance * 100)
         self._tasks: dict[str, Task] = {}
+        self._running: list[Task] = []
+        self._spent = 0
 
     def next_number(self) -> int:
         """Which accepted submission the next one will be, from 1."""
@@ -158,6 +162,7 @@ class Ledger:
     def add(self, task: Task) -> None:
         """Accept it."""
         self._tasks[task.id] = task
+        self._running.append(task)
 
     def find(self, task_id: str) -> Task | None:
         """The task of that id."""
@@ -177,15 +182,32 @@ class Ledger:
     def clear(self) -> None:
         """Forget all tasks; the account is as full as at the start."""
         self._tasks.clear()
+        self._running.clear()
+        self._spent = 0
 
     def quota(self, now: float) -> int:
         """What is left on the account: taken at submission, given back on failure."""
         return self._left(now) * QUOTA_PER_USD // 100
 
+    def used_quota(self, now: float) -> int:
+        """What completed videos have cost."""
+        self._settle(now)
+        return self._spent * QUOTA_PER_USD // 100
+
     def _left(self, now: float) -> int:
-        return self._cents - sum(
-            price(task.submission.model) for task in self._tasks.values() if task.status(now) != "failed"
-        )
+        self._settle(now)
+        return self._cents - self._spent - sum(price(task.submission.model) for task in self._running)
+
+    def _settle(self, now: float) -> None:
+        """Book what has ended, so that an account with a long history is no slower than a new one."""
+        running = []
+        for task in self._running:
+            status = task.status(now)
+            if status == "completed":
+                self._spent += price(task.submission.model)
+            elif status != "failed":
+                running.append(task)
+        self._running = running
 
     def charges(self, now: float) -> dict[str, Any]:
         """The bill: completed tasks only, polled or not."""
@@ -204,9 +226,30 @@ class Ledger:
             ],
         }
 
-    def record(self, now: float) -> list[dict[str, Any]]:
-        """What ``/_sandbox/tasks`` tells about all of them."""
-        return [task.record(now) for task in self._tasks.values()]
+    def record(self, now: float, after: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+        """
+        What ``/_sandbox/tasks`` tells about all of them, or about a page.
+
+        :param now: Unix seconds.
+        :param after: how many of the first ones to leave out.
+        :param limit: how many to tell about at most; None for all.
+        """
+        stop = None if limit is None else after + limit
+        return [task.record(now) for task in islice(self._tasks.values(), after, stop)]
+
+    def summary(self, now: float) -> dict[str, Any]:
+        """The bill and the tasks in numbers, which stay few however many tasks there are."""
+        tasks = self._tasks.values()
+        statuses = Counter(task.status(now) for task in tasks)
+        self._settle(now)
+        return {
+            "count": statuses["completed"],
+            "usd": self._spent / 100,
+            "accepted": len(tasks),
+            "statuses": dict(statuses),
+            "polls": sum(task.polls for task in tasks),
+            "content_requests": sum(task.content_requests for task in tasks),
+        }
 
 
 def outcome(action: Action) -> dict[str, Any]:

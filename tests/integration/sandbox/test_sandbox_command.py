@@ -195,7 +195,15 @@ def test_a_wrong_fault_file_is_an_error(tmp_path: Path, rules: str, says: str) -
 
 
 @pytest.mark.parametrize(
-    "options", [["--latency", "-1"], ["--s3-port", "60000"], ["--faults", "nowhere.json"], ["--port", "x"]]
+    "options",
+    [
+        ["--latency", "-1"],
+        ["--s3-port", "60000"],
+        ["--faults", "nowhere.json"],
+        ["--port", "x"],
+        ["--latency-sigma", "-1"],
+        ["--film", "long"],
+    ],
 )
 def test_a_wrong_option_is_an_error(options: list[str]) -> None:
     """Exit code 2 and a message."""

@@ -151,3 +151,42 @@ def test_an_empty_account_is_refused() -> None:
 def test_a_rule_decides_how_a_task_ends(action: Action, ending: dict[str, Any]) -> None:
     """Failed with or without a reason, or completed without content."""
     assert outcome(action) == ending
+
+
+def test_a_booked_task_stays_booked() -> None:
+    """Looking again costs nothing more and gives nothing back twice, and a reset empties the books."""
+    ledger = Ledger(10)
+    for each in (task(), task(rendering=None, fail={}), task(created=1100.0)):
+        ledger.add(each)
+    assert [ledger.quota(now) for now in (1007, 1008, 1050, 1108, 1108)] == [
+        4_550_000, 4_700_000, 4_700_000, 4_700_000, 4_700_000
+    ]  # fmt: skip
+    assert [ledger.used_quota(now) for now in (1108, 1108)] == [300_000, 300_000]
+    ledger.clear()
+    assert (ledger.quota(1108), ledger.used_quota(1108)) == (5_000_000, 0)
+
+
+def test_a_summary_counts_what_the_bill_counts() -> None:
+    """At each moment both know the same number and sum."""
+    ledger = Ledger(100)
+    for each in (task(), task(STANDARD), task(rendering=None, fail={}), task(created=1100.0)):
+        ledger.add(each)
+    for now, statuses in [
+        (1000, {"queued": 4}),
+        (1004, {"in_progress": 3, "queued": 1}),
+        (1008, {"completed": 2, "failed": 1, "queued": 1}),
+    ]:
+        summary, bill = ledger.summary(now), ledger.charges(now)
+        assert summary["statuses"] == statuses
+        assert (summary["count"], summary["usd"]) == (bill["count"], bill["usd"])
+        assert summary["accepted"] == 4
+
+
+def test_a_page_of_the_record() -> None:
+    """The first ones left out, and no more than asked."""
+    ledger = Ledger(100)
+    tasks = [task() for _ in range(4)]
+    for each in tasks:
+        ledger.add(each)
+    assert [record["task_id"] for record in ledger.record(1000, 1, 2)] == [each.id for each in tasks[1:3]]
+    assert len(ledger.record(1000)) == 4
