@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from veo_provider import pictures
 from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
 from veo_provider.api.image import HEADER_BYTES, ByteStream, Image
 from veo_provider.s3 import S3Uri, s3_client
@@ -12,35 +13,50 @@ from veo_provider.s3 import S3Uri, s3_client
 _NOT_TO_BE_HAD = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
     from mypy_boto3_s3 import S3Client
 
+    Check = Callable[..., Image]
 
-def find_image(image: str | PathLike[str] | None, aws_conn_id: str | None) -> Image:
+
+def find_image(
+    image: str | PathLike[str] | None,
+    aws_conn_id: str | None,
+    *,
+    convert: bool = False,
+    s3: S3Client | None = None,
+) -> Image:
     """Return the image, checked by its size and first bytes but not read.
 
     :param image: ``s3://bucket/key``, or any path or URI that ``ObjectStoragePath`` opens.
     :param aws_conn_id: connection for an image in S3; None uses boto3's own credentials.
+    :param convert: read and decode it as well, and make a JPEG of it if the API would not take it as it is,
+        see :func:`veo_provider.pictures.convert`.
+    :param s3: boto3's client for that connection, where there is one already: to make one takes a while.
     :raises VeoImageError: there is no such image, or the API would not take it.
     :raises VeoImageUnavailableError: its store cannot be reached now.
     """
     uri = str(image or "").strip()
     if not uri:
         raise VeoImageError(f"image={image!r} is empty: it must be a path or a URI.")
+    check = pictures.convert if convert else Image.check
     if not uri.startswith("s3://"):
-        return _in_object_storage(uri)
+        return _in_object_storage(uri, check)
     source = S3Uri.parse(uri, "image")
     # As ObjectStoragePath has it, a connection may stand in the URI itself.
     conn_id, at, bucket = source.bucket.rpartition("@")
-    return _in_s3(S3Uri(bucket, source.key), conn_id if at else aws_conn_id)
+    if at:
+        return _in_s3(S3Uri(bucket, source.key), lambda: s3_client(conn_id), check)
+    return _in_s3(source, lambda: s3 or s3_client(aws_conn_id), check)
 
 
-def _in_s3(source: S3Uri, aws_conn_id: str | None) -> Image:
+def _in_s3(source: S3Uri, connect: Callable[[], S3Client], check: Check) -> Image:
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
     try:
-        client = s3_client(aws_conn_id)
+        client = connect()
         answer = client.get_object(Bucket=source.bucket, Key=source.key)
         header = answer["Body"].read(HEADER_BYTES)
         answer["Body"].close()
@@ -52,7 +68,7 @@ def _in_s3(source: S3Uri, aws_conn_id: str | None) -> Image:
         raise VeoImageError(f"The image {source} cannot be read: {error}.") from error
     except BotoCoreError as error:
         raise VeoImageUnavailableError(f"The image {source} cannot be reached: {error}.") from error
-    return Image.check(
+    return check(
         str(source),
         size=answer["ContentLength"],
         header=header,
@@ -65,7 +81,7 @@ def _s3_stream(client: S3Client, source: S3Uri, etag: str) -> ByteStream:
     return client.get_object(Bucket=source.bucket, Key=source.key, IfMatch=etag)["Body"]
 
 
-def _in_object_storage(image: str) -> Image:
+def _in_object_storage(image: str, check: Check) -> Image:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     try:
@@ -77,4 +93,4 @@ def _in_object_storage(image: str) -> Image:
         raise VeoImageError(f"The image {image} cannot be read: {error}.") from error
     except OSError as error:
         raise VeoImageUnavailableError(f"The image {image} cannot be reached: {error}.") from error
-    return Image.check(image, size=size, header=header, open_stream=lambda: path.open("rb"))
+    return check(image, size=size, header=header, open_stream=lambda: path.open("rb"))

@@ -1,0 +1,409 @@
+"""A folder of awkward picture files, made when it is needed, and what is to become of each."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import pillow_heif
+from PIL import Image, ImageCms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pillow_heif.register_heif_opener()
+
+Outcome = Literal["as it is", "converted", "refused"]
+RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 30), (30, 30, 220), (240, 240, 240)
+ORIENTATION = 0x0112
+TURNED_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+
+
+@dataclass(frozen=True)
+class Awkward:
+    """A file, and what a conversion makes of it.
+
+    :param kind: what is awkward about it.
+    :param name: file name.
+    :param outcome: whether it is sent as it is, converted, or refused.
+    :param says: what the reason of a conversion, or the error, says of it.
+    """
+
+    kind: str
+    name: str
+    data: bytes
+    outcome: Outcome
+    says: str = ""
+
+
+def _number(seed: int) -> Image.Exif:
+    """EXIF data that make one file differ from the next."""
+    exif = Image.Exif()
+    exif[0x010E] = f"number {seed}"
+    return exif
+
+
+def corners(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:
+    """Four quarters: red and green above, blue and white below."""
+    four = Image.new("RGB", (2, 2))
+    four.putdata([RED, GREEN, BLUE, WHITE])
+    image = four.resize((width, height), Image.Resampling.NEAREST)
+    return image.quantize(4) if mode == "P" else image.convert(mode)
+
+
+def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
+    made = io.BytesIO()
+    image.save(made, file_format, **options)
+    return made.getvalue()
+
+
+def turned(orientation: int, file_format: str = "JPEG", **options: object) -> bytes:
+    """The four quarters, stored otherwise and turned upright by their EXIF data."""
+    image = corners()
+    if orientation in TURNED_BACK:
+        image = image.transpose(TURNED_BACK[orientation])
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return encoded(image, file_format, exif=exif.tobytes(), **options)
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture that no format makes smaller."""
+    return Image.frombytes("RGB", (width, height), random.Random(seed).randbytes(3 * width * height))  # noqa: S311 - noise
+
+
+def profile(primaries: tuple[tuple[float, ...], ...], gamma: float = 2.2) -> bytes:
+    """An ICC profile of these primaries (CIE XYZ under D50)."""
+
+    def xyz(values: tuple[float, ...]) -> bytes:
+        return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    name = b"a profile\0"
+    described = b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(78)
+    tags = {b"desc": described, b"cprt": b"text\0\0\0\0nobody's\0", b"wtpt": xyz((0.9642, 1.0, 0.8249))}
+    tags |= {bytes([c]) + b"XYZ": xyz(p) for c, p in zip(b"rgb", primaries, strict=True)}
+    tags |= {bytes([c]) + b"TRC": curve for c in b"rgb"}
+    at, index, body = 132 + 12 * len(tags), b"", b""
+    for tag, value in tags.items():
+        index += tag + struct.pack(">II", at + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    whole = struct.pack(
+        ">I4sI4s4s4s12s4s", at + len(body), b"", 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"", b"acsp"
+    )
+    header = whole.ljust(68, b"\0") + struct.pack(">iii", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + index + body
+
+
+def png(width: int, height: int, depth: int, colour: int, row: bytes, level: int = 1) -> bytes:
+    """A PNG of equal rows, of kinds that Pillow does not write or not so fast."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    squeeze = zlib.compressobj(level)
+    pixels = b"".join(squeeze.compress(b"\0" + row) for _ in range(height)) + squeeze.flush()
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def _half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _transparent() -> Image.Image:
+    image = corners(mode="RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, 32, 24))
+    return image
+
+
+def _thumbnail_first() -> bytes:
+    return encoded(corners(), "TIFF", tiffinfo={254: 1})
+
+
+def _frames() -> list[Image.Image]:
+    return [corners().transpose(Image.Transpose.ROTATE_180)] * 2
+
+
+AS_IT_IS, CONVERTED, REFUSED = "as it is", "converted", "refused"
+_KINDS: list[tuple[str, str, Callable[[int], bytes], Outcome, str]] = [
+    ("plain JPEG", "plain.jpg", lambda seed: encoded(noise(40, 30, seed), "JPEG"), AS_IT_IS, ""),
+    ("plain WebP", "plain.webp", lambda seed: encoded(noise(40, 30, seed), "WEBP"), AS_IT_IS, ""),
+    ("wrong extension", "really a png.jpg", lambda seed: encoded(noise(40, 30, seed), "PNG"), AS_IT_IS, ""),
+    ("no extension", "photo", lambda seed: encoded(corners(), "JPEG", exif=_number(seed)), AS_IT_IS, ""),
+    (
+        "spaces",
+        "two words  and more .jpg",
+        lambda seed: encoded(corners(), "JPEG", exif=_number(seed)),
+        AS_IT_IS,
+        "",
+    ),
+    (
+        "unicode",
+        "größe-日本-🚀.jpg",
+        lambda seed: encoded(corners(), "JPEG", exif=_number(seed)),
+        AS_IT_IS,
+        "",
+    ),
+    (
+        "percent",
+        "100%25 %s %2F done.jpg",
+        lambda seed: encoded(corners(), "JPEG", exif=_number(seed)),
+        AS_IT_IS,
+        "",
+    ),
+    ("grey JPEG", "grey.jpg", lambda seed: encoded(corners(mode="L"), "JPEG"), AS_IT_IS, ""),
+    ("palette PNG", "palette.png", lambda seed: encoded(corners(mode="P"), "PNG"), AS_IT_IS, ""),
+    ("opaque alpha", "opaque.png", lambda seed: encoded(corners(mode="RGBA"), "PNG"), AS_IT_IS, ""),
+    (
+        "several JPEGs in one",
+        "two.jpg",
+        lambda seed: encoded(corners(), "MPO", save_all=True, append_images=_frames()),
+        AS_IT_IS,
+        "",
+    ),
+    (
+        "sRGB profile",
+        "srgb.jpg",
+        lambda seed: encoded(
+            corners(), "JPEG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        ),
+        AS_IT_IS,
+        "",
+    ),
+    (
+        "nearly sRGB profile",
+        "nearly.jpg",
+        lambda seed: encoded(corners(), "JPEG", icc_profile=profile(SRGB)),
+        AS_IT_IS,
+        "",
+    ),
+    (
+        "broken profile",
+        "broken profile.jpg",
+        lambda seed: encoded(corners(), "JPEG", icc_profile=b"no profile"),
+        AS_IT_IS,
+        "",
+    ),
+    (
+        "broken EXIF",
+        "broken exif.jpg",
+        lambda seed: encoded(corners(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"),
+        AS_IT_IS,
+        "",
+    ),
+    ("EXIF 1", "exif-1.jpg", lambda seed: turned(1), AS_IT_IS, ""),
+    *(
+        (f"EXIF {turn}", f"exif-{turn}.jpg", lambda seed, turn=turn: turned(turn), CONVERTED, "EXIF")
+        for turn in TURNED_BACK
+    ),
+    ("EXIF in a WebP", "exif.webp", lambda seed: turned(6, "WEBP", lossless=True), CONVERTED, "EXIF"),
+    ("EXIF in a PNG", "exif.png", lambda seed: turned(6, "PNG"), CONVERTED, "EXIF"),
+    (
+        "EXIF in a TIFF",
+        "exif.tif",
+        lambda seed: encoded(Image.open(io.BytesIO(turned(6))), "TIFF", tiffinfo={274: 6}),
+        CONVERTED,
+        "TIFF",
+    ),
+    ("HEIC", "IMG_0001.HEIC", lambda seed: encoded(corners(), "HEIF", quality=95), CONVERTED, "HEIF"),
+    ("turned HEIC", "IMG_0002.heic", lambda seed: turned(6, "HEIF", quality=95), CONVERTED, "HEIF"),
+    ("HEIC named .jpg", "IMG_0003.jpg", lambda seed: encoded(corners(), "HEIF"), CONVERTED, "HEIF"),
+    ("AVIF", "new.avif", lambda seed: encoded(corners(), "AVIF"), CONVERTED, "AVIF"),
+    ("TIFF", "scan.tiff", lambda seed: encoded(corners(), "TIFF", compression="tiff_lzw"), CONVERTED, "TIFF"),
+    (
+        "TIFF of several pages",
+        "fax.tif",
+        lambda seed: encoded(corners(), "TIFF", save_all=True, append_images=_frames()),
+        CONVERTED,
+        "TIFF",
+    ),
+    ("TIFF in CMYK", "print.tif", lambda seed: encoded(corners(mode="CMYK"), "TIFF"), CONVERTED, "TIFF"),
+    ("TIFF of numbers", "float.tif", lambda seed: encoded(corners(mode="F"), "TIFF"), CONVERTED, "TIFF"),
+    ("TIFF in Lab", "lab.tif", lambda seed: encoded(_lab(), "TIFF"), CONVERTED, "TIFF"),
+    (
+        "fax",
+        "one bit.tif",
+        lambda seed: encoded(corners(mode="1"), "TIFF", compression="group4"),
+        CONVERTED,
+        "TIFF",
+    ),
+    ("BMP", "old.bmp", lambda seed: encoded(corners(), "BMP"), CONVERTED, "BMP"),
+    ("GIF", "still.gif", lambda seed: encoded(corners(), "GIF"), CONVERTED, "GIF"),
+    (
+        "animated GIF",
+        "dance.gif",
+        lambda seed: encoded(corners(), "GIF", save_all=True, append_images=_frames()),
+        CONVERTED,
+        "GIF",
+    ),
+    (
+        "animated WebP",
+        "dance.webp",
+        lambda seed: encoded(corners(), "WEBP", save_all=True, append_images=_frames(), lossless=True),
+        CONVERTED,
+        "moves",
+    ),
+    (
+        "animated PNG",
+        "dance.png",
+        lambda seed: encoded(corners(), "PNG", save_all=True, append_images=_frames()),
+        CONVERTED,
+        "moves",
+    ),
+    ("CMYK JPEG", "cmyk.jpg", lambda seed: encoded(corners(mode="CMYK"), "JPEG"), CONVERTED, "CMYK"),
+    (
+        "16-bit grey PNG",
+        "grey16.png",
+        lambda seed: png(64, 48, 16, 0, struct.pack(">64H", *range(0, 65536, 1024))),
+        CONVERTED,
+        "16 bits",
+    ),
+    (
+        "16-bit colour PNG",
+        "deep.png",
+        lambda seed: png(64, 48, 16, 2, struct.pack(">192H", *range(0, 65472, 341))),
+        CONVERTED,
+        "16 bits",
+    ),
+    ("PNG with alpha", "cut out.png", lambda seed: encoded(_transparent(), "PNG"), CONVERTED, "transparent"),
+    (
+        "WebP with alpha",
+        "cut out.webp",
+        lambda seed: encoded(_transparent(), "WEBP", lossless=True),
+        CONVERTED,
+        "transparent",
+    ),
+    (
+        "palette with a transparent colour",
+        "sticker.png",
+        lambda seed: encoded(corners(mode="P"), "PNG", transparency=corners(mode="P").getpixel((0, 0))),
+        CONVERTED,
+        "transparent",
+    ),
+    (
+        "wide gamut",
+        "display-p3.jpg",
+        lambda seed: encoded(corners(), "JPEG", quality=95, icc_profile=profile(DISPLAY_P3)),
+        CONVERTED,
+        "not sRGB",
+    ),
+    (
+        "wide gamut HEIC",
+        "display-p3.heic",
+        lambda seed: encoded(corners(), "HEIF", quality=95, icc_profile=profile(DISPLAY_P3)),
+        CONVERTED,
+        "HEIF",
+    ),
+    (
+        "25 MB",
+        "large.png",
+        lambda seed: png(3200, 2700, 8, 2, noise(3200, 1, seed).tobytes(), level=0),
+        CONVERTED,
+        "MB",
+    ),
+    (
+        "25 MB with much behind the picture",
+        "padded.jpg",
+        lambda seed: encoded(corners(), "JPEG") + bytes(25_000_000),
+        CONVERTED,
+        "MB",
+    ),
+    (
+        "long panorama",
+        "panorama.jpg",
+        lambda seed: encoded(corners(9000, 600), "JPEG"),
+        CONVERTED,
+        "9000 x 600",
+    ),
+    ("zero bytes", "nothing.jpg", lambda seed: b"", REFUSED, "is empty"),
+    ("cut JPEG", "cut.jpg", lambda seed: _half(encoded(noise(400, 300, seed), "JPEG")), REFUSED, "cut off"),
+    ("cut PNG", "cut.png", lambda seed: _half(encoded(noise(400, 300, seed), "PNG")), REFUSED, "cut off"),
+    ("cut WebP", "cut.webp", lambda seed: _half(encoded(noise(400, 300, seed), "WEBP")), REFUSED, "broken"),
+    ("cut HEIC", "cut.heic", lambda seed: _half(encoded(noise(160, 120, seed), "HEIF")), REFUSED, "broken"),
+    ("cut GIF", "cut.gif", lambda seed: _half(encoded(noise(400, 300, seed), "GIF")), REFUSED, "cut off"),
+    ("cut TIFF", "cut.tif", lambda seed: _half(encoded(noise(400, 300, seed), "TIFF")), REFUSED, "broken"),
+    ("JPEG without a picture", "start.jpg", lambda seed: encoded(corners(), "JPEG")[:20], REFUSED, "broken"),
+    (
+        "broken PNG",
+        "bits.png",
+        lambda seed: _spoilt(encoded(noise(400, 300, seed), "PNG")),
+        REFUSED,
+        "broken",
+    ),
+    ("text", "notes.jpg", lambda seed: b"no picture at all\n" * 9, REFUSED, "no picture"),
+    ("SVG", "logo.svg", lambda seed: b'<svg xmlns="http://www.w3.org/2000/svg"/>', REFUSED, "no picture"),
+    (
+        "EPS",
+        "logo.eps",
+        lambda seed: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        REFUSED,
+        "no picture",
+    ),
+    ("PDF", "scan.pdf", lambda seed: b"%PDF-1.7\n", REFUSED, "no picture"),
+    (
+        "video",
+        "clip.jpg",
+        lambda seed: b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(99),
+        REFUSED,
+        "no picture",
+    ),
+    ("raw file", "IMG_0004.NEF", lambda seed: _thumbnail_first(), REFUSED, "thumbnail"),
+    (
+        "144 million pixels",
+        "map.png",
+        lambda seed: png(12000, 12000, 1, 0, bytes(1500)),
+        REFUSED,
+        "million pixels",
+    ),
+    ("bomb", "bomb.png", lambda seed: png(16000, 16000, 1, 0, bytes(2000)), REFUSED, "million pixels"),
+]
+KINDS = [kind for kind, *_ in _KINDS]
+
+
+def _lab() -> Image.Image:
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    return ImageCms.profileToProfile(corners(), srgb, lab, outputMode="LAB")
+
+
+def _spoilt(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes(1000) + data[middle + 1000 :]
+
+
+def awkward_file(kind: str, seed: int = 0) -> Awkward:
+    """Return one file; where its contents are left open, another seed makes another."""
+    _, name, make, outcome, says = next(row for row in _KINDS if row[0] == kind)
+    return Awkward(kind, name, make(seed), outcome, says)
+
+
+def awkward_files(count: int = len(KINDS)) -> Iterator[Awkward]:
+    """Yield as many files as asked for, of all kinds in turn, each under another name."""
+    for number, kind in enumerate(itertools.islice(itertools.cycle(KINDS), count)):
+        file = awkward_file(kind, seed=number)
+        yield Awkward(kind, f"{number:04}-{file.name}", file.data, file.outcome, file.says)
+
+
+def write_awkward(folder: Path, count: int = len(KINDS)) -> dict[str, Awkward]:
+    """Write as many files as asked for into a folder, and return what is to become of each by its name."""
+    expected = {}
+    for file in awkward_files(count):
+        (folder / file.name).write_bytes(file.data)
+        expected[file.name] = Awkward(file.kind, file.name, b"", file.outcome, file.says)
+    return expected
