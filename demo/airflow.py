@@ -179,8 +179,16 @@ class LocalAirflow:
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return a run's task instances as the API shows them, in the order of their ids."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        instances: list[dict[str, Any]] = self._request("GET", path, params={"limit": 1000})["task_instances"]
+        instances: list[dict[str, Any]] = []
+        # The API gives a hundred at a time, whatever is asked for.
+        while page := self._page(path, len(instances)):
+            instances += page
         return sorted(instances, key=lambda one: (one["task_id"], one["map_index"]))
+
+    def _page(self, path: str, offset: int) -> list[dict[str, Any]]:
+        params = {"limit": 100, "offset": offset, "order_by": "id"}
+        page: list[dict[str, Any]] = self._request("GET", path, params=params)["task_instances"]
+        return page
 
     def pool(self, name: str = "default_pool") -> dict[str, Any]:
         """Return a pool with its slots: occupied, running, queued, deferred, open."""

@@ -5,7 +5,7 @@ author = copyright = "The airflow-provider-veo authors"
 release = version = __version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "benchmarks"]  # the latter is part of a page
 html_theme = "furo"
 html_title = f"airflow-provider-veo {release}"
 

@@ -5,11 +5,13 @@
 
 import hashlib
 import json
+import math
 import os
 import random
 import re
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import boto3
@@ -21,9 +23,13 @@ from veo_provider.api.mp4 import Mp4Walker
 from veo_provider.sandbox.process import Sandbox
 
 VIDEOS = int(os.environ.get("CHAOS_VIDEOS", "8"))
-KILL_SECONDS = 5.0
-KILLED = {"task": 0.90, "triggerer": 0.06, "scheduler": 0.04}
-"""How often each is killed: workers all the time; what needs half a minute to come back, less often."""
+KILLED_TASKS = 0.2
+"""The share of all task processes that is killed, each at some moment of its life."""
+TASK_SECONDS = 6.0
+REPORT_SECONDS = 15.0
+COMPONENTS = ("triggerer", "triggerer", "scheduler")
+COMPONENT_SECONDS = 60.0
+"""How often one of these is killed with all that it started, the running tasks included."""
 FAST_RECOVERY = {
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
@@ -103,50 +109,63 @@ def s3(sandbox):
     client.close()
 
 
-def kill_something(airflow, chance, killed):
-    """SIGKILL a running task, as the kernel does when memory is short, or a component with all it started."""
-    (which,) = chance.choices(list(KILLED), KILLED.values())
-    if which != "task":
-        airflow.kill(which)
-        airflow.start(which)
-        killed[which] += 1
-        return
-    for _ in range(40):
-        if tasks := running_tasks(airflow):
-            chance.choice(tasks).kill()
-            killed["task"] += 1
-            return
-        time.sleep(0.05)
+class Killer:
+    """SIGKILLs running tasks, as the kernel does when memory is short, and now and then a component."""
 
+    def __init__(self, airflow):
+        self._airflow = airflow
+        self._chance = random.Random(7)  # noqa: S311 - no secret is made of it
+        self._ends = {}
+        self._next_component = time.monotonic() + COMPONENT_SECONDS / 2
+        self.killed = Counter()
 
-def running_tasks(airflow):
-    """Find the processes that run a task at this moment: each lives for a second or two."""
-    scheduler = psutil.Process(airflow.pid("scheduler"))
-    return [one for one in scheduler.children(recursive=True) if TASK.match(" ".join(one.cmdline()))]
+    def strike(self):
+        """Kill whose time has come."""
+        now = time.monotonic()
+        for task in self._running_tasks():
+            self._ends.setdefault(task.pid, now + self._life())
+            if now >= self._ends[task.pid]:
+                task.kill()
+                self.killed["task"] += 1
+        if now >= self._next_component:
+            component = self._chance.choice(COMPONENTS)
+            self._airflow.kill(component)
+            self._airflow.start(component)
+            self.killed[component] += 1
+            self._next_component = now + self._chance.uniform(0.5, 1.5) * COMPONENT_SECONDS
+
+    def _life(self):
+        """Decide how long a task that was just seen may live, in seconds."""
+        return self._chance.uniform(0, TASK_SECONDS) if self._chance.random() < KILLED_TASKS else math.inf
+
+    def _running_tasks(self):
+        """Find the processes that run a task at this moment."""
+        scheduler = psutil.Process(self._airflow.pid("scheduler"))
+        return [one for one in scheduler.children(recursive=True) if TASK.match(" ".join(one.cmdline()))]
 
 
 @pytest.fixture(scope="module")
 def run(airflow):
-    """Make all videos while things are killed; returns the task instances and what was killed."""
-    chance, killed = random.Random(7), Counter()  # noqa: S311 - no secret is made of it
+    """Make all videos while things are killed; returns the run's id and its task instances."""
+    killer, began = Killer(airflow), time.monotonic()
     airflow.wait_for_dag("chaos")
     run_id = airflow.trigger("chaos")
-    began = time.monotonic()
     while airflow.dag_run("chaos", run_id)["state"] not in {"success", "failed"}:
-        if chance.random() < 0.05:
-            states = Counter(one["state"] for one in airflow.task_instances("chaos", run_id))
-            print(f"{time.monotonic() - began:.0f} s: {dict(states)}, killed {dict(killed)}", flush=True)
-        time.sleep(KILL_SECONDS)
-        try:
-            kill_something(airflow, chance, killed)
-        except psutil.NoSuchProcess:
-            continue  # it ended by itself in that moment
+        report(airflow, run_id, began, killer)
+        until = time.monotonic() + REPORT_SECONDS
+        while time.monotonic() < until:
+            time.sleep(0.3)
+            with suppress(psutil.NoSuchProcess):  # it ended by itself in that moment
+                killer.strike()
+    return run_id, report(airflow, run_id, began, killer)
+
+
+def report(airflow, run_id, began, killer):
+    """Say how far the run is, and return its task instances."""
     instances = airflow.task_instances("chaos", run_id)
-    states = Counter(one["state"] for one in instances)
-    print(
-        f"{len(instances)} videos in {time.monotonic() - began:.0f} s: {dict(states)}, killed {dict(killed)}"
-    )
-    return run_id, instances
+    states = dict(Counter(one["state"] for one in instances))
+    print(f"{time.monotonic() - began:.0f} s: {states}, killed {dict(killer.killed)}", flush=True)
+    return instances
 
 
 def objects(s3):
@@ -159,7 +178,7 @@ def receipts(s3):
     return {key: json.loads(s3.get_object(Bucket="videos", Key=key)["Body"].read()) for key in keys}
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(4500)
 def test_every_task_ends(run):
     """Each task ends as success or failure, and none is forgotten."""
     _, instances = run
