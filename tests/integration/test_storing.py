@@ -132,6 +132,7 @@ def movie(_sandbox, photo):
     from veo_provider.api.image import Image
     from veo_provider.api.request import VeoRequest
 
+    _sandbox.clear_faults()  # of whatever test came before
     with VeoClient(_sandbox.api_key, _sandbox.api) as client:
         task = client.submit(VeoRequest(prompt="Up", image=Image.from_path(photo), seconds="4")).id
         while not client.get(task).finished:
