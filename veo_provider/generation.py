@@ -25,6 +25,7 @@ from veo_provider.api.errors import (
     VeoSubmissionUnknown,
 )
 from veo_provider.api.protocol import SUBMIT_TIMEOUT
+from veo_provider.pictures import ConvertedImage
 from veo_provider.receipts import (
     Attempt,
     Held,
@@ -195,7 +196,7 @@ def _is_alive(receipt: Receipt, by: Attempt, policy: Policy, now: float) -> bool
     A later try of its own task takes it for dead, unless it means to submit again: the worker may have lost
     Airflow only, and not the service.
     """
-    own = receipt.claimant == by.task_instance and policy.on_unknown_submission == "fail"
+    own = receipt.claimant == by.task_instance and by.alone and policy.on_unknown_submission == "fail"
     return not own and now < receipt.claimed_until
 
 
@@ -282,10 +283,10 @@ def advance(
     :raises VeoError: the step was refused, or the submission failed, or was not accepted for
         :data:`~veo_provider.retrying.SUBMIT_PATIENCE` seconds.
     """
-    return retrying.of_submission()(_advance, store, client, plan, by, policy, is_stored)
+    return retrying.of_submission()(advance_once, store, client, plan, by, policy, is_stored)
 
 
-def _advance(
+def advance_once(
     store: ReceiptStore,
     client: VeoClient,
     plan: Plan,
@@ -293,7 +294,7 @@ def _advance(
     policy: Policy,
     is_stored: Callable[[Receipt], bool],
 ) -> tuple[Attach | WaitForClaim | Done, Held]:
-    """Advance with one submission at most."""
+    """Advance as :func:`advance` does, with one submission at most, accepted or not."""
     while True:
         held = store.read()
         receipt = held.receipt if held else None
@@ -426,10 +427,15 @@ def _record_if_possible(
 def sha256_of(request: VeoRequest) -> str | None:
     """Return the digest of a request's image, read once in chunks; None for a request without one.
 
+    For an image that was converted it is that of the original: another release of the converter makes other
+    bytes of the same picture, and must not make its video look like another request's.
+
     :raises VeoImageUnavailableError: the image cannot be read to its end.
     """
     if request.image is None:
         return None
+    if isinstance(request.image, ConvertedImage):
+        return request.image.source_sha256
     digest = hashlib.sha256()
     for chunk in request.image.chunks(_CHUNK_BYTES):
         digest.update(chunk)

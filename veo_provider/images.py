@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from veo_provider import pictures
@@ -27,6 +28,7 @@ def find_image(
     *,
     convert: bool = False,
     s3: S3Client | None = None,
+    hold: int = 0,
 ) -> Image:
     """Return the image, checked by its size and first bytes but not read.
 
@@ -35,11 +37,12 @@ def find_image(
     :param convert: read and decode it as well, and make a JPEG of it if the API would not take it as it is,
         see :func:`veo_provider.pictures.convert`.
     :param s3: boto3's client for that connection, where there is one already: to make one takes a while.
+    :param hold: an object in S3 of at most so many bytes is read once, and held.
     :raises VeoImageError: there is no such image, or the API would not take it.
     :raises VeoImageUnavailableError: its store cannot be reached now.
     """
-    uri = str(image or "").strip()
-    if not uri:
+    uri = str(image or "")
+    if not uri.strip():
         raise VeoImageError(f"image={image!r} is empty: it must be a path or a URI.")
     check = pictures.convert if convert else Image.check
     if not uri.startswith("s3://"):
@@ -48,17 +51,18 @@ def find_image(
     # As ObjectStoragePath has it, a connection may stand in the URI itself.
     conn_id, at, bucket = source.bucket.rpartition("@")
     if at:
-        return _in_s3(S3Uri(bucket, source.key), lambda: s3_client(conn_id), check)
-    return _in_s3(source, lambda: s3 or s3_client(aws_conn_id), check)
+        return _in_s3(S3Uri(bucket, source.key), lambda: s3_client(conn_id), check, hold)
+    return _in_s3(source, lambda: s3 or s3_client(aws_conn_id), check, hold)
 
 
-def _in_s3(source: S3Uri, connect: Callable[[], S3Client], check: Check) -> Image:
+def _in_s3(source: S3Uri, connect: Callable[[], S3Client], check: Check, hold: int) -> Image:
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
     try:
         client = connect()
         answer = client.get_object(Bucket=source.bucket, Key=source.key)
-        header = answer["Body"].read(HEADER_BYTES)
+        held = answer["ContentLength"] <= hold
+        header = answer["Body"].read(None if held else HEADER_BYTES)
         answer["Body"].close()
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] in _NOT_TO_BE_HAD:
@@ -72,7 +76,7 @@ def _in_s3(source: S3Uri, connect: Callable[[], S3Client], check: Check) -> Imag
         str(source),
         size=answer["ContentLength"],
         header=header,
-        open_stream=lambda: _s3_stream(client, source, answer["ETag"]),
+        open_stream=lambda: BytesIO(header) if held else _s3_stream(client, source, answer["ETag"]),
     )
 
 

@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from veo_provider.api.errors import VeoError
+from veo_provider.s3 import S3Uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from typing_extensions import Self
 
-    from veo_provider.s3 import S3Uri
-
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 SUFFIX = ".veo.json"
 """What the sidecar's name adds to the video's."""
+
+
+def sidecar_of(video: S3Uri) -> S3Uri:
+    """Return where the receipt of a video in S3 lies."""
+    return S3Uri(video.bucket, video.key + SUFFIX)
 
 
 class VeoReceiptError(VeoError):
@@ -73,11 +77,13 @@ class Attempt:
 
     :param task_instance: names the task instance, without its try.
     :param try_number: Airflow's number of the try.
+    :param alone: whether no other attempt of the task instance can still be about.
     :param id: of this very attempt, unlike any other.
     """
 
     task_instance: str
     try_number: int = 1
+    alone: bool = True
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __str__(self) -> str:
@@ -127,6 +133,15 @@ class Receipt:
         if changes.get("veo_task_id"):
             step["veo_task_id"] = changes["veo_task_id"]
         return replace(self, state=state, history=(*self.history, step), revision=uuid.uuid4().hex, **changes)
+
+    @property
+    def submitted_at(self) -> float | None:
+        """Unix seconds of the submission; None where a person put the id into the receipt."""
+        steps = [step for step in self.history if step.get("veo_task_id") == self.veo_task_id]
+        try:
+            return datetime.fromisoformat(steps[-1]["at"]).timestamp()
+        except (IndexError, KeyError, TypeError, ValueError):
+            return None
 
     def to_json(self) -> bytes:
         """Return the receipt as people and later releases read it."""
@@ -237,7 +252,11 @@ class S3ReceiptStore:
     def _create_harmless(self, receipt: Receipt) -> Held:
         """Create the receipt as one that claims nothing yet, to try on it whether creating is conditional."""
         harmless = replace(
-            receipt, state=ReceiptState.REFUSED, reason="not submitted yet", revision=uuid.uuid4().hex
+            receipt,
+            state=ReceiptState.REFUSED,
+            reason="not submitted yet",
+            history=receipt.history[:-1],
+            revision=uuid.uuid4().hex,
         )
         etag = self._put(self._target.key, harmless.to_json(), {"IfNoneMatch": "*"})
         held = Held(harmless, etag) if etag else self._adopt(harmless, receipt)

@@ -294,12 +294,18 @@ def _ascii(value: str) -> str:
     return value.encode("ascii", "replace").decode()[:500]
 
 
-def s3_client(aws_conn_id: str | None) -> S3Client:
+def s3_client(aws_conn_id: str | None, connections: int = 10) -> S3Client:
     """Return boto3's client for S3 as Airflow's connection describes it.
 
     :param aws_conn_id: connection of type ``aws``; None uses boto3's own credentials.
+    :param connections: how many connections to S3 are kept, at least: one for each thread that uses it.
     """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from botocore.config import Config
 
-    client: S3Client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
+    hook = S3Hook(aws_conn_id=aws_conn_id)
+    known = hook.config
+    # Config has its options as attributes that it makes at run time.
+    most = max(connections, getattr(known, "max_pool_connections", 0))
+    client: S3Client = hook.get_client_type(config=known.merge(Config(max_pool_connections=most)))
     return client

@@ -13,13 +13,14 @@ from veo_provider import retrying
 from veo_provider.api.errors import VeoConnectionError, VeoIncompleteVideoError
 from veo_provider.api.mp4 import Mp4Walker
 from veo_provider.api.protocol import BEGIN
-from veo_provider.s3 import VeoUploadLostError
+from veo_provider.s3 import VeoUploadLostError, head
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from veo_provider.api.client import VeoClient
     from veo_provider.api.mp4 import Mp4Info
+    from veo_provider.receipts import Receipt
     from veo_provider.s3 import S3Upload, S3Uri
 
 log = logging.getLogger(__name__)
@@ -178,3 +179,13 @@ def find(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:
         except VeoIncompleteVideoError as error:
             log.warning("%s is not whole and will be stored anew: %s", target, error)
             return None
+
+
+def holds(s3: S3Client, target: S3Uri, receipt: Receipt) -> bool:
+    """Whether the object is the very video that a receipt describes, by its size and its task id."""
+    found = head(s3, target)
+    return (
+        found is not None
+        and found["ContentLength"] == (receipt.video or {}).get("bytes")
+        and found["Metadata"].get("veo_task_id") == receipt.veo_task_id
+    )

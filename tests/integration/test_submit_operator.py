@@ -28,7 +28,7 @@ def test_an_image_may_be_anywhere(sandbox, photo, form):
     assert task["files"][0]["filename"] == "rocket.jpg"
 
 
-@pytest.mark.parametrize("key", ["with space.jpg", "ünï/çödé.jpg", "100%25/a+b#c?d.jpg"])
+@pytest.mark.parametrize("key", ["with space.jpg", "ünï/çödé.jpg", "100%25/a+b#c?d.jpg", "space behind.jpg "])
 def test_any_key_is_found(sandbox, s3, photo, key):
     """Spaces, unicode, percent and hash signs in a key are just characters."""
     s3.put_object(Bucket="images", Key=key, Body=photo.read_bytes())

@@ -1,6 +1,7 @@
 """What is in a picture, and what becomes of those that the API would not take."""
 
 import functools
+import hashlib
 import io
 import logging
 import sys
@@ -14,6 +15,8 @@ from PIL import ImageChops
 from veo_provider import pictures
 from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError, VeoRequestError
 from veo_provider.api.image import MAX_IMAGE_BYTES, Image
+from veo_provider.api.request import VeoRequest
+from veo_provider.generation import sha256_of
 from veo_provider.images import find_image
 from veo_provider.pictures import ConvertedImage, aspect_ratio_of, verify
 
@@ -196,6 +199,13 @@ def test_the_same_file_becomes_the_same_bytes():
     assert b"".join(one.chunks(99)) == b"".join(other.chunks(99))
     assert one.source_sha256 == other.source_sha256
     assert one.source_sha256 != convert(data + b"\0").source_sha256
+
+
+def test_a_request_is_known_by_the_file_that_was_converted():
+    """Whatever a later release of Pillow makes of it, and converted or not, the picture stays the same."""
+    file = awkward_file("TIFF")
+    request = VeoRequest(prompt="A harbour", image=convert(file.data, file.name))
+    assert sha256_of(request) == hashlib.sha256(file.data).hexdigest()
 
 
 def test_a_conversion_says_what_it_did_in_the_log(caplog):

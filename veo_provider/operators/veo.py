@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
@@ -137,7 +138,7 @@ class VeoRequestOperator(BaseOperator):
             resolution=self.resolution or None,
             aspect_ratio=self.aspect_ratio or None,
             size=self.size or None,
-            seed=_integer(self.seed),
+            seed=integer(self.seed),
             negative_prompt=self.negative_prompt or None,
         )
 
@@ -208,7 +209,7 @@ class VeoSubmitOperator(VeoRequestOperator):
         with airflow_failures(), VeoHook(self.veo_conn_id).get_conn() as client:
             store = self._receipt_store(context)
             if store is not None:
-                return self._submit_once(client, store, _attempt(context))
+                return self._submit_once(client, store, attempt_of(context))
             request = self._request(self._image())
             return self._tell(generation.submit(client, request).id, request)
 
@@ -291,8 +292,8 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         # `output` is BaseOperator's own attribute: the XComArg of the task.
         self.output_uri = output
         self.replace = replace
-        self.poll_interval = None if poll_interval is None else _seconds(poll_interval)
-        self.timeout = _seconds(timeout)
+        self.poll_interval = None if poll_interval is None else seconds_of(poll_interval)
+        self.timeout = seconds_of(timeout)
         self.deferrable = deferrable
         self._upload: S3Upload | None = None
 
@@ -320,11 +321,11 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
     def _advance(self, context: Context) -> dict[str, Any]:
         """Claim and submit as the receipt demands, then wait or store."""
-        from veo_provider import generation
+        from veo_provider import generation, storing
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3 import abort_leftovers
 
-        by, deadline = _attempt(context), time.time() + self.timeout
+        by, deadline = attempt_of(context), time.time() + self.timeout
         target, s3, store = self._places()
         before = store.read()
         with VeoHook(self.veo_conn_id).get_conn() as client:
@@ -333,7 +334,12 @@ class VeoImageToVideoOperator(VeoRequestOperator):
                 self._require_free(s3, target)
             while True:
                 step, held = generation.advance(
-                    store, client, plan, by, policy, is_stored=lambda receipt: _is_stored(s3, target, receipt)
+                    store,
+                    client,
+                    plan,
+                    by,
+                    policy,
+                    is_stored=partial(storing.holds, s3, target),
                 )
                 if isinstance(step, generation.Done):
                     self.log.info("%s is there already: nothing to do, nothing to pay.", target)
@@ -364,15 +370,16 @@ class VeoImageToVideoOperator(VeoRequestOperator):
             and VideoStatus(found["status"]) is VideoStatus.COMPLETED
         ):
             with VeoHook(self.veo_conn_id).get_conn() as client:
-                return self._store(context, client, s3, target, store, held, _attempt(context))
+                return self._store(context, client, s3, target, store, held, attempt_of(context))
         return self._advance(context)
 
     def _places(self) -> tuple[S3Uri, S3Client, S3ReceiptStore]:
         """Return the video's place, the client for it, and the receipt's place beside it."""
+        from veo_provider.receipts import sidecar_of
         from veo_provider.s3 import S3Uri, s3_client
 
         target, s3 = S3Uri.parse(self.output_uri, "output"), s3_client(self.aws_conn_id)
-        return target, s3, self._s3_receipts(s3, _sidecar(target))
+        return target, s3, self._s3_receipts(s3, sidecar_of(target))
 
     def _require_receipt(self) -> None:
         """Stop where the receipt has been deleted meanwhile: without it, all would be paid anew."""
@@ -410,7 +417,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         kind: dict[str, Any] = {
             "model": request.model,
             "resolution": request.effective_resolution,
-            "submitted_at": _submitted_at(receipt),
+            "submitted_at": receipt.submitted_at,
         }
         waiting = Waiting(self.poll_interval, **kind)
         while True:
@@ -476,7 +483,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         raise VeoWaitTimeoutError(f"The generation was not finished within {self.timeout:.0f} s.")
 
 
-def _attempt(context: Context) -> Attempt:
+def attempt_of(context: Context) -> Attempt:
     """Return who acts, as the receipt names it."""
     from veo_provider.receipts import Attempt
 
@@ -488,39 +495,12 @@ def _attempt(context: Context) -> Attempt:
     return Attempt(name if map_index in (None, -1) else f"{name} [{map_index}]", instance.try_number)
 
 
-def _submitted_at(receipt: Receipt) -> float | None:
-    """Return the Unix seconds of the submission; None where a person put the id into the receipt."""
-    steps = [step for step in receipt.history if step.get("veo_task_id") == receipt.veo_task_id]
-    try:
-        return datetime.fromisoformat(steps[-1]["at"]).timestamp()
-    except (IndexError, KeyError, TypeError, ValueError):
-        return None
-
-
-def _sidecar(target: S3Uri) -> S3Uri:
-    from veo_provider.receipts import SUFFIX
-    from veo_provider.s3 import S3Uri
-
-    return S3Uri(target.bucket, target.key + SUFFIX)
-
-
-def _is_stored(s3: S3Client, target: S3Uri, receipt: Receipt) -> bool:
-    """Whether the object is the very video that the receipt describes."""
-    from veo_provider.s3 import head
-
-    found = head(s3, target)
-    return (
-        found is not None
-        and found["ContentLength"] == (receipt.video or {}).get("bytes")
-        and found["Metadata"].get("veo_task_id") == receipt.veo_task_id
-    )
-
-
-def _seconds(duration: timedelta | float) -> float:
+def seconds_of(duration: timedelta | float) -> float:
+    """Return a duration in seconds."""
     return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
 
 
-def _integer(seed: int | str | None) -> int | None:
+def integer(seed: int | str | None) -> int | None:
     """Return a seed that a template may have made a text of."""
     if seed is None or seed == "":
         return None
