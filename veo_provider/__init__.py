@@ -28,9 +28,19 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": "Veo", "python-modules": ["veo_provider.hooks.veo"]}],
-        "operators": [{"integration-name": "Veo", "python-modules": ["veo_provider.operators.veo"]}],
+        "operators": [
+            {
+                "integration-name": "Veo",
+                "python-modules": ["veo_provider.operators.veo", "veo_provider.operators.batch"],
+            }
+        ],
         "sensors": [{"integration-name": "Veo", "python-modules": ["veo_provider.sensors.veo"]}],
-        "triggers": [{"integration-name": "Veo", "python-modules": ["veo_provider.triggers.veo"]}],
+        "triggers": [
+            {
+                "integration-name": "Veo",
+                "python-modules": ["veo_provider.triggers.veo", "veo_provider.triggers.batch"],
+            }
+        ],
         "transfers": [
             {
                 "source-integration-name": "Veo",

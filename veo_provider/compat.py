@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
@@ -14,3 +15,17 @@ def default_retry_policy() -> dict[str, Any]:
     from veo_provider.retry_policy import VeoRetryPolicy
 
     return {"retry_policy": VeoRetryPolicy()}
+
+
+def count(name: str, number: int = 1) -> None:
+    """Add to one of Airflow's metrics, where it has any: ``veo.…``."""
+    from airflow.providers.common.compat.sdk import Stats
+
+    Stats.incr(f"veo.{name}", number)
+
+
+def time_taken(name: str, seconds: float) -> None:
+    """Tell one of Airflow's metrics how long something took."""
+    from airflow.providers.common.compat.sdk import Stats
+
+    Stats.timing(f"veo.{name}", timedelta(seconds=seconds))

@@ -1,0 +1,60 @@
+r"""An archive of images that is kept by day becomes videos, a day per run, each within a budget.
+
+Copy this file, change the constants, set the connections ``veo_default`` (password: your API key) and
+``aws_default``, and make the pool, once, as large as generations may be under way in all::
+
+    airflow pools set veo 10 "Veo generations under way" --include-deferred
+
+A month, first what it would cost, then for money (the summaries lie under ``_veo/`` of the videos)::
+
+    airflow backfill create --dag-id veo_archive_backfill --from-date 2026-01-01 --to-date 2026-01-31 \
+        --dag-run-conf '{"dry_run": true}'
+    airflow backfill create --dag-id veo_archive_backfill --from-date 2026-01-01 --to-date 2026-01-31 \
+        --reprocess-behavior completed --dag-run-conf '{"dry_run": false}'
+
+A run that is repeated, cleared or reprocessed finds what is done, and pays for nothing twice.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from airflow.providers.common.compat.sdk import DAG, Asset, Param
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from veo_provider.operators.batch import VeoBatchOperator
+
+IMAGES = "s3://images/archive/{{ ds }}/"
+VIDEOS = "s3://videos/archive/"
+IN_FLIGHT = 10
+
+with DAG(
+    dag_id="veo_archive_backfill",
+    # With data intervals, {{ ds }} is the day that has passed, on every version of Airflow.
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2},
+    params={
+        "prompt": Param("Slow zoom into $stem, the sounds of the place", type="string", minLength=1),
+        "max_cost_usd": Param(30, type="number", description="The most that one day may cost"),
+        "dry_run": Param(False, type="boolean", description="Only tell what would be made and paid"),
+    },
+    tags=["veo", "example"],
+    doc_md=__doc__,
+) as dag:
+    VeoBatchOperator(
+        task_id="make",
+        images=IMAGES,
+        prompt="{{ params.prompt }}",
+        output_prefix=VIDEOS + "{{ ds }}/",
+        max_in_flight=IN_FLIGHT,
+        max_cost_usd="{{ params.max_cost_usd }}",
+        dry_run="{{ params.dry_run }}",
+        # One bad image is a row of the summary; the day fails if more than a tenth are without a video.
+        fail_on=0.1,
+        pool="veo",
+        pool_slots=IN_FLIGHT,
+        outlets=[Asset(VIDEOS)],
+    )

@@ -1,0 +1,429 @@
+"""VeoBatchOperator: a whole archive in one task, within a budget, paid for once whoever comes next."""
+
+import asyncio
+import json
+import signal
+import threading
+import time
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from veo_provider import batch as engine
+from veo_provider.operators.batch import VeoBatchOperator, VeoBatchUnfinishedError
+from veo_provider.triggers import batch as trigger_module
+from veo_provider.triggers.batch import VeoBatchTrigger
+
+pytestmark = pytest.mark.usefixtures("connections")
+
+
+class Instance:
+    """What a receipt wants to know of a task instance."""
+
+    dag_id, task_id, map_index = "archive", "make", -1
+
+    def __init__(self, run_id="monday", try_number=1):
+        self.run_id, self.try_number = run_id, try_number
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Only the pauses of a batch are shortened."""
+    monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "CLAIM_PAUSE", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def _empty(s3):
+    for bucket, prefix in (("images", "lot/"), ("videos", "lot/")):
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for found in page.get("Contents", []):
+                s3.delete_object(Bucket=bucket, Key=found["Key"])
+
+
+@pytest.fixture
+def archive(s3):
+    """Puts so many copies of a photograph below a prefix."""
+
+    def put(count, *, first=0):
+        for number in range(first, first + count):
+            source = {"Bucket": "images", "Key": "rocket.jpg"}
+            s3.copy_object(Bucket="images", Key=f"lot/{number:03}.jpg", CopySource=source)
+
+    return put
+
+
+def operator(**fields):
+    fields = {"images": "s3://images/lot/", "output_prefix": "s3://videos/lot/", "seconds": "4", **fields}
+    fields = {"prompt": "Picture $stem comes alive", "poll_interval": 0.1, **fields}
+    return VeoBatchOperator(task_id="make", **fields)
+
+
+class Run:
+    """Runs a task as Airflow does: a new operator for each leg, and a trigger built anew from its kwargs."""
+
+    def __init__(self, run_id="monday", try_number=1, **fields):
+        self.context = {"ti": Instance(run_id, try_number)}
+        self.fields = fields
+        self.deferrals = 0
+        self.kwargs = []
+
+    def start(self):
+        return self._until_deferred(lambda: operator(**self.fields).execute(self.context))
+
+    def resume(self, event):
+        return self._until_deferred(lambda: operator(**self.fields).execute_complete(self.context, event))
+
+    def to_its_end(self):
+        result, trigger = self.start()
+        while trigger is not None:
+            result, trigger = self.resume(self.event_of(trigger))
+        return result
+
+    def event_of(self, trigger):
+        _, kwargs = trigger.serialize()
+        self.kwargs.append(json.dumps(kwargs))
+        return json.loads(json.dumps(asyncio.run(first_event(json.loads(self.kwargs[-1])))))
+
+    def _until_deferred(self, step):
+        try:
+            return step(), None
+        except TaskDeferred as deferral:
+            self.deferrals += 1
+            return None, deferral.trigger
+
+
+async def first_event(kwargs):
+    (event,) = [event async for event in VeoBatchTrigger(**kwargs).run()]
+    return event.payload
+
+
+def make(run_id="monday", try_number=1, **fields):
+    return Run(run_id, try_number, **fields).to_its_end()
+
+
+def rows(s3, result):
+    bucket, _, key = result["summary_uri"].removeprefix("s3://").partition("/")
+    lines = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def receipts(s3):
+    found = s3.list_objects_v2(Bucket="videos", Prefix="lot/").get("Contents", [])
+    keys = [one["Key"] for one in found if one["Key"].endswith(".veo.json")]
+    return {key: json.loads(s3.get_object(Bucket="videos", Key=key)["Body"].read()) for key in keys}
+
+
+def test_an_archive_becomes_videos(sandbox, s3, archive):
+    """Each image has its video, its receipt and its row; the bill is that of the receipts."""
+    archive(12)
+    run = Run()
+    result = run.to_its_end()
+    assert result["counts"] == {"stored": 12}
+    assert result["cost_usd"] == sandbox.charges()["usd"] == 3.60
+    assert {one["state"] for one in receipts(s3).values()} == {"stored"}
+    assert min(task["fields"]["prompt"] for task in sandbox.tasks()) == "Picture 000 comes alive"
+    assert [row["outcome"] for row in rows(s3, result)] == ["stored"] * 12
+    assert run.deferrals == 1
+    assert sandbox.api_key not in "".join(run.kwargs)
+
+
+@pytest.mark.parametrize("again", [{"try_number": 2}, {"run_id": "tuesday"}], ids=["retry", "other run"])
+def test_whoever_comes_next_finds_it_done(sandbox, archive, again):
+    """A retry, a clear and another run submit nothing, and look at nothing."""
+    archive(5)
+    make()
+    before = sandbox.summary()
+    result = make(**again)
+    assert sandbox.summary() == before
+    assert result["counts"] == {"stored" if "try_number" in again else "skipped": 5}
+    assert result["cost_usd"] == (1.50 if "try_number" in again else 0.0)
+
+
+def test_a_worker_alone_does_it_too(sandbox, archive):
+    """Without deferral, one call makes it all."""
+    archive(5)
+    assert make(deferrable=False)["counts"] == {"stored": 5}
+
+
+def test_a_worker_is_launched_for_a_lot(sandbox, archive, monkeypatch):
+    """The trigger hands over when a lot is completed, and the worker hands back what still runs."""
+    monkeypatch.setattr(engine, "LOT", 5)
+    archive(23)
+    run = Run(max_in_flight=3)
+    assert run.to_its_end()["counts"] == {"stored": 23}
+    assert 2 <= run.deferrals <= 6
+    assert sandbox.charges()["count"] == 23
+
+
+def test_never_more_are_under_way_than_allowed(sandbox, archive):
+    """What is in flight at the service stays within max_in_flight, over all legs."""
+    sandbox.set_latency(0.5)
+    archive(14)
+    make(max_in_flight=3)
+    times = [(task["created_at"], 1) for task in sandbox.tasks()]
+    times += [(charge["completed_at"], -1) for charge in sandbox.charges()["tasks"]]
+    under_way = most = 0
+    for _, change in sorted(times):
+        under_way += change
+        most = max(most, under_way)
+    assert most <= 3
+
+
+def test_one_bad_image_is_one_row(sandbox, s3, archive):
+    """Images that are none, a refusal by moderation and a failed generation are rows; the rest goes on."""
+    archive(4)
+    s3.put_object(Bucket="images", Key="lot/empty.jpg", Body=b"")
+    s3.put_object(Bucket="images", Key="lot/text.jpg", Body=b"no picture at all")
+    unsafe = {"code": "PUBLIC_ERROR_UNSAFE", "message": "blocked"}
+    sandbox.add_faults([{"call": "submit", "occurrence": 2, "fail": unsafe}])
+    run = Run(max_in_flight=1)
+    with pytest.raises(AirflowFailException, match=r"1 moderated.*2 rejected.*3 stored"):
+        run.to_its_end()
+    result = make("monday", 2, fail_on=0.5)
+    assert result["counts"] == {"stored": 3, "moderated": 1, "rejected": 2}
+    reasons = {row["outcome"]: row["reason"] for row in rows(s3, result)}
+    assert "is not a JPEG, PNG or WebP" in reasons["rejected"]
+    assert sandbox.charges()["count"] == 3
+
+
+def test_a_failed_generation_is_made_again(sandbox, archive):
+    """As often as allowed, and it is paid once."""
+    archive(3)
+    sandbox.add_faults([{"call": "submit", "first": 2, "fail": {"code": "oops", "message": "broke"}}])
+    assert make(max_in_flight=1)["counts"] == {"stored": 3}
+    assert sandbox.charges()["count"] == 3
+
+
+def test_a_lost_answer_is_one_row(sandbox, archive):
+    """A submission of unknown fate is not repeated, and counts as charged."""
+    archive(3)
+    sandbox.add_faults([{"call": "submit", "occurrence": 2, "reset": "after"}])
+    result = make(max_in_flight=1, fail_on="never")
+    assert result["counts"] == {"stored": 2, "unknown": 1}
+    assert result["cost_usd"] == 0.90
+    assert len(sandbox.tasks()) == 3
+
+
+def test_the_ceiling_holds(sandbox, s3, archive):
+    """What money is left for is made, the rest is not started; with more money another try finishes it."""
+    archive(8)
+    with pytest.raises(AirflowFailException, match=r"5 not started.*3 stored.*max_cost_usd=1.0"):
+        make(max_cost_usd=1.0)
+    assert sandbox.charges()["usd"] == pytest.approx(0.90)
+    result = make("monday", 2, max_cost_usd="2.4")
+    assert result["counts"] == {"stored": 8}
+    assert sandbox.charges()["usd"] == pytest.approx(2.40)
+
+
+def test_the_ceiling_is_one_over_all_tries(sandbox, s3, archive):
+    """Images that become usable between two tries do not get past what later ones have cost already."""
+    s3.put_object(Bucket="images", Key="lot/000.jpg", Body=b"broken")
+    s3.put_object(Bucket="images", Key="lot/001.jpg", Body=b"broken")
+    archive(3, first=2)
+    with pytest.raises(AirflowFailException):
+        make(max_cost_usd=0.9)
+    archive(2)
+    with pytest.raises(AirflowFailException, match="2 not started, 3 stored"):
+        make("monday", 2, max_cost_usd=0.9)
+    assert sandbox.charges()["usd"] == pytest.approx(0.90)
+
+
+def test_an_ambiguous_submission_counts_towards_the_ceiling(sandbox, archive):
+    """It may be charged, so its money is not spent a second time."""
+    archive(4)
+    sandbox.add_faults([{"call": "submit", "occurrence": 1, "reset": "after"}])
+    result = make(max_cost_usd=0.6, max_in_flight=1, fail_on="never")
+    assert result["counts"] == {"stored": 1, "unknown": 1, "not started": 2}
+    assert result["cost_usd"] == 0.60
+
+
+def test_money_given_back_is_spent(sandbox, archive):
+    """A failed generation is not charged, so another image gets its money."""
+    archive(2)
+    sandbox.add_faults([{"call": "submit", "occurrence": 1, "fail": {"code": "oops", "message": "broke"}}])
+    result = make(max_cost_usd=0.3, max_generations=1, fail_on="never", max_in_flight=1)
+    assert result["counts"] == {"failed": 1, "stored": 1}
+    assert result["cost_usd"] == 0.30
+
+
+def test_an_empty_account_stops_the_batch(sandbox, archive):
+    """What was paid is stored, the rest is not started, and the error says why."""
+    archive(4)
+    broke = {"error": {"message": "insufficient_user_quota", "code": "insufficient_user_quota"}}
+    sandbox.add_faults([{"call": "submit", "occurrence": 3, "status": 403, "body": broke}])
+    with pytest.raises(AirflowFailException, match=r"2 not started, 2 stored.*account"):
+        make(max_in_flight=1)
+    sandbox.clear_faults()
+    assert make("monday", 2)["counts"] == {"stored": 4}
+
+
+@pytest.mark.parametrize("why", ["the account is empty", "the ceiling is reached"])
+def test_what_is_paid_is_stored_though_nothing_more_can_be_paid(sandbox, s3, archive, why):
+    """What an earlier try has submitted is fetched, wherever in the archive it stands."""
+    archive(30, first=40)
+    sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
+    with pytest.raises(VeoBatchUnfinishedError, match="30 under way"):
+        make(timeout=1.0, max_in_flight=30)
+    sandbox.clear_faults()
+    archive(40)
+    if why == "the account is empty":
+        broke = {"error": {"message": "insufficient_user_quota", "code": "insufficient_user_quota"}}
+        sandbox.add_faults([{"call": "submit", "status": 403, "body": broke}])
+    result = make("monday", 2, fail_on="never", max_cost_usd=9.0 if "ceiling" in why else None)
+    assert result["counts"] == {"stored": 30, "not started": 40}
+    assert sandbox.charges()["usd"] == pytest.approx(9.0)
+
+
+def test_refusals_slow_it_down_and_nothing_is_lost(sandbox, archive):
+    """A 429 halves what is in flight; every image has its video in the end, paid once."""
+    archive(10)
+    sandbox.add_faults([{"call": "submit", "first": 6, "status": 429, "headers": {"Retry-After": "0"}}])
+    assert make()["counts"] == {"stored": 10}
+    assert sandbox.charges()["count"] == 10
+
+
+def test_an_outage_is_waited_out(sandbox, archive):
+    """Resets and 5xx while polling and downloading lead to no second submission."""
+    archive(6)
+    sandbox.add_faults(
+        [{"call": "poll", "first": 5, "reset": "before"}, {"call": "content", "first": 2, "status": 503}]
+    )
+    assert make()["counts"] == {"stored": 6}
+    assert sandbox.charges()["count"] == 6
+
+
+def test_a_claim_of_another_run_is_waited_for(sandbox, s3, archive):
+    """The video that another run is submitting is not paid again, and the rest is not held up."""
+    archive(3)
+    make("sunday")
+    key = "lot/001.jpg.mp4.veo.json"
+    found = receipts(s3)[key]
+    claim = {"state": "claimed", "claimant": "another", "claimed_until": time.time() + 2}
+    s3.put_object(Bucket="videos", Key=key, Body=json.dumps({**found, **claim}).encode())
+    result = make(fail_on="never")
+    assert result["counts"] == {"skipped": 2, "unknown": 1}
+    assert sandbox.charges()["count"] == 3
+
+
+def test_another_request_is_not_overwritten(sandbox, archive):
+    """Outputs that belong to another prompt are kept, and are rows."""
+    archive(2)
+    make()
+    result = make("tuesday", prompt="Another", fail_on="never")
+    assert result["counts"] == {"changed": 2}
+    assert sandbox.charges()["count"] == 2
+
+
+def test_a_dry_run_submits_nothing(sandbox, s3, archive):
+    """It tells what would be made, what is done, what is rejected, and the price."""
+    archive(2)
+    make("sunday")
+    archive(3, first=2)
+    s3.put_object(Bucket="images", Key="lot/text.jpg", Body=b"no picture at all")
+    before = sandbox.summary()
+    result = make("monday", dry_run=True)
+    assert result["counts"] == {"skipped": 2, "to make": 3, "rejected": 1}
+    assert result["cost_usd"] == 0.90
+    assert sandbox.summary() == before
+
+
+def test_a_triggerer_that_dies_is_replaced(sandbox, archive, monkeypatch):
+    """The trigger is cancelled in the middle, while threads submit, and started anew from the same kwargs."""
+    archive(12)
+    run = Run(max_in_flight=4)
+    sandbox.set_latency(1.0)
+    _, trigger = run.start()
+    _, kwargs = trigger.serialize()
+
+    async def killed(seconds):
+        task = asyncio.create_task(first_event(kwargs))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    for seconds in (0.1, 0.4, 0.9, 1.3):
+        asyncio.run(killed(seconds))
+    result, trigger = run.resume(run.event_of(trigger))
+    while trigger is not None:
+        result, trigger = run.resume(run.event_of(trigger))
+    assert result["counts"] == {"stored": 12}
+    assert sandbox.charges()["count"] == 12
+
+
+def test_the_ceiling_holds_when_a_triggerer_dies(sandbox, archive):
+    """A trigger that is repeated from old kwargs counts what it has submitted before it died."""
+    archive(10)
+    run = Run(max_in_flight=10, max_cost_usd=1.2)
+    sandbox.set_latency(0.5)
+    _, trigger = run.start()
+    _, kwargs = trigger.serialize()
+    for _ in range(3):
+        asyncio.run(asyncio.wait_for(_quietly(kwargs), 20))
+    with pytest.raises(AirflowFailException, match="6 not started, 4 stored"):
+        run.resume(run.event_of(trigger))
+    assert sandbox.charges()["usd"] == pytest.approx(1.20)
+
+
+async def _quietly(kwargs):
+    task = asyncio.create_task(first_event(kwargs))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def test_a_timeout_is_for_the_next_try(sandbox, archive):
+    """A video that is not finished in time is under way; the next try waits on for it."""
+    archive(2)
+    sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
+    with pytest.raises(VeoBatchUnfinishedError, match="2 under way"):
+        make(timeout=0.5)
+    sandbox.clear_faults()
+    assert make("monday", 2)["counts"] == {"stored": 2}
+    assert len(sandbox.tasks()) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"max_cost_usd": "much"},
+        {"max_cost_usd": 5, "model": "somebody-elses"},
+        {"max_in_flight": 0},
+        {"fail_on": "sometimes"},
+        {"seconds": "5"},
+        {"on_unknown_submission": "maybe"},
+        {"prompt": None},
+        {"prompt": "$nonsense"},
+        {"images": "s3://images"},
+        {"output_prefix": "s3://videos"},
+    ],
+    ids=", ".join,
+)
+def test_a_wrong_parameter_is_told_before_anything_is_sent(sandbox, archive, fields):
+    """What is not possible ends the task at once, and costs nothing."""
+    archive(1)
+    with pytest.raises(AirflowFailException):
+        make(**fields)
+    assert sandbox.tasks() == []
+
+
+def test_a_task_that_is_killed_takes_back_what_it_uploads(sandbox, s3, archive):
+    """It ends soon, leaves no part of a video behind, and the next try goes on with what was submitted."""
+    archive(6)
+    sandbox.add_faults([{"call": "content", "delay": 6.0}])
+    task = operator(deferrable=False)
+
+    killed = threading.Timer(4.0, signal.raise_signal, [signal.SIGUSR1])
+    before = signal.signal(signal.SIGUSR1, lambda *_: task.on_kill())
+    killed.start()
+    try:
+        with pytest.raises(VeoBatchUnfinishedError, match="killed"):
+            task.execute({"ti": Instance()})
+    finally:
+        killed.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert not s3.list_multipart_uploads(Bucket="videos").get("Uploads")
+    sandbox.clear_faults()
+    assert make("monday", 2)["counts"] == {"stored": 6}
+    assert sandbox.charges()["count"] == 6

@@ -1,0 +1,73 @@
+"""A batch whose processes are killed: whatever dies, no image is paid twice, and none is forgotten."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from veo_provider.job import Job
+from veo_provider.progress import Progress
+
+pytestmark = pytest.mark.usefixtures("connections")
+
+LEG = Path(__file__).parent / "batch_leg.py"
+IMAGES = 24
+
+
+@pytest.fixture
+def state(s3, tmp_path):
+    """The job and its progress, as Airflow keeps them in its database."""
+    for number in range(IMAGES):
+        source = {"Bucket": "images", "Key": "rocket.jpg"}
+        s3.copy_object(Bucket="images", Key=f"killed/{number:03}.jpg", CopySource=source)
+    job = Job(
+        run="archive / monday / make",
+        try_number=1,
+        images="s3://images/killed/",
+        output_prefix=f"s3://videos/killed/{tmp_path.name}/",
+        prompt="Picture $stem",
+        prompt_suffix=None,
+        fields={"seconds": "4"},
+        price_usd=0.30,
+        max_in_flight=6,
+        max_cost_usd=0.30 * IMAGES,
+        poll_interval=0.2,
+    )
+    (tmp_path / "state.json").write_text(json.dumps({"job": job.to_dict(), "progress": Progress().to_dict()}))
+    return tmp_path
+
+
+def leg(folder, kind, seconds):
+    """Go one leg, for so long at most, and return whether it came to its end."""
+    process = subprocess.Popen([sys.executable, "-W", "ignore", str(LEG), str(folder), kind])
+    try:
+        return process.wait(seconds) == 0
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        return False
+
+
+def test_killed_again_and_again_it_comes_to_the_same_end(sandbox, s3, state):
+    """Each image was accepted once at most, and has its video, or a receipt that says it is not known."""
+    sandbox.set_latency(1.0)
+    chance = random.Random(7)  # noqa: S311 - repeatable on purpose
+    kinds = ["worker", "trigger"]
+    for _ in range(8):
+        if leg(state, kinds[0], 2.5 + 3 * chance.random()):
+            kinds.reverse()
+    while not json.loads((state / "state.json").read_text())["progress"]["done"]:
+        assert leg(state, kinds[0], 60)
+        kinds.reverse()
+    progress = json.loads((state / "state.json").read_text())["progress"]
+    counts = progress["counts"]
+    submitted = Counter(task["fields"]["prompt"] for task in sandbox.tasks())
+    assert set(submitted.values()) == {1}
+    assert counts["stored"] + counts.get("unknown", 0) == IMAGES, progress
+    assert counts["stored"] <= sandbox.charges()["count"] <= IMAGES

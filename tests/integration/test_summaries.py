@@ -1,0 +1,222 @@
+"""Summaries in a real S3: made of receipts and notes, as JSON lines and as Parquet."""
+
+import json
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow.parquet
+import pytest
+
+from veo_provider import summary
+from veo_provider.archive import Item, archive_of
+from veo_provider.outcomes import Outcome
+from veo_provider.receipts import Attempt, ReceiptState, claim
+from veo_provider.summary import Notes, Row
+
+RUN = Attempt("archive / manual / make")
+OTHER = Attempt("archive / yesterday / make")
+
+
+@pytest.fixture
+def prefix(s3, sandbox):
+    """An output prefix of its own."""
+    return f"{uuid.uuid4().hex}/"
+
+
+@pytest.fixture
+def folder(prefix):
+    """Where the run keeps its summary."""
+    return summary.folder_of(f"s3://videos/{prefix}", str(RUN.task_instance))
+
+
+@pytest.fixture
+def archive(s3, prefix):
+    """Twelve images, of a list, with a receipt for most of them."""
+    states = {
+        "01.jpg": (ReceiptState.STORED, RUN),
+        "02.jpg": (ReceiptState.STORED, OTHER),
+        "03.jpg": (ReceiptState.STORED, OTHER),
+        "04.jpg": (ReceiptState.SUBMITTED, RUN),
+        "05.jpg": (ReceiptState.UNKNOWN, RUN),
+        "06.jpg": (ReceiptState.FAILED, RUN),
+        "07.jpg": (ReceiptState.REFUSED, RUN),
+        "08.jpg": (ReceiptState.STORED, RUN),
+    }
+    for name, (state, by) in states.items():
+        video = {
+            "bytes": 5_000_000_000,
+            "sha256": "ab",
+            "duration_seconds": 8.0,
+            "width": 1280,
+            "height": 720,
+        }
+        receipt = claim("f", {}, 0.30, by, seconds=100).moved(
+            state, by, veo_task_id="task_1", video=video if state is ReceiptState.STORED else None
+        )
+        put(s3, f"{prefix}{name}.mp4.veo.json", receipt.to_json())
+    put(s3, f"{prefix}09.jpg.mp4.veo.json", b"{")
+    images = [f"s3://images/{number:02}.jpg" for number in range(1, 12)]
+    return archive_of([*images, images[0]], f"s3://videos/{prefix}", s3)
+
+
+def put(s3, key, body=b"x", bucket="videos"):
+    s3.put_object(Bucket=bucket, Key=key, Body=body)
+
+
+def read(s3, uri):
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def lines(s3, uri):
+    return [json.loads(line) for line in read(s3, uri).splitlines()]
+
+
+def test_every_image_has_a_row(s3, archive, folder):
+    """Receipts tell of what was paid, notes of the rest, and what neither knows was not started."""
+    first, later = Notes(s3, folder, "1"), Notes(s3, folder, "1")
+    item = {each.path: each for each in archive.items()}
+    first.add(item["02.jpg"], Outcome.CHANGED, "of another request")
+    first.add(item["04.jpg"], Outcome.ERROR, "storing failed")
+    first.add(item["07.jpg"], Outcome.REJECTED, "a first reason")
+    first.add(item["08.jpg"], Outcome.ERROR, "mended since")
+    first.flush()
+    later.add(item["07.jpg"], Outcome.REJECTED, "refused\nby the service")
+    later.add(item["10.jpg"], Outcome.REJECTED, "empty")
+    later.flush()
+    made = summary.write(summary.rows_of(archive, s3, RUN.task_instance, later.read()), s3, folder)
+    found = [
+        (row["image"][-6:], row["outcome"], row["reason"], row["cost_usd"]) for row in lines(s3, made.uri)
+    ]
+    assert found[:8] == [
+        ("01.jpg", "stored", "", 0.30),
+        ("02.jpg", "changed", "of another request", 0),
+        ("03.jpg", "skipped", "", 0),
+        ("04.jpg", "error", "storing failed", 0.30),
+        ("05.jpg", "unknown", "", 0.30),
+        ("06.jpg", "failed", "", 0),
+        ("07.jpg", "rejected", "refused\nby the service", 0),
+        ("08.jpg", "stored", "", 0.30),
+    ]
+    assert (found[8][1], "cannot be understood" in found[8][2]) == ("error", True)
+    assert found[9:] == [
+        ("10.jpg", "rejected", "empty", 0),
+        ("11.jpg", "not started", "", 0),
+        ("01.jpg", "skipped", "It stands in the list before.", 0),
+    ]
+    assert made.counts == Counter(row[1] for row in found)
+    assert made.cost_usd == 1.20
+
+
+def test_parquet_has_the_same_rows(s3, archive, folder):
+    """Each column has its type, whether or not the first rows have a value there."""
+    rows = [*summary.rows_of(archive, s3, RUN.task_instance, {})]
+    rows += [Row(f"{n}", "i", "o", Outcome.NOT_STARTED) for n in range(2500)]
+    made = summary.write(rows, s3, folder)
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(read(s3, made.parquet_uri)))
+    assert table.to_pylist() == lines(s3, made.uri)
+    assert table.schema.field("bytes").type == pyarrow.int64()
+    assert table.num_rows == 2512
+
+
+def test_a_row_is_one_line_whatever_stands_in_it(s3, folder):
+    """Names are for people to read, so that they are not escaped further than JSON needs."""
+    item = Item("a\nb", "s3://i/ü☃", "ü☃", "s3://o/\u2028")
+    row = Row.of(item, None, "run", outcome=Outcome.FAILED, reason="half a \ud83d")
+    made = summary.write([row, row], s3, folder)
+    first, second, end = read(s3, made.uri).split(b"\n")
+    assert (first, end) == (second, b"")
+    assert "ü☃" in first.decode()
+    assert json.loads(first)["key"] == "a\nb"
+
+
+def test_without_pyarrow_there_are_json_lines(s3, folder, monkeypatch):
+    """The result says that there is no Parquet."""
+    monkeypatch.setattr(summary, "_has_pyarrow", lambda: False)
+    made = summary.write([Row("1", "i", "o", Outcome.TO_MAKE, cost_usd=0.30, price_usd=0.30)], s3, folder)
+    assert made.parquet_uri is None
+    assert len(lines(s3, made.uri)) == 1
+    assert made.cost_usd == 0.30
+
+
+def test_an_empty_archive_has_an_empty_summary(s3, folder):
+    """A day without images is accounted for, too."""
+    made = summary.write([], s3, folder)
+    assert (read(s3, made.uri), made.counts, made.cost_usd) == (b"", {}, 0)
+    assert pyarrow.parquet.read_table(pyarrow.BufferReader(read(s3, made.parquet_uri))).num_rows == 0
+
+
+def test_a_summary_that_breaks_off_leaves_the_one_before(s3, folder):
+    """There is a whole table at any time, and no upload is left over."""
+    made = summary.write([Row("1", "i", "o", Outcome.STORED)], s3, folder)
+
+    def rows():
+        for number in range(1200):
+            yield Row(f"{number}", "i", "o", Outcome.FAILED, f"{number}" * 3000)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        summary.write(rows(), s3, folder)
+    assert len(lines(s3, made.uri)) == 1
+    key = made.uri.removeprefix("s3://videos/")
+    assert s3.list_multipart_uploads(Bucket="videos", Prefix=key).get("Uploads", []) == []
+
+
+def test_a_summary_is_in_the_order_of_a_listing(s3, prefix, folder):
+    """Receipts are read by many threads, and the rows stay in order."""
+    keys = [f"{prefix}{number:03}.jpg" for number in range(300)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda key: put(s3, key, bucket="images"), keys))
+    archive = archive_of(f"s3://images/{prefix}", f"s3://videos/{prefix}", s3)
+    assert [row.key for row in summary.rows_of(archive, s3, "run", {})] == keys
+
+
+def test_notes_of_another_try_do_not_count(s3, archive, folder):
+    """A new try walks over everything anew; and in the end no notes are left."""
+    first, second = Notes(s3, folder, "1"), Notes(s3, folder, "2")
+    item, other, *_ = archive.items()
+    for notes in (first, second):
+        notes.add(item if notes is first else other, Outcome.REJECTED, "empty")
+        notes.flush()
+        notes.flush()
+    assert [note.key for note in second.read().values()] == [other.key]
+    second.clear()
+    assert first.read() == second.read() == {}
+
+
+def test_what_is_there_needs_no_note(s3, archive, folder):
+    """Ten thousand videos leave ten thousand receipts, and no notes."""
+    notes = Notes(s3, folder, "1")
+    for item in archive.items():
+        notes.add(item, Outcome.STORED, "")
+        notes.add(item, Outcome.SKIPPED, "")
+    notes.flush()
+    assert notes.read() == {}
+    assert s3.list_objects_v2(Bucket="videos", Prefix=folder.removeprefix("s3://videos/"))["KeyCount"] == 0
+
+
+def test_progress_is_an_object_beside_the_summary(s3, folder):
+    """The last one counts."""
+    summary.write_progress(s3, folder, {"done": 1})
+    summary.write_progress(s3, folder, {"done": 2, "rate": 0.5})
+    assert json.loads(read(s3, f"{folder}progress.json")) == {"done": 2, "rate": 0.5}
+
+
+def test_notes_that_cannot_be_written_are_kept(s3, archive, folder):
+    """The task is tried again; progress is not worth that."""
+    import boto3
+    from botocore.config import Config
+
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    config = Config(retries={"total_max_attempts": 1})
+    away = boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=config, **keys)
+    notes = Notes(away, folder, "1")
+    notes.add(next(archive.items()), Outcome.REJECTED, "empty")
+    for attempt in (notes.flush, notes.flush, notes.read, lambda: summary.write([], away, folder)):
+        with pytest.raises(summary.VeoSummaryUnavailableError) as caught:
+            attempt()
+        assert caught.value.temporary
+    notes.clear()
+    summary.write_progress(away, folder, {})
+    away.close()

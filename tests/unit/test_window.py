@@ -1,0 +1,109 @@
+"""The window of a batch: how many are under way at once."""
+
+import asyncio
+
+import pytest
+
+from veo_provider.window import SHORTEST_PAUSE, Window
+
+
+async def settled():
+    """Let all tasks go as far as they can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_no_more_enter_than_there_are_slots():
+    """Who comes later waits, and enters in turn when somebody leaves."""
+    window, entered = Window(2), []
+
+    async def enter(name):
+        await window.enter()
+        entered.append(name)
+
+    tasks = [asyncio.create_task(enter(name)) for name in "abcd"]
+    await settled()
+    assert entered == ["a", "b"]
+    window.leave()
+    await settled()
+    assert entered == ["a", "b", "c"]
+    window.leave()
+    await asyncio.gather(*tasks)
+
+
+async def test_who_joins_needs_no_slot_but_takes_one():
+    """What is under way already counts, even beyond the window."""
+    window = Window(1)
+    window.join()
+    window.join()
+    assert not window.is_open
+    waiting = asyncio.create_task(window.enter())
+    await settled()
+    window.leave()
+    await settled()
+    assert not waiting.done()
+    window.leave()
+    await waiting
+
+
+async def test_a_refusal_halves_it_once_for_all_that_were_on_their_way():
+    """Ten refusals of one moment are one sign, and a later one is another."""
+    window, began = Window(16), asyncio.get_running_loop().time()
+    for _ in range(10):
+        window.refused(began)
+    assert window.size == 8
+    window.refused(asyncio.get_running_loop().time())
+    assert window.size == 4
+
+
+async def test_it_never_closes_for_good():
+    """However often it is halved, one slot remains."""
+    window = Window(4)
+    for _ in range(10):
+        window.refused(asyncio.get_running_loop().time())
+    assert window.size == 1
+
+
+async def test_acceptances_open_it_again_and_never_too_far():
+    """A window's worth of acceptances adds one slot, up to the most that there may be."""
+    window = Window(8, size=4.0)
+    for _ in range(5):
+        window.accepted()
+    assert 5 < window.size < 6
+    for _ in range(1000):
+        window.accepted()
+    assert window.size == 8
+
+
+async def test_nobody_enters_during_the_pause_that_was_asked_for(monkeypatch):
+    """Then, the next one does, without anybody leaving."""
+    monkeypatch.setattr("veo_provider.window.SHORTEST_PAUSE", 0.0)
+    window = Window(4)
+    window._pause = 0.0
+    window.refused(asyncio.get_running_loop().time(), 0.1)
+    waiting = asyncio.create_task(window.enter())
+    await settled()
+    assert not waiting.done()
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_another_trouble_makes_a_pause_and_leaves_the_size():
+    """A connection that was refused is no sign of too many."""
+    window = Window(4)
+    window.refused(asyncio.get_running_loop().time(), too_many=False)
+    assert window.size == 4
+    assert not window.is_open
+    assert SHORTEST_PAUSE > 0
+
+
+async def test_who_gives_up_leaves_no_slot_behind():
+    """Cancelled while waiting, or in the very moment of entering, nobody keeps a slot."""
+    window = Window(1)
+    await window.enter()
+    waiting = asyncio.create_task(window.enter())
+    await settled()
+    window.leave()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert window.used == 0

@@ -1,0 +1,223 @@
+"""The images of an archive: which there are, in which order, and where the video of each belongs.
+
+An archive is a prefix in S3, with or without wildcards, that is listed page by page and never held, or a list
+of images. Below a prefix every object counts as an image, except what this package or a person puts beside
+images: folder markers, videos (``.mp4``), receipts, everything in a folder ``_veo`` and, where they are used,
+the prompts' sidecars. A file of an unknown type is not passed over in silence: it is an item like any other,
+and the look at its first bytes rejects it with a reason.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+from veo_provider.api.errors import VeoError, VeoRequestError
+from veo_provider.outcomes import Outcome
+from veo_provider.receipts import SUFFIX as RECEIPT_SUFFIX
+from veo_provider.s3 import S3Uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+VIDEO_SUFFIX = ".mp4"
+OWN_FOLDER = "_veo"
+"""Where summaries and the like go, below the folder of the outputs."""
+MAX_KEY_BYTES = 1024
+"""The longest key that S3 takes, in UTF-8."""
+
+_WILDCARDS = re.compile(r"[*?\[]")
+_OWN = (VIDEO_SUFFIX, RECEIPT_SUFFIX, "_$folder$")  # the last one is Hadoop's marker of a folder
+
+
+class VeoArchiveUnavailableError(VeoError):
+    """An archive cannot be listed now."""
+
+    advice = "Trying again is safe: what is done is found by its receipt."
+    temporary = True
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of an archive.
+
+    :param key: its position, unlike any other's: the S3 key, or the index in the list. Where to go on after
+        an item, :meth:`Archive.items` takes it. Keys are not in the order of their characters everywhere.
+    :param image: ``s3://bucket/key``, or a path or URI as the list has it.
+    :param path: its path below the prefix, or the file name of one in a list.
+    :param output: where its video goes, ``s3://bucket/key.mp4``.
+    :param outcome: what becomes of it, where its name alone tells that no video is made; else None.
+    :param reason: why that is so.
+    """
+
+    key: str
+    image: str
+    path: str
+    output: str
+    outcome: Outcome | None = None
+    reason: str = ""
+
+
+class Archive(Protocol):
+    """Images in a stable order."""
+
+    def items(self, after: str | None = None) -> Iterator[Item]:
+        """Yield the items, lazily; this call blocks.
+
+        :param after: the key of the item to go on behind; None starts with the first one.
+        :raises VeoArchiveUnavailableError: the prefix cannot be listed now.
+        :raises VeoRequestError: the bucket does not exist, or may not be listed.
+        """
+
+
+def archive_of(
+    images: str | Iterable[object], output_prefix: str, s3: S3Client, *, prompt_suffix: str | None = None
+) -> Archive:
+    """Return an archive, and check all that can be checked before any money is spent.
+
+    :param images: ``s3://bucket/prefix/`` for all objects below it, the same with the wildcards ``*``, ``?``,
+        ``[…]`` (none of which matches a ``/``) and ``**`` (any folders), or a list of images.
+    :param output_prefix: ``s3://bucket/prefix/``. A video is named after its image with ``.mp4`` behind
+        (``cat.jpg.mp4``), so that ``cat.jpg`` and ``cat.png`` have one each: by the path below the prefix,
+        up to the folder of the first wildcard, or by the file name alone if it is from a list.
+    :param s3: boto3's client, for the listing.
+    :param prompt_suffix: what ends the name of a sidecar with a prompt, such as ``.txt``; no image then.
+    :raises VeoRequestError: a parameter is not of its form, or two images of a list have the same output.
+    """
+    folder = _Prefix.parse(output_prefix, "output_prefix")
+    if isinstance(images, str):
+        return _Below(images, folder, s3, prompt_suffix)
+    return _Listed(images, folder)
+
+
+@dataclass(frozen=True)
+class _Prefix:
+    """A folder in S3: its key is empty, or ends with a slash."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, uri: str, parameter: str) -> _Prefix:
+        scheme, _, rest = str(uri).partition("://")
+        bucket, slash, key = rest.partition("/")
+        if scheme != "s3" or not bucket or not slash or (key and not key.endswith("/")):
+            raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/prefix/.")
+        return cls(bucket, key)
+
+    def output(self, path: str) -> S3Uri:
+        return S3Uri(self.bucket, f"{self.key}{path}{VIDEO_SUFFIX}")
+
+
+class _Below:
+    """All objects below a prefix, or those that match a pattern."""
+
+    def __init__(self, pattern: str, output: _Prefix, s3: S3Client, prompt_suffix: str | None) -> None:
+        self._source, self._listed, self._matches = _read_pattern(pattern)
+        self._output = output
+        self._s3 = s3
+        self._prompt_suffix = prompt_suffix
+
+    def items(self, after: str | None = None) -> Iterator[Item]:
+        """Yield the items in the order of the listing."""
+        for key in self._keys(after):
+            path = key[len(self._source.key) :]
+            if self._matches(key) and self._is_candidate(path):
+                yield _item(key, str(S3Uri(self._source.bucket, key)), path, self._output)
+
+    def _keys(self, after: str | None) -> Iterator[str]:
+        from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+        where = f"s3://{self._source.bucket}/{self._listed}"
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._source.bucket, Prefix=self._listed, StartAfter=after or ""
+        )
+        try:
+            for page in pages:
+                for found in page.get("Contents", []):
+                    yield found["Key"]
+        except (ClientError, ParamValidationError) as error:
+            answer = getattr(error, "response", {}).get("ResponseMetadata", {})
+            if answer.get("HTTPStatusCode", HTTPStatus.BAD_REQUEST) < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise VeoRequestError(f"The images below {where} cannot be listed: {error}.") from error
+            raise VeoArchiveUnavailableError(f"{where} cannot be listed now: {error}.") from error
+        except BotoCoreError as error:
+            raise VeoArchiveUnavailableError(f"{where} cannot be listed now: {error}.") from error
+
+    def _is_candidate(self, path: str) -> bool:
+        """Whether an object counts as an image: all do but those that stand beside images by intent."""
+        folders, _, name = path.rpartition("/")
+        return not (
+            not name
+            or OWN_FOLDER in folders.split("/")
+            or name.lower().endswith(_OWN)
+            or f"{RECEIPT_SUFFIX}.probe-" in name
+            or (self._prompt_suffix and name.endswith(self._prompt_suffix))
+        )
+
+
+def _read_pattern(pattern: str) -> tuple[_Prefix, str, Callable[[str], object]]:
+    """Return the folder that paths are relative to, the prefix to list, and a test of keys."""
+    from fsspec.utils import glob_translate
+
+    wildcard = _WILDCARDS.search(pattern)
+    if wildcard is None:
+        prefix = _Prefix.parse(pattern, "images")
+        return prefix, prefix.key, lambda _: True
+    literal = pattern[: wildcard.start()]
+    folder = _Prefix.parse(literal[: literal.rfind("/") + 1], "images")
+    listed = literal.partition("://")[2].partition("/")[2]
+    wanted = pattern.partition("://")[2].partition("/")[2]
+    try:
+        expression = glob_translate(f"{wanted}**" if wanted.endswith("/") else wanted)
+    except ValueError as error:
+        raise VeoRequestError(
+            f"images={pattern!r} is no pattern: ** stands for whole folders only."
+        ) from error
+    return folder, listed, re.compile(expression).match
+
+
+class _Listed:
+    """The images of a list. An image that stands there twice is made once."""
+
+    def __init__(self, images: Iterable[object], output: _Prefix) -> None:
+        self._items: list[Item] = []
+        firsts: dict[str, Item] = {}
+        for index, entry in enumerate(images):
+            image = str(entry).strip() if entry is not None else ""
+            name = image.rpartition("/")[2]
+            if not name:
+                raise VeoRequestError(f"images[{index}]={entry!r} is no image: it must be a path or a URI.")
+            item = _item(f"{index:09}", image, name, output)
+            first = firsts.setdefault(item.output, item)
+            if first.image != image:
+                raise VeoRequestError(
+                    f"The videos of {first.image} and {image} would both be {item.output}. Give them as a "
+                    "prefix, which keeps their folders, or to two tasks with an output_prefix each."
+                )
+            if first is not item:
+                item = replace(item, outcome=Outcome.SKIPPED, reason="It stands in the list before.")
+            self._items.append(item)
+
+    def items(self, after: str | None = None) -> Iterator[Item]:
+        """Yield the items in the order of the list."""
+        return iter(self._items[0 if after is None else int(after) + 1 :])
+
+
+def _item(key: str, image: str, path: str, folder: _Prefix) -> Item:
+    output = folder.output(path)
+    reason = _trouble(image, output)
+    return Item(key, image, path, str(output), Outcome.REJECTED if reason else None, reason)
+
+
+def _trouble(image: str, output: S3Uri) -> str:
+    """Say why no video is made of an image of this name; empty if nothing speaks against it."""
+    if image != image.strip():
+        return "Its name ends with white space, which a URI does not keep."
+    if len(f"{output.key}{RECEIPT_SUFFIX}".encode()) > MAX_KEY_BYTES:
+        return f"The name of its receipt would be longer than the {MAX_KEY_BYTES} bytes that S3 takes."
+    return ""

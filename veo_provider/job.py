@@ -1,0 +1,207 @@
+"""What a batch is asked to do: all that a trigger or a worker needs to go one leg of it, and no secret."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from veo_provider.archive import archive_of
+from veo_provider.batch import CALLING_THREADS, STORING_THREADS, Batch, Terms
+from veo_provider.generation import Policy
+from veo_provider.maker import Making
+from veo_provider.prompts import prompts_of
+from veo_provider.receipts import Attempt
+from veo_provider.s3 import s3_client
+from veo_provider.summary import Notes, VeoSummaryUnavailableError, folder_of, write_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mypy_boto3_s3 import S3Client
+    from typing_extensions import Self
+
+    from veo_provider.api.client import VeoClient
+    from veo_provider.archive import Archive
+    from veo_provider.hooks.veo import VeoSettings
+    from veo_provider.progress import Progress
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = CALLING_THREADS + 3 * STORING_THREADS
+"""To S3: a storing thread has two more beside it, which send the parts."""
+LOOK_UP_PAUSE = 8.0
+"""Seconds between two attempts to look connections up, while Airflow's own API or database is away."""
+LOOK_UPS = 40
+
+
+@dataclass(frozen=True)
+class Job:
+    """A batch, as JSON can carry it.
+
+    :param run: the task instance, which pays; see :class:`~veo_provider.receipts.Attempt`.
+    :param try_number: Airflow's number of the try.
+    :param images: a prefix, a pattern or a list, see :func:`~veo_provider.archive.archive_of`.
+    :param output_prefix: where the videos go.
+    :param prompt: a template, a mapping, or None for sidecars, see :func:`~veo_provider.prompts.prompts_of`.
+    :param prompt_suffix: what makes the name of a sidecar.
+    :param fields: further fields of each request: model, seconds, resolution and so on.
+    :param price_usd: what one video costs; 0 where that is not known and there is no ceiling.
+    :param veo_conn_id: connection of type ``veo``.
+    :param aws_conn_id: connection for S3.
+    :param policy: what to do where a receipt leaves a choice: the fields of
+        :class:`~veo_provider.generation.Policy`.
+    :param convert: make images that the API takes of others.
+    :param fit: choose the aspect ratio by the image.
+    :param unconditional: go on where the receipts' store ignores conditional writes.
+    :param max_in_flight: generations under way at once, at most.
+    :param max_cost_usd: what the run may be charged at most; None for no ceiling.
+    :param poll_interval: seconds between two looks at a generation; None for the learned schedule.
+    :param timeout: seconds from a submission after which its video is not waited for any more.
+    """
+
+    run: str
+    try_number: int
+    images: str | list[str]
+    output_prefix: str
+    prompt: str | dict[str, str] | None
+    prompt_suffix: str | None
+    fields: dict[str, Any]
+    price_usd: float
+    veo_conn_id: str = "veo_default"
+    aws_conn_id: str | None = "aws_default"
+    policy: dict[str, Any] = field(default_factory=dict)
+    convert: bool = False
+    fit: bool = False
+    unconditional: bool = False
+    max_in_flight: int = 10
+    max_cost_usd: float | None = None
+    poll_interval: float | None = None
+    timeout: float = 2 * 60 * 60
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a form that JSON can carry."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` returned, of this release or an earlier one."""
+        names = {one.name for one in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in names})
+
+    @property
+    def folder(self) -> str:
+        """Where the run keeps its summary and the like."""
+        return folder_of(self.output_prefix, self.run)
+
+    def archive(self, s3: S3Client) -> Archive:
+        """Return the images.
+
+        :raises VeoRequestError: a parameter is not of its form.
+        """
+        return archive_of(self.images, self.output_prefix, s3, prompt_suffix=self.prompt_suffix)
+
+    def notes(self, s3: S3Client) -> Notes:
+        """Return the notes on images without a video."""
+        return Notes(s3, self.folder, str(self.try_number))
+
+    def making(self, client: VeoClient, s3: S3Client) -> Making:
+        """Return how the videos are made.
+
+        :raises VeoRequestError: a parameter is not of its form.
+        """
+        return Making(
+            client=client,
+            s3=s3,
+            prompts=prompts_of(self.prompt, self.prompt_suffix, s3),
+            # A thread of a leg that was broken off may be submitting still.
+            by=Attempt(self.run, self.try_number, alone=False),
+            policy=Policy(**self.policy),
+            fields=self.fields,
+            account=f"{self.veo_conn_id} at {client.public_base_url}",
+            aws_conn_id=self.aws_conn_id,
+            convert=self.convert,
+            fit=self.fit,
+            unconditional=self.unconditional,
+        )
+
+    def terms(self) -> Terms:
+        """Return under which terms the batch goes its way."""
+        return Terms(
+            veo_conn_id=self.veo_conn_id,
+            output_prefix=self.output_prefix,
+            price_usd=self.price_usd,
+            max_in_flight=self.max_in_flight,
+            max_cost_usd=self.max_cost_usd,
+            poll_interval=self.poll_interval,
+            timeout=self.timeout,
+        )
+
+    async def go(
+        self,
+        progress: Progress,
+        *,
+        stores: bool,
+        defers: bool = True,
+        started: Callable[[Batch], None] = lambda _: None,
+    ) -> Progress:
+        """Go one leg, and return how far that has led.
+
+        :param progress: how far the legs before have come.
+        :param stores: whether to store what is completed, see :class:`~veo_provider.batch.Batch`.
+        :param defers: whether to leave off when there is nothing but waiting to do.
+        :param started: called with the batch, to cancel it by.
+        :raises VeoError: the batch cannot go on.
+        """
+        settings, s3 = await self._look_up()
+        client = await asyncio.to_thread(settings.client)
+        try:
+            archive, making = await asyncio.to_thread(lambda: (self.archive(s3), self.making(client, s3)))
+            notes = self.notes(s3)
+            batch = Batch(
+                archive,
+                making,
+                self.terms(),
+                copy.deepcopy(progress),
+                stores=stores,
+                defers=defers,
+                note=notes.add,
+                tell=lambda figures: write_progress(s3, self.folder, figures),
+                balance=client.balance if settings.account_token else None,
+            )
+            started(batch)
+            await batch.run()
+            try:
+                await asyncio.to_thread(notes.flush)
+            except VeoSummaryUnavailableError as error:
+                # Without their notes, the images count as not looked at.
+                log.warning("%s", error)
+                return progress
+            return batch.progress
+        finally:
+            await asyncio.to_thread(client.close)
+
+    async def _look_up(self) -> tuple[VeoSettings, S3Client]:
+        """Look both connections up, patiently while Airflow's own API or database is away."""
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+        from asgiref.sync import sync_to_async
+
+        from veo_provider.api.errors import VeoError
+        from veo_provider.hooks.veo import VeoHook
+
+        for left in reversed(range(LOOK_UPS)):
+            try:
+                settings = await VeoHook(self.veo_conn_id).get_async_settings()
+                # Airflow before 3.2 allows a look-up in a thread only if it is started in this way.
+                return settings, await sync_to_async(s3_client)(self.aws_conn_id, CONNECTIONS)
+            except (VeoError, AirflowNotFoundException):
+                raise
+            # The database, the API server or a secrets backend: each has errors of its own.
+            except Exception as error:
+                if not left:
+                    raise
+                log.warning("The connections are not to be had now (%s).", type(error).__name__)
+                await asyncio.sleep(LOOK_UP_PAUSE)
+        raise AssertionError("the last attempt raises")

@@ -1,0 +1,190 @@
+"""One video of an archive, step by step: the calls that block, made by the threads of a batch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from veo_provider import generation, storing
+from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError, VeoRequestError
+from veo_provider.api.request import VeoRequest
+from veo_provider.generation import Plan, WaitForClaim
+from veo_provider.images import find_image
+from veo_provider.receipts import ReceiptState, S3ReceiptStore, sidecar_of
+from veo_provider.s3 import PART_BYTES, S3Upload, S3Uri, abort_leftovers, head
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from veo_provider.api.client import VeoClient
+    from veo_provider.api.image import Image
+    from veo_provider.api.video import Video
+    from veo_provider.archive import Item
+    from veo_provider.generation import Attach, Done, Policy, Step
+    from veo_provider.prompts import Prompts
+    from veo_provider.receipts import Attempt, Held, Receipt
+
+HELD_BYTES = 4 * 1024 * 1024
+"""An image of at most so many bytes is read once and held until it is submitted."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """How the videos of an archive are made.
+
+    :param client: for submissions and downloads; may be used by several threads.
+    :param s3: boto3's client, the same.
+    :param prompts: says what happens in each video.
+    :param by: who acts.
+    :param policy: what to do where a receipt leaves a choice.
+    :param fields: further fields of each request: model, seconds, resolution and so on.
+    :param account: what tells one account from another, see :meth:`veo_provider.generation.Plan.of`.
+    :param aws_conn_id: connection for images in S3.
+    :param convert: make images that the API takes of others.
+    :param fit: choose the aspect ratio by the image.
+    :param unconditional: go on where the receipt's store ignores conditional writes.
+    """
+
+    client: VeoClient
+    s3: S3Client
+    prompts: Prompts
+    by: Attempt
+    policy: Policy
+    fields: dict[str, Any]
+    account: str
+    aws_conn_id: str | None
+    convert: bool = False
+    fit: bool = False
+    unconditional: bool = False
+
+
+class Maker:
+    """Makes one video; each method is one step of it, and blocks.
+
+    :param item: the image, and where its video goes.
+    :param making: how.
+    """
+
+    def __init__(self, item: Item, making: Making) -> None:
+        self.item = item
+        self._making = making
+        self._target = S3Uri.parse(item.output, "output")
+        self._store = S3ReceiptStore(making.s3, sidecar_of(self._target), unconditional=making.unconditional)
+        self._upload: S3Upload | None = None
+        self._submitted: str | None = None
+
+    def look(self) -> tuple[Step | None, Held | None]:
+        """Read the receipt, and return what follows from it; None where that takes the image to tell.
+
+        :raises VeoReceiptUnavailableError: it cannot be read now.
+        """
+        held = self._store.read()
+        return self._step(held), held
+
+    def _step(self, held: Held | None) -> Step | None:
+        if held is None:
+            return None
+        receipt, by = held.receipt, self._making.by
+        claimed = receipt.state is ReceiptState.CLAIMED and receipt.claim_id != by.id
+        if claimed and time.time() < receipt.claimed_until:
+            return WaitForClaim(receipt.claimed_by, receipt.claimed_until)
+        if receipt.claimant != by.task_instance or not self._is_ours(receipt):
+            return None
+        step = self.next_step(held, receipt.fingerprint)
+        return None if isinstance(step, generation.Submit) else step
+
+    def _is_ours(self, receipt: Receipt) -> bool:
+        """Whether this very task asked for the same before: of the image, its word is taken."""
+        if receipt.claimed_by == str(self._making.by):
+            return True
+        wanted = self._request(None).description()
+        wanted.pop("aspect_ratio" if self._making.fit else "", None)
+        return all(receipt.request.get(name) == value for name, value in wanted.items())
+
+    def next_step(self, held: Held | None, fingerprint: str) -> Step:
+        """Decide what is to be done."""
+        receipt = held.receipt if held else None
+        return generation.next_step(
+            receipt,
+            fingerprint,
+            self._making.by,
+            self._making.policy,
+            now=time.time(),
+            stored=receipt is not None and receipt.state is ReceiptState.STORED and self.is_stored(receipt),
+        )
+
+    def plan(self, held: Held | None) -> Plan:
+        """Return what is asked for; where it is paid for already, the image need not be there any more.
+
+        :raises VeoRequestError: the image or its prompt is no good, or the place of the video is taken.
+        :raises VeoImageUnavailableError: they cannot be read now.
+        """
+        if held is None and head(self._making.s3, self._target) is not None:
+            raise VeoRequestError(f"{self._target} exists and has no receipt.")
+        try:
+            request = self._request(self._image())
+            digest, trouble = generation.sha256_of(request), None
+        except (VeoImageError, VeoImageUnavailableError) as error:
+            if held is None or held.receipt.veo_task_id is None:
+                raise
+            request = self._request(None)
+            digest, trouble = held.receipt.request.get("image_sha256"), error
+        return Plan.of(
+            request,
+            image=self.item.image,
+            image_sha256=digest,
+            account=self._making.account,
+            image_error=trouble,
+        )
+
+    def _request(self, image: Image | None) -> VeoRequest:
+        fields = dict(self._making.fields)
+        if self._making.fit and image is not None:
+            from veo_provider.pictures import aspect_ratio_of
+
+            fields["aspect_ratio"] = aspect_ratio_of(image)
+        return VeoRequest(prompt=self._making.prompts.of(self.item), image=image, **fields)
+
+    def _image(self) -> Image:
+        making = self._making
+        return find_image(
+            self.item.image, making.aws_conn_id, convert=making.convert, s3=making.s3, hold=HELD_BYTES
+        )
+
+    def submit(self, plan: Plan) -> tuple[Attach | WaitForClaim | Done, Held]:
+        """Claim, submit and record, with one submission at most; see :func:`generation.advance_once`."""
+        making = self._making
+        step, held = generation.advance_once(
+            self._store, making.client, plan, making.by, making.policy, self.is_stored
+        )
+        if held.receipt.claim_id == making.by.id:
+            self._submitted = held.receipt.veo_task_id
+        return step, held
+
+    def record_failure(self, held: Held, video: Video) -> Held:
+        """Record that the service gave up on a generation."""
+        return generation.record_failure(self._store, held, video, self._making.by)
+
+    def store(self, held: Held) -> Held:
+        """Stream the video into its place, unless it is there, and record it."""
+        veo_task_id, s3, target = held.receipt.veo_task_id or "", self._making.s3, self._target
+        # A worker that was killed behind the upload leaves the video without its record.
+        stored = None if self._submitted == veo_task_id else storing.find(s3, target, veo_task_id)
+        if stored is None:
+            metadata = {"veo_task_id": veo_task_id, "veo_model": held.receipt.request.get("model", "")}
+            self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata)
+            stored = storing.store(self._making.client, veo_task_id, str(target), self._upload)
+        held = generation.record_video(self._store, held, stored.to_dict(), self._making.by)
+        if stored.bytes > PART_BYTES:  # smaller ones are uploaded whole
+            abort_leftovers(s3, target)
+        return held
+
+    def cancel(self) -> None:
+        """Take back what was uploaded so far; from any thread, or from a signal."""
+        if self._upload is not None:
+            self._upload.cancel()
+
+    def is_stored(self, receipt: Receipt) -> bool:
+        """Whether the object is the very video that the receipt describes."""
+        return storing.holds(self._making.s3, self._target, receipt)

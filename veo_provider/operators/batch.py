@@ -1,0 +1,299 @@
+"""The operator for archives: many images, one task, one budget."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from veo_provider.api.errors import VeoError, VeoRequestError
+from veo_provider.api.request import VeoRequest
+from veo_provider.failures import airflow_failures
+from veo_provider.operators.veo import VeoRequestOperator, attempt_of, integer, seconds_of
+from veo_provider.outcomes import Outcome, is_failure, require_fail_on
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from veo_provider.batch import Batch
+    from veo_provider.job import Job
+    from veo_provider.progress import Progress
+    from veo_provider.summary import Summary
+
+_MAY_PASS = (Outcome.ERROR, Outcome.UNDER_WAY)
+
+
+class VeoBatchError(VeoError):
+    """Some images of an archive have no video."""
+
+    money = "What was paid for is kept by the receipts, and is not paid for again."
+    advice = "The summary says why."
+
+
+class VeoBatchUnfinishedError(VeoBatchError):
+    """Some images have no video yet, for reasons that may pass."""
+
+    advice = "The summary says why. The next attempt goes on with them."
+    temporary = True
+
+
+class VeoBatchOperator(VeoRequestOperator):
+    """Turn an archive of images into videos in S3, each paid for once, within a budget, in one task.
+
+    Each image is claimed, submitted, waited for and stored as :class:`VeoImageToVideoOperator` does it, with
+    a receipt beside its video: a retry, a cleared task, another run or a backfill goes on where it was. What
+    waits, waits in the triggerer, which also submits; a worker is launched when there is a lot to store. An
+    image that cannot be used is a row in the summary, and the rest goes on.
+
+    The XCom value is a small dict: ``counts``, ``cost_usd``, ``summary_uri``, ``seconds``. The events of the
+    task's ``outlets`` carry it as their extra.
+
+    The parameters of a request, and those for receipts, are those of
+    :class:`~veo_provider.operators.veo.VeoRequestOperator`, without ``image`` and ``text_to_video``.
+
+    :param images: ``s3://bucket/prefix/``, the same with wildcards (``s3://bucket/2026/**/*.jpg``), or a list
+        of URIs and paths. (templated)
+    :param output_prefix: where the videos go, ``s3://bucket/prefix/``; each is named after its image's path
+        with ``.mp4`` behind. (templated)
+    :param prompt: what happens in the videos: a text with ``$name``, ``$stem``, ``$key`` and ``$metadata_…``
+        for each image, or a mapping from an image's name, path, key or URI to its prompt. (templated)
+    :param prompt_suffix: instead of ``prompt``: the suffix of a text beside each image, such as ``.txt``.
+    :param aspect_ratio: ``16:9`` (the default), ``9:16``, or ``auto`` for what fits each picture. (templated)
+    :param convert: make JPEGs of images that the API would not take: HEIC, TIFF, huge ones and so on. Needs
+        the extra ``pictures``.
+    :param max_in_flight: generations under way at once, at most; fewer after the service refused one.
+    :param max_cost_usd: what this run may be charged at most, in USD, submissions of unknown fate included;
+        default no ceiling. (templated)
+    :param dry_run: submit nothing, and tell what would be made, skipped, rejected and paid.
+        (templated)
+    :param fail_on: when the task fails, after everything was tried: ``any`` image without a video (the
+        default), ``all``, ``never``, or more than a fraction from 0 to 1.
+    :param poll_interval: seconds, or a ``timedelta``, between two looks at a generation; default is a
+        schedule that is learned from what generations take.
+    :param timeout: seconds, or a ``timedelta``, from its submission for which a video is waited for; default
+        two hours. The next attempt waits on for the same one.
+    :param deferrable: wait in the triggerer (the default) instead of on a worker.
+    """
+
+    template_fields: Sequence[str] = (
+        "images",
+        "output_prefix",
+        "max_cost_usd",
+        "only_estimate",
+        *(name for name in VeoRequestOperator.template_fields if name != "image"),
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"negative_prompt": "md"}
+
+    def __init__(
+        self,
+        *,
+        images: str | Sequence[str],
+        output_prefix: str,
+        prompt: str | dict[str, str] | None = None,
+        prompt_suffix: str | None = None,
+        convert: bool = False,
+        max_in_flight: int = 10,
+        max_cost_usd: float | str | None = None,
+        dry_run: bool | str = False,
+        fail_on: str | float = "any",
+        poll_interval: timedelta | float | None = None,
+        timeout: timedelta | float = 2 * 60 * 60,
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        for name in ("image", "text_to_video"):
+            if name in kwargs:
+                raise TypeError(f"VeoBatchOperator has no parameter {name}.")
+        super().__init__(prompt="", **kwargs)
+        self.prompt = prompt  # type: ignore[assignment]  # a mapping here, or none
+        self.images = images
+        self.output_prefix = output_prefix
+        self.prompt_suffix = prompt_suffix
+        self.convert = convert
+        self.max_in_flight = max_in_flight
+        self.max_cost_usd = max_cost_usd
+        self.only_estimate = dry_run
+        self.fail_on = fail_on
+        self.poll_interval = None if poll_interval is None else seconds_of(poll_interval)
+        self.timeout = seconds_of(timeout)
+        self.deferrable = deferrable
+        self._batch: Batch | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Make the archive's videos, or defer until there is something to store."""
+        from veo_provider.progress import Progress
+
+        with airflow_failures():
+            job = self._job(context)
+            if _truth(self.only_estimate):
+                return self._estimate(job)
+            return self._go(context, job, Progress(began=time.time()))
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Carry on after the trigger: store what is completed."""
+        from veo_provider.progress import Progress
+
+        with airflow_failures():
+            if event["status"] == "error":
+                if event["temporary"]:
+                    raise VeoBatchUnfinishedError(event["message"])
+                raise AirflowFailException(event["message"])
+            return self._go(context, self._job(context), Progress.from_dict(event["progress"]))
+
+    def on_kill(self) -> None:
+        """Take back what was uploaded so far; generations under way cannot be cancelled."""
+        if self._batch is not None:
+            self._batch.cancel()
+
+    def _job(self, context: Context) -> Job:
+        """Return what is asked for, checked as far as that is possible without looking at the images.
+
+        :raises VeoRequestError: a parameter is not possible.
+        """
+        from veo_provider.generation import Policy
+        from veo_provider.job import Job
+
+        require_fail_on(self.fail_on)
+        fit = self.aspect_ratio == "auto"
+        fields: dict[str, Any] = {
+            "model": self.model,
+            "seconds": str(self.seconds),
+            "resolution": self.resolution or None,
+            "aspect_ratio": None if fit else self.aspect_ratio or None,
+            "size": self.size or None,
+            "seed": integer(self.seed),
+            "negative_prompt": self.negative_prompt or None,
+        }
+        price = VeoRequest(prompt="any", **fields).price_usd
+        ceiling = _dollars(self.max_cost_usd)
+        if price is None and ceiling is not None:
+            raise VeoRequestError(f"The price of {self.model} is not known, so max_cost_usd cannot be kept.")
+        if fit and self.size:
+            raise VeoRequestError('aspect_ratio="auto" and a size contradict each other.')
+        policy: dict[str, Any] = {
+            "on_unknown_submission": self.on_unknown_submission,
+            "on_changed_request": self.on_changed_request,
+            "max_generations": int(self.max_generations),
+        }
+        Policy(**policy)
+        by = attempt_of(context)
+        return Job(
+            run=by.task_instance,
+            try_number=by.try_number,
+            images=self.images if isinstance(self.images, str) else [str(image) for image in self.images],
+            output_prefix=self.output_prefix,
+            prompt=self.prompt or None,
+            prompt_suffix=self.prompt_suffix,
+            fields=fields,
+            price_usd=price or 0.0,
+            veo_conn_id=self.veo_conn_id,
+            aws_conn_id=self.aws_conn_id,
+            policy=policy,
+            convert=self.convert,
+            fit=fit,
+            unconditional=self.allow_unconditional_writes,
+            max_in_flight=_at_least_one(self.max_in_flight),
+            max_cost_usd=ceiling,
+            poll_interval=self.poll_interval,
+            timeout=self.timeout,
+        )
+
+    def _go(self, context: Context, job: Job, progress: Progress) -> dict[str, Any]:
+        """Go a leg; then defer, or finish."""
+        from veo_provider.triggers.batch import VeoBatchTrigger
+
+        leg = job.go(progress, stores=True, defers=self.deferrable, started=self._started)
+        progress = asyncio.run(leg)
+        if self._batch is not None and self._batch.cancelled:
+            raise VeoBatchUnfinishedError("The task was killed.")
+        if not progress.done:
+            trigger = VeoBatchTrigger(job.to_dict(), progress.to_dict())
+            self.defer(trigger=trigger, method_name="execute_complete")
+        return self._finish(context, job, progress)
+
+    def _started(self, batch: Batch) -> None:
+        self._batch = batch
+
+    def _finish(self, context: Context, job: Job, progress: Progress) -> dict[str, Any]:
+        """Write the summary, and succeed or fail by it."""
+        from veo_provider.s3 import s3_client
+        from veo_provider.summary import rows_of, write
+
+        s3 = s3_client(job.aws_conn_id)
+        notes = job.notes(s3)
+        rows = rows_of(job.archive(s3), s3, job.run, notes.read())
+        summary = write(rows, s3, job.folder)
+        self.log.info("%s: %s, $%.2f", summary.uri, summary.counts, summary.cost_usd)
+        self._require_success(summary, progress)
+        notes.clear()
+        result = self._result(summary, time.time() - progress.began)
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = result
+        return result
+
+    def _require_success(self, summary: Summary, progress: Progress) -> None:
+        if not is_failure(summary.counts, require_fail_on(self.fail_on)):
+            return
+        said = ", ".join(f"{number} {outcome}" for outcome, number in sorted(summary.counts.items()))
+        what = f"Images by outcome: {said}. {progress.stopped} The summary is {summary.uri}."
+        may_pass = any(summary.counts.get(outcome.value) for outcome in _MAY_PASS)
+        raise (VeoBatchUnfinishedError if may_pass else VeoBatchError)(what.replace("  ", " "))
+
+    def _estimate(self, job: Job) -> dict[str, Any]:
+        """Look at everything, submit nothing, and write the summary of what would be."""
+        from veo_provider.hooks.veo import VeoHook
+        from veo_provider.s3 import s3_client
+        from veo_provider.summary import write
+        from veo_provider.survey import rows_of
+
+        began, s3 = time.time(), s3_client(job.aws_conn_id)
+        with VeoHook(self.veo_conn_id).get_conn() as client:
+            rows = rows_of(job.archive(s3), job.making(client, s3), job.price_usd)
+            summary = write(rows, s3, f"{job.folder}dry-run/")
+        self.log.info("A dry run: %s, it would cost $%.2f.", summary.counts, summary.cost_usd)
+        return self._result(summary, time.time() - began)
+
+    def _result(self, summary: Summary, seconds: float) -> dict[str, Any]:
+        return {
+            "counts": summary.counts,
+            "cost_usd": summary.cost_usd,
+            "summary_uri": summary.uri,
+            "seconds": round(seconds, 1),
+        }
+
+
+def _dollars(amount: float | str | None) -> float | None:
+    """Return a ceiling that a template may have made a text of."""
+    if amount is None or amount == "":
+        return None
+    try:
+        dollars = float(amount)
+    except (TypeError, ValueError):
+        dollars = -1.0
+    if not 0 <= dollars < float("inf"):
+        raise VeoRequestError(f"max_cost_usd={amount!r} is not possible: it is a number of US dollars.")
+    return dollars
+
+
+def _truth(value: bool | str) -> bool:
+    """Return a yes or no that a template may have made a text of."""
+    known = {"true": True, "1": True, "false": False, "0": False, "none": False, "": False}
+    try:
+        return known[str(value).strip().lower()]
+    except KeyError as error:
+        raise VeoRequestError(f"dry_run={value!r} is not possible: it is True or False.") from error
+
+
+def _at_least_one(number: int | str) -> int:
+    try:
+        whole = int(number)
+    except (TypeError, ValueError):
+        whole = 0
+    if whole < 1:
+        raise VeoRequestError(f"max_in_flight={number!r} is not possible: it is 1 or more.")
+    return whole

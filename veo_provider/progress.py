@@ -1,0 +1,76 @@
+"""How far a batch has come: all that one leg of its way tells the next one, small enough for a trigger."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
+
+    from veo_provider.outcomes import Outcome
+
+
+@dataclass
+class Progress:
+    """Everything up to the cursor is finished, and some keys behind it.
+
+    What is under way is not in it: who walks on from the cursor meets those items first, and their receipts
+    say how they stand.
+
+    :param cursor: key of the last item up to which all are finished; None before the first one.
+    :param finished: keys behind the cursor that are finished, too.
+    :param open: how many items behind the cursor were taken up and are not finished.
+    :param counts: how many items came out how, see :class:`~veo_provider.outcomes.Outcome`.
+    :param committed_usd: what the run may be charged, for what was submitted until ``at``.
+    :param at: Unix seconds of that.
+    :param began: Unix seconds at which the task's try began.
+    :param images: how many there are; 0 while that is not known.
+    :param window: how many generations may be under way at once; None before the service refused any.
+    :param stopped: why nothing more is taken up; empty if that is not so.
+    :param done: whether nothing is left to do.
+    """
+
+    cursor: str | None = None
+    finished: set[str] = field(default_factory=set)
+    open: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    committed_usd: float = 0.0
+    at: float = 0.0
+    began: float = 0.0
+    images: int = 0
+    window: float | None = None
+    stopped: str = ""
+    done: bool = False
+
+    @property
+    def total(self) -> int:
+        """How many items are finished."""
+        return sum(self.counts.values())
+
+    def count(self, outcome: Outcome) -> None:
+        """Count an item that came out like this."""
+        self.counts[outcome.value] = self.counts.get(outcome.value, 0) + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a form that JSON can carry. Thousands of keys are much alike, and are packed."""
+        keys = json.dumps(sorted(self.finished)).encode()
+        return {
+            **{one.name: getattr(self, one.name) for one in fields(self)},
+            "counts": dict(self.counts),
+            "finished": base64.b85encode(zlib.compress(keys)).decode() if self.finished else "",
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` returned, of this release or an earlier one."""
+        names = {one.name for one in fields(cls)}
+        known = {name: value for name, value in data.items() if name in names}
+        packed = known.pop("finished", "")
+        keys = json.loads(zlib.decompress(base64.b85decode(packed))) if packed else []
+        return cls(**known, finished=set(keys))

@@ -1,0 +1,430 @@
+"""The table of an archive's images: what became of each, what it cost, and where its video is.
+
+It is made by one pass over the archive and its receipts, and streamed into S3, so that its memory does not
+grow with the archive. What no receipt tells, such as why an image was rejected, is kept as notes until then.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import re
+import time
+import uuid
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from veo_provider.api.errors import VeoError
+from veo_provider.budget import charges
+from veo_provider.outcomes import Outcome
+from veo_provider.receipts import ReceiptState, S3ReceiptStore, VeoReceiptError, sidecar_of
+from veo_provider.s3 import S3Upload, S3Uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from concurrent.futures import Future
+
+    from mypy_boto3_s3 import S3Client
+
+    from veo_provider.archive import Archive, Item
+    from veo_provider.receipts import Receipt
+
+log = logging.getLogger(__name__)
+
+_THREADS = 8
+_AHEAD = 64
+"""How many receipts are asked for before their rows are due."""
+_ROW_GROUP = 1000
+"""How many rows are held for Parquet, which stores them by columns."""
+_DELETED_AT_ONCE = 1000
+
+
+class VeoSummaryUnavailableError(VeoError):
+    """A summary or its notes cannot be written or read now."""
+
+    advice = "Trying again is safe: what is done is found by its receipt, and only the summary is made anew."
+    temporary = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of an archive, as the summary tells of it.
+
+    :param key: its position: the S3 key, or the index in the list.
+    :param image: where it is from.
+    :param output: where its video is, or would be.
+    :param outcome: one of :class:`~veo_provider.outcomes.Outcome`.
+    :param reason: why there is no video; else empty.
+    :param cost_usd: what the run was charged for it, or may yet be: each submission of its own that did not
+        provably fail.
+    :param price_usd: what one generation costs; None where that is not known, or there is no receipt.
+    :param paid_by: the task instance that submitted last, and pays unless that failed; else empty.
+    :param veo_task_id: the API's task id, as far as there is one.
+    :param generations: how many submissions of the request were accepted.
+    :param changed_at: when its receipt was changed last, in ISO 8601.
+    :param bytes: size of the video.
+    :param sha256: hex digest of the video.
+    :param duration_seconds: length of the video.
+    :param width: pixels.
+    :param height: pixels.
+    """
+
+    key: str
+    image: str
+    output: str
+    outcome: Outcome
+    reason: str = ""
+    cost_usd: float = 0.0
+    price_usd: float | None = None
+    paid_by: str = ""
+    veo_task_id: str | None = None
+    generations: int = 0
+    changed_at: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    duration_seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        item: Item,
+        receipt: Receipt | None,
+        run: str,
+        *,
+        outcome: Outcome | None = None,
+        reason: str = "",
+    ) -> Row:
+        """Return the row of an item.
+
+        :param receipt: the item's receipt; None if there is none.
+        :param run: the task instance whose summary it is, see :class:`~veo_provider.receipts.Attempt`.
+        :param outcome: what became of it, where the receipt does not tell; None to take it from there.
+        :param reason: the reason that belongs to that outcome.
+        """
+        if outcome is None:
+            outcome, reason = _outcome(item, receipt, run)
+        # A service's message may hold half a character, which no file can.
+        reason = reason.encode("utf-8", "replace").decode()
+        if receipt is None:
+            return cls(item.key, item.image, item.output, outcome, reason)
+        video = receipt.video if receipt.state is ReceiptState.STORED and receipt.video else {}
+        return cls(
+            key=item.key,
+            image=item.image,
+            output=item.output,
+            outcome=outcome,
+            reason=reason,
+            cost_usd=charges(receipt, run),
+            price_usd=receipt.price_usd,
+            paid_by=receipt.claimant,
+            veo_task_id=receipt.veo_task_id,
+            generations=receipt.generations,
+            changed_at=receipt.history[-1].get("at") if receipt.history else None,
+            **{name: video.get(name) for name in ("bytes", "sha256", "duration_seconds", "width", "height")},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row by the names of its columns."""
+        return {**vars(self), "outcome": self.outcome.value}
+
+
+def _outcome(item: Item, receipt: Receipt | None, run: str) -> tuple[Outcome, str]:
+    """Return what became of an item as its name and its receipt tell, and the reason."""
+    if item.outcome is not None:
+        return item.outcome, item.reason
+    if receipt is None:
+        return Outcome.NOT_STARTED, ""
+    alive = time.time() < receipt.claimed_until
+    found = {
+        ReceiptState.STORED: (Outcome.STORED if receipt.claimant == run else Outcome.SKIPPED, ""),
+        ReceiptState.SUBMITTED: (Outcome.UNDER_WAY, f"Submitted by {receipt.claimed_by}, not stored yet."),
+        ReceiptState.CLAIMED: (
+            (Outcome.UNDER_WAY, f"Being submitted by {receipt.claimed_by}.")
+            if alive
+            else (Outcome.UNKNOWN, f"{receipt.claimed_by} ended without recording what came of it.")
+        ),
+        ReceiptState.UNKNOWN: (Outcome.UNKNOWN, receipt.reason),
+        ReceiptState.FAILED: (Outcome.MODERATED if receipt.moderated else Outcome.FAILED, receipt.reason),
+        ReceiptState.REFUSED: (Outcome.NOT_STARTED, receipt.reason),
+    }
+    return found[receipt.state]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a summary comes to.
+
+    :param uri: of the table in JSON lines, one row for each image.
+    :param parquet_uri: of the same in Parquet; None where pyarrow is not installed.
+    :param counts: how many images have which outcome; those of which there are none are left out.
+    :param cost_usd: the sum over its rows. Prices that are not known are left out.
+    """
+
+    uri: str
+    parquet_uri: str | None
+    counts: dict[str, int]
+    cost_usd: float
+
+
+def folder_of(output_prefix: str, run: str) -> str:
+    """Return where a run keeps its summary and the like: ``s3://bucket/prefix/_veo/dag/run/task/``.
+
+    :param run: the task instance, see :class:`~veo_provider.receipts.Attempt`.
+    """
+    from veo_provider.archive import OWN_FOLDER
+
+    path = "/".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-") for part in run.split(" / "))
+    return f"{output_prefix}{OWN_FOLDER}/{path}/"
+
+
+class Note(NamedTuple):
+    """What became of an image, beyond what its receipt tells.
+
+    :param key: the item's, see :class:`~veo_provider.archive.Item`.
+    :param outcome: one of :class:`~veo_provider.outcomes.Outcome`, as its value.
+    :param reason: why there is no video.
+    """
+
+    key: str
+    outcome: str
+    reason: str
+
+
+class Notes:
+    """Notes on the images without a video, kept in S3 until the summary is written.
+
+    They are held from :meth:`add` to :meth:`flush`, and all of them by :meth:`read`: memory grows with the
+    images that went wrong, not with the archive.
+
+    :param s3: boto3's client.
+    :param folder: of the run, see :func:`folder_of`.
+    :param walk: names one walk over the archive, such as the number of the try: notes of others do not count.
+    """
+
+    def __init__(self, s3: S3Client, folder: str, walk: str) -> None:
+        self._s3 = s3
+        self._all = S3Uri.parse(f"{folder}notes", "folder")
+        self._walk = walk
+        self._notes: list[Note] = []
+
+    def add(self, item: Item, outcome: Outcome, reason: str) -> None:
+        """Note what became of an item; its last note counts. Of videos that are there, receipts tell."""
+        if outcome not in (Outcome.STORED, Outcome.SKIPPED):
+            self._notes.append(Note(item.key, outcome.value, reason))
+
+    def flush(self) -> None:
+        """Write what was added since. Before that, no cursor may go on behind an item that was noted.
+
+        :raises VeoSummaryUnavailableError: it cannot be written now; it is kept for the next time.
+        """
+        notes = self._notes[:]
+        if not notes:
+            return
+        name = f"{self._all.key}/{self._walk}/{time.time_ns()}-{uuid.uuid4().hex}.jsonl"
+        lines = "".join(f"{json.dumps(note)}\n" for note in notes)
+        _put(self._s3, S3Uri(self._all.bucket, name), lines.encode(), "application/jsonl")
+        del self._notes[: len(notes)]
+
+    def read(self) -> dict[str, Note]:
+        """Return the last note of each item, by the item's key.
+
+        :raises VeoSummaryUnavailableError: they cannot be read now.
+        """
+        with _unavailable(f"The notes in {self._all}"):
+            notes: dict[str, Note] = {}
+            for key in self._keys(f"{self._walk}/"):
+                with closing(self._s3.get_object(Bucket=self._all.bucket, Key=key)["Body"]) as body:
+                    found = (Note(*json.loads(line)) for line in body.iter_lines())
+                    notes.update((note.key, note) for note in found)
+            return notes
+
+    def clear(self) -> None:
+        """Delete the notes of all walks; harmless where a policy forbids it."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            for key in self._keys(""):
+                self._s3.delete_object(Bucket=self._all.bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            log.warning("The notes in %s could not be deleted: %s", self._all, error)
+
+    def _keys(self, below: str) -> Iterator[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._all.bucket, Prefix=f"{self._all.key}/{below}"
+        )
+        return (found["Key"] for page in pages for found in page.get("Contents", []))
+
+
+def rows_of(archive: Archive, s3: S3Client, run: str, notes: Mapping[str, Note]) -> Iterator[Row]:
+    """Yield the row of each image in the order of the archive, from its note or its receipt.
+
+    :param notes: see :meth:`Notes.read`.
+    :raises VeoReceiptUnavailableError: a receipt cannot be read now.
+    """
+    with ThreadPoolExecutor(_THREADS, "summary") as readers:
+        ahead: deque[Future[Row]] = deque()
+        for item in archive.items():
+            ahead.append(readers.submit(_row, s3, item, run, notes.get(item.key)))
+            if len(ahead) > _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _row(s3: S3Client, item: Item, run: str, note: Note | None) -> Row:
+    if item.outcome is not None:
+        return Row.of(item, None, run)
+    output = S3Uri.parse(item.output, "output")
+    try:
+        held = S3ReceiptStore(s3, sidecar_of(output)).read()
+    except VeoReceiptError as error:
+        return Row.of(item, None, run, outcome=Outcome.ERROR, reason=str(error))
+    receipt = held.receipt if held else None
+    # A video that is there belies a note of an earlier leg, unless it is that of another request.
+    stored = receipt is not None and receipt.state is ReceiptState.STORED
+    if note is not None and (not stored or note.outcome == Outcome.CHANGED):
+        return Row.of(item, receipt, run, outcome=Outcome(note.outcome), reason=note.reason)
+    return Row.of(item, receipt, run)
+
+
+def write(rows: Iterable[Row], s3: S3Client, folder: str) -> Summary:
+    """Stream rows into ``summary.jsonl`` and, where pyarrow is installed, ``summary.parquet``.
+
+    An object that is there is replaced, and only when the new one is whole.
+
+    :param folder: of the run, see :func:`folder_of`.
+    :raises VeoSummaryUnavailableError: they cannot be written now.
+    """
+    counts: Counter[str] = Counter()
+    cost = 0.0
+    lines = S3Uri.parse(f"{folder}summary.jsonl", "folder")
+    columns = S3Uri.parse(f"{folder}summary.parquet", "folder") if _has_pyarrow() else None
+    with _unavailable(f"The summary {lines}"), ExitStack() as uploads:
+        tables: list[_JsonLines | _Parquet] = [_JsonLines(uploads.enter_context(_upload(s3, lines)))]
+        if columns:
+            tables.append(_Parquet(uploads.enter_context(_upload(s3, columns))))
+        for row in rows:
+            counts[row.outcome.value] += 1
+            cost += row.cost_usd
+            for table in tables:
+                table.add(row)
+        for table in tables:
+            table.complete()
+    return Summary(str(lines), str(columns) if columns else None, dict(counts), round(cost, 2))
+
+
+def write_progress(s3: S3Client, folder: str, progress: Mapping[str, Any]) -> None:
+    """Write ``progress.json`` beside the summary; a run goes on where that is not possible now.
+
+    :param progress: what JSON can carry.
+    """
+    body = json.dumps(progress, indent=2, ensure_ascii=False).encode("utf-8", "replace")
+    try:
+        _put(s3, S3Uri.parse(f"{folder}progress.json", "folder"), body, "application/json")
+    except VeoSummaryUnavailableError as error:
+        log.warning("%s", error)
+
+
+class _JsonLines:
+    """A table with a row in each line."""
+
+    def __init__(self, upload: S3Upload) -> None:
+        self._upload = upload
+
+    def add(self, row: Row) -> None:
+        line = json.dumps(row.to_dict(), ensure_ascii=False)
+        self._upload.write(f"{line}\n".encode())
+
+    def complete(self) -> None:
+        self._upload.complete()
+
+
+class _Parquet:
+    """The same table by columns."""
+
+    def __init__(self, upload: S3Upload) -> None:
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+
+        texts = (
+            "key",
+            "image",
+            "output",
+            "outcome",
+            "reason",
+            "paid_by",
+            "veo_task_id",
+            "changed_at",
+            "sha256",
+        )
+        numbers = ("cost_usd", "price_usd", "duration_seconds")
+        types = {**dict.fromkeys(texts, pa.string()), **dict.fromkeys(numbers, pa.float64())}
+        self._schema = pa.schema([(field.name, types.get(field.name, pa.int64())) for field in fields(Row)])
+        self._upload = upload
+        self._file = _WriteOnly(upload)
+        self._writer = ParquetWriter(pa.PythonFile(self._file, mode="w"), self._schema)
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, row: Row) -> None:
+        self._rows.append(row.to_dict())
+        if len(self._rows) == _ROW_GROUP:
+            self._write_group()
+
+    def complete(self) -> None:
+        self._write_group()
+        self._writer.close()
+        self._upload.complete()
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
+            self._rows.clear()
+
+
+class _WriteOnly:
+    """An upload as pyarrow takes it, which leaves its completion to us."""
+
+    closed = False
+
+    def __init__(self, upload: S3Upload) -> None:
+        self.write = upload.write
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def close(self) -> None:
+        """The object appears with the upload's completion."""
+
+
+def _has_pyarrow() -> bool:
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+def _upload(s3: S3Client, target: S3Uri) -> S3Upload:
+    parquet = target.key.endswith(".parquet")
+    content_type = "application/vnd.apache.parquet" if parquet else "application/jsonl"
+    return S3Upload(s3, target, content_type=content_type, metadata={})
+
+
+def _put(s3: S3Client, target: S3Uri, body: bytes, content_type: str) -> None:
+    with _unavailable(str(target)):
+        s3.put_object(Bucket=target.bucket, Key=target.key, Body=body, ContentType=content_type)
+
+
+@contextmanager
+def _unavailable(what: str) -> Iterator[None]:
+    """Say what could not be written or read, in place of boto3's error."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise VeoSummaryUnavailableError(f"{what} cannot be written or read now: {error}.") from error

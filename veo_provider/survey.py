@@ -1,0 +1,68 @@
+"""What a batch would do: each image looked at as for a submission, and none submitted."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from veo_provider.api.errors import VeoError
+from veo_provider.batch import outcome_of
+from veo_provider.generation import Attach, Done, Refuse, Submit
+from veo_provider.maker import Maker
+from veo_provider.outcomes import Outcome
+from veo_provider.summary import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from veo_provider.archive import Archive, Item
+    from veo_provider.maker import Making
+
+_THREADS = 8
+_AHEAD = 16
+"""How many images are looked at before their rows are due."""
+
+
+def rows_of(archive: Archive, making: Making, price_usd: float) -> Iterator[Row]:
+    """Yield a row for each image: what is done, under way, rejected, or to make, and for what money.
+
+    :param price_usd: what one video costs.
+    :raises VeoError: the archive cannot be listed.
+    """
+    with ThreadPoolExecutor(_THREADS, "survey") as lookers:
+        ahead: deque[Future[Row]] = deque()
+        for item in archive.items():
+            ahead.append(lookers.submit(_row, item, making, price_usd))
+            if len(ahead) > _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _row(item: Item, making: Making, price_usd: float) -> Row:
+    run = making.by.task_instance
+    if item.outcome is not None:
+        return Row.of(item, None, run)
+    maker = Maker(item, making)
+    held = None
+    try:
+        step, held = maker.look()
+        if step is None:
+            plan = maker.plan(held)
+            step = maker.next_step(held, plan.fingerprint)
+        receipt = held.receipt if held else None
+        if isinstance(step, Submit):
+            row = Row.of(item, receipt, run, outcome=Outcome.TO_MAKE)
+            return replace(row, cost_usd=price_usd, price_usd=price_usd)
+        if isinstance(step, Refuse):
+            raise step.error
+        if isinstance(step, Done):
+            return Row.of(item, receipt, run)
+        said = "It was submitted before." if isinstance(step, Attach) else f"{step.by} is submitting it."
+        return Row.of(item, receipt, run, outcome=Outcome.UNDER_WAY, reason=said)
+    except VeoError as error:
+        receipt = held.receipt if held else None
+        return Row.of(item, receipt, run, outcome=outcome_of(error), reason=str(error))

@@ -1,0 +1,67 @@
+"""A leg of a batch in the triggerer: it submits and waits, and leaves the storing to a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from veo_provider.api.errors import VeoError
+from veo_provider.triggers.veo import FIRST_EVENT_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from veo_provider.job import Job
+    from veo_provider.progress import Progress
+
+
+class VeoBatchTrigger(BaseTrigger):
+    """Submit images and wait for their videos, until there is a lot to store or nothing left to do.
+
+    Submitting here is safe, because each submission is claimed by a receipt first: another triggerer that
+    takes over reads the receipts, and goes on with what they say. What blocks is done by a few threads.
+
+    Sends one event: ``{"status": "leg", "progress": {…}}``, or ``{"status": "error", "message": …,
+    "temporary": …}``.
+
+    :param job: what to do, see :class:`veo_provider.job.Job`.
+    :param progress: how far the batch has come, see :class:`veo_provider.progress.Progress`.
+    """
+
+    def __init__(self, job: dict[str, Any], progress: dict[str, Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow left this one untyped
+        self.job = job
+        self.progress = progress
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what the triggerer needs to rebuild this trigger; no secret is among it."""
+        path = "veo_provider.triggers.batch.VeoBatchTrigger"
+        return path, {"job": self.job, "progress": self.progress}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Go one leg, and send the one event."""
+        began = time.monotonic()
+        try:
+            progress = await self._go()
+        except VeoError as error:
+            event = {"status": "error", "message": str(error), "temporary": error.temporary}
+        else:
+            event = {"status": "leg", "progress": progress.to_dict()}
+        await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - began)))
+        yield TriggerEvent(event)
+        return
+
+    async def _go(self) -> Progress:
+        job, progress = await asyncio.to_thread(_read, self.job, self.progress)
+        return await job.go(progress, stores=False)
+
+
+def _read(job: dict[str, Any], progress: dict[str, Any]) -> tuple[Job, Progress]:
+    """Return job and progress; off the event loop, which the first imports would hold up for a good while."""
+    from veo_provider.job import Job
+    from veo_provider.progress import Progress
+
+    return Job.from_dict(job), Progress.from_dict(progress)
