@@ -16,7 +16,7 @@ with DAG(dag_id="chaos", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=t
         seconds="4",
         poll_interval=4,
         timeout=600,
-        retries=40,
+        retries=8,
         retry_delay=timedelta(seconds=2),
         max_generations=4,
     ).expand_kwargs(
