@@ -95,6 +95,17 @@ def receipts_below(s3: S3Client, prefix: str, since: float) -> Iterator[Receipt]
         raise VeoReceiptUnavailableError(f"The receipts below {prefix} cannot be listed: {error}.") from error
 
 
+def charges_below(s3: S3Client, prefix: str, run: str, since: float) -> float:
+    """Return what a run may be charged since, for all videos below a prefix, in USD; this call blocks.
+
+    :param prefix: ``s3://bucket/prefix/``.
+    :param run: the task instance whose charges are counted.
+    :param since: Unix seconds.
+    :raises VeoReceiptUnavailableError: the receipts cannot be read now.
+    """
+    return sum(charges(receipt, run, since) for receipt in receipts_below(s3, prefix, since))
+
+
 def _readable(store: S3ReceiptStore) -> Held | None:
     """Return a receipt, or None if it cannot be understood: then nothing is submitted past it either."""
     try:

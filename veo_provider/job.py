@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.archive import archive_of
-from veo_provider.batch import CALLING_THREADS, STORING_THREADS, Batch, Terms
+from veo_provider.batch import Batch
 from veo_provider.generation import Policy
 from veo_provider.maker import Making
 from veo_provider.prompts import prompts_of
 from veo_provider.receipts import Attempt
 from veo_provider.s3 import s3_client
 from veo_provider.summary import Notes, VeoSummaryUnavailableError, folder_of, write_progress
+from veo_provider.terms import Terms
+from veo_provider.threads import CALLING_THREADS, STORING_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,49 +39,33 @@ LOOK_UP_PAUSE = 8.0
 LOOK_UPS = 40
 
 
-@dataclass(frozen=True)
-class Job:
-    """A batch, as JSON can carry it.
+@dataclass(frozen=True, kw_only=True)
+class Job(Terms):
+    """A batch, as JSON can carry it: its terms, see :class:`~veo_provider.terms.Terms`, and what to make how.
 
-    :param run: the task instance, which pays; see :class:`~veo_provider.receipts.Attempt`.
     :param try_number: Airflow's number of the try.
     :param images: a prefix, a pattern or a list, see :func:`~veo_provider.archive.archive_of`.
-    :param output_prefix: where the videos go.
     :param prompt: a template, a mapping, or None for sidecars, see :func:`~veo_provider.prompts.prompts_of`.
     :param prompt_suffix: what makes the name of a sidecar.
     :param fields: further fields of each request: model, seconds, resolution and so on.
-    :param price_usd: what one video costs; 0 where that is not known and there is no ceiling.
-    :param veo_conn_id: connection of type ``veo``.
     :param aws_conn_id: connection for S3.
     :param policy: what to do where a receipt leaves a choice: the fields of
         :class:`~veo_provider.generation.Policy`.
     :param convert: make images that the API takes of others.
     :param fit: choose the aspect ratio by the image.
     :param unconditional: go on where the receipts' store ignores conditional writes.
-    :param max_in_flight: generations under way at once, at most.
-    :param max_cost_usd: what the run may be charged at most; None for no ceiling.
-    :param poll_interval: seconds between two looks at a generation; None for the learned schedule.
-    :param timeout: seconds from a submission after which its video is not waited for any more.
     """
 
-    run: str
     try_number: int
     images: str | list[str]
-    output_prefix: str
     prompt: str | dict[str, str] | None
     prompt_suffix: str | None
     fields: dict[str, Any]
-    price_usd: float
-    veo_conn_id: str = "veo_default"
     aws_conn_id: str | None = "aws_default"
     policy: dict[str, Any] = field(default_factory=dict)
     convert: bool = False
     fit: bool = False
     unconditional: bool = False
-    max_in_flight: int = 10
-    max_cost_usd: float | None = None
-    poll_interval: float | None = None
-    timeout: float = 2 * 60 * 60
 
     def to_dict(self) -> dict[str, Any]:
         """Return a form that JSON can carry."""
@@ -127,18 +113,6 @@ class Job:
             unconditional=self.unconditional,
         )
 
-    def terms(self) -> Terms:
-        """Return under which terms the batch goes its way."""
-        return Terms(
-            veo_conn_id=self.veo_conn_id,
-            output_prefix=self.output_prefix,
-            price_usd=self.price_usd,
-            max_in_flight=self.max_in_flight,
-            max_cost_usd=self.max_cost_usd,
-            poll_interval=self.poll_interval,
-            timeout=self.timeout,
-        )
-
     async def go(
         self,
         progress: Progress,
@@ -163,7 +137,7 @@ class Job:
             batch = Batch(
                 archive,
                 making,
-                self.terms(),
+                self,
                 copy.deepcopy(progress),
                 stores=stores,
                 defers=defers,

@@ -90,6 +90,14 @@ class Line:
         self._pace.succeeded()
         return video
 
+    async def turn(self, until: float) -> bool:
+        """Wait for one's turn to call the service oneself; False if that does not come in time.
+
+        :param until: Unix seconds at which to give up.
+        :raises VeoError: the connection is no good.
+        """
+        return await self._connect(until) is not None and await self._pace.turn(until - time.time())
+
     async def close(self) -> None:
         """Close the connections."""
         if self._look_up is not None:

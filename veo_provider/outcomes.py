@@ -5,7 +5,14 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from veo_provider.api.errors import VeoRequestError
+from veo_provider.api.errors import (
+    VeoBadRequestError,
+    VeoError,
+    VeoGenerationFailed,
+    VeoModerationError,
+    VeoRequestError,
+    VeoSubmissionUnknown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +45,35 @@ class Outcome(str, enum.Enum):
     """A dry run would have made it."""
 
 
+class VeoNotInTimeError(VeoError):
+    """A generation was not finished in time; it is not known to have failed."""
+
+    money = "It may still complete, and is then charged once."
+    advice = "Its receipt keeps the id: the next attempt waits on for the same generation."
+    temporary = True
+
+
 _WITH_VIDEO = (Outcome.STORED, Outcome.SKIPPED)
+
+
+def outcome_of(error: VeoError) -> Outcome:
+    """Return what an error makes of an image."""
+    # Operators import this module where a DAG is parsed, and generation brings much along.
+    from veo_provider.generation import VeoRecordLostError, VeoRequestChangedError
+
+    if isinstance(error, VeoGenerationFailed) and error.moderated:
+        return Outcome.MODERATED
+    outcomes: tuple[tuple[type[VeoError], Outcome], ...] = (
+        (VeoSubmissionUnknown, Outcome.UNKNOWN),
+        (VeoRecordLostError, Outcome.UNKNOWN),
+        (VeoNotInTimeError, Outcome.UNDER_WAY),
+        (VeoModerationError, Outcome.MODERATED),
+        (VeoGenerationFailed, Outcome.FAILED),
+        (VeoRequestChangedError, Outcome.CHANGED),
+        (VeoRequestError, Outcome.REJECTED),
+        (VeoBadRequestError, Outcome.REJECTED),
+    )
+    return next((outcome for kind, outcome in outcomes if isinstance(error, kind)), Outcome.ERROR)
 
 
 def require_fail_on(fail_on: object) -> str | float:

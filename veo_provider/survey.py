@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from veo_provider.api.errors import VeoError
-from veo_provider.batch import outcome_of
 from veo_provider.generation import Attach, Done, Refuse, Submit
 from veo_provider.maker import Maker
-from veo_provider.outcomes import Outcome
+from veo_provider.outcomes import Outcome, outcome_of
 from veo_provider.summary import Row
 
 if TYPE_CHECKING:

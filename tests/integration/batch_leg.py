@@ -5,13 +5,13 @@ import json
 import sys
 from pathlib import Path
 
-from veo_provider import batch, generation
+from veo_provider import batch, generation, way
 from veo_provider.job import Job
 from veo_provider.progress import Progress
 
 # A dead claim is one for some seconds only.
 generation.ANSWER_SECONDS, generation.CLAIM_SECONDS = 1.0, 4.0
-batch.CLAIM_PAUSE, batch.LOT = 0.5, 6
+way.CLAIM_PAUSE, batch.LOT = 0.5, 6
 
 
 def main(folder: Path, stores: bool) -> None:

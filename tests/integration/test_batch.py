@@ -10,6 +10,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from veo_provider import batch as engine
+from veo_provider import way
+from veo_provider.line import Line
 from veo_provider.operators.batch import VeoBatchOperator, VeoBatchUnfinishedError
 from veo_provider.triggers import batch as trigger_module
 from veo_provider.triggers.batch import VeoBatchTrigger
@@ -30,7 +32,7 @@ class Instance:
 def _quick(monkeypatch):
     """Only the pauses of a batch are shortened."""
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(engine, "CLAIM_PAUSE", 0.2)
+    monkeypatch.setattr(way, "CLAIM_PAUSE", 0.2)
 
 
 @pytest.fixture(autouse=True)
@@ -283,6 +285,22 @@ def test_refusals_slow_it_down_and_nothing_is_lost(sandbox, archive):
     assert sandbox.charges()["count"] == 10
 
 
+def test_submissions_keep_to_the_pace_of_the_connection(sandbox, archive, monkeypatch):
+    """Each takes its turn, refused ones included, among all that call the service."""
+    taken = []
+
+    async def turn(self, until):
+        taken.append(until)
+        return await take_turn(self, until)
+
+    take_turn = Line.turn
+    monkeypatch.setattr(Line, "turn", turn)
+    archive(3)
+    sandbox.add_faults([{"call": "submit", "first": 1, "status": 429, "headers": {"Retry-After": "0"}}])
+    assert make(max_in_flight=1)["counts"] == {"stored": 3}
+    assert len(taken) == 4
+
+
 def test_an_outage_is_waited_out(sandbox, archive):
     """Resets and 5xx while polling and downloading lead to no second submission."""
     archive(6)
@@ -313,6 +331,12 @@ def test_another_request_is_not_overwritten(sandbox, archive):
     result = make("tuesday", prompt="Another", fail_on="never")
     assert result["counts"] == {"changed": 2}
     assert sandbox.charges()["count"] == 2
+
+
+def test_an_empty_archive_is_no_failure_but_told(sandbox, caplog, capsys):
+    """A prefix that was mistyped does not pass in silence."""
+    assert make()["counts"] == {}
+    assert "There is no image in s3://images/lot/" in caplog.text + capsys.readouterr().out
 
 
 def test_a_dry_run_submits_nothing(sandbox, s3, archive):

@@ -113,6 +113,16 @@ async def test_waits_share_a_line_and_the_last_one_closes_it(completed):
     assert line_module._lines == {}
 
 
+async def test_another_call_takes_its_turn_as_well(sandbox, completed):
+    """A submission waits while the service wants to be left alone, as the looks do."""
+    async with line_to("veo_default") as line:
+        assert await line.turn(soon())
+        sandbox.add_faults([{"call": "poll", "status": 429, "headers": {"Retry-After": "60"}}])
+        with pytest.raises(errors.VeoRateLimitError):
+            await line.get(completed, soon())
+        assert not await line.turn(time.time())
+
+
 async def test_cancelled_waits_let_go_of_the_line(queued, at_once):
     """A triggerer that hands its triggers over leaves no session behind."""
     waits = [asyncio.ensure_future(event_of(trigger(queued))) for _ in range(20)]

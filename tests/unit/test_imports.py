@@ -9,9 +9,11 @@ import pytest
 
 MODULES = [
     "veo_provider.hooks.veo",
+    "veo_provider.operators.batch",
     "veo_provider.operators.veo",
     "veo_provider.sensors.veo",
     "veo_provider.transfers.veo_to_s3",
+    "veo_provider.triggers.batch",
     "veo_provider.triggers.veo",
 ]
 HEAVY = ["aiohttp", "airflow.providers.amazon", "boto3", "botocore", "requests", "tenacity", "urllib3"]

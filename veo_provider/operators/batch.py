@@ -229,6 +229,7 @@ class VeoBatchOperator(VeoRequestOperator):
         rows = rows_of(job.archive(s3), s3, job.run, notes.read())
         summary = write(rows, s3, job.folder)
         self.log.info("%s: %s, $%.2f", summary.uri, summary.counts, summary.cost_usd)
+        self._warn_if_empty(summary)
         self._require_success(summary, progress)
         notes.clear()
         result = self._result(summary, time.time() - progress.began)
@@ -256,7 +257,12 @@ class VeoBatchOperator(VeoRequestOperator):
             rows = rows_of(job.archive(s3), job.making(client, s3), job.price_usd)
             summary = write(rows, s3, f"{job.folder}dry-run/")
         self.log.info("A dry run: %s, it would cost $%.2f.", summary.counts, summary.cost_usd)
+        self._warn_if_empty(summary)
         return self._result(summary, time.time() - began)
+
+    def _warn_if_empty(self, summary: Summary) -> None:
+        if not summary.counts:
+            self.log.warning("There is no image in %s, so there is nothing to make.", self.images)
 
     def _result(self, summary: Summary, seconds: float) -> dict[str, Any]:
         return {

@@ -1,0 +1,61 @@
+"""The bulletin of a batch: how far it has come, in the log and for whoever wants to know."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from veo_provider.api.errors import VeoError
+from veo_provider.leg import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from veo_provider.archive import Archive
+    from veo_provider.leg import Leg
+
+log = logging.getLogger(__name__)
+
+TELL_EVERY = 30.0
+"""Seconds between two bulletins."""
+
+
+async def tell_often(leg: Leg, archive: Archive, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Tell the figures again and again, till the end of the leg.
+
+    :param tell: called with the figures; may block.
+    """
+    with leg.may_leave():
+        with suppress(VeoError):
+            leg.progress.images = leg.progress.images or await leg.threads.call(_size_of, archive)
+        while True:
+            await asyncio.sleep(TELL_EVERY)
+            figures = figures_of(leg)
+            log.info("%s", ", ".join(f"{name}: {value}" for name, value in figures.items()))
+            await leg.threads.call(tell, figures)
+
+
+def figures_of(leg: Leg) -> dict[str, Any]:
+    """Return how far the batch has come, and how long the rest will take at this rate."""
+    progress = leg.progress
+    minutes = max(time.time() - progress.began, 1.0) / 60
+    rate = progress.total / minutes
+    left = (progress.images - progress.total) / rate if rate else None
+    return {
+        "images": progress.images,
+        "finished": progress.total,
+        **progress.counts,
+        "under_way": leg.under_way,
+        "completed": leg.phases[Phase.COMPLETED],
+        "window": int(leg.window.size),
+        "cost_usd": leg.budget.committed,
+        "per_minute": round(rate, 1),
+        "minutes_left": None if left is None else round(left, 1),
+    }
+
+
+def _size_of(archive: Archive) -> int:
+    return sum(1 for _ in archive.items())

@@ -1,0 +1,159 @@
+"""What all items share on one leg of a batch: the terms, the slots, the money, and when to leave off.
+
+:class:`~veo_provider.batch.Batch` begins and ends a leg; each :class:`~veo_provider.way.Way` is one item's
+way through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import math
+from collections import Counter, deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from veo_provider.budget import Budget
+from veo_provider.threads import CALLING_THREADS, Threads
+from veo_provider.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from veo_provider.api.errors import VeoError
+    from veo_provider.line import Line
+    from veo_provider.progress import Progress
+    from veo_provider.terms import Terms
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED = 1000
+"""Completions from which the next ones are estimated, at most."""
+_SHORTEST_ESTIMATE = 5.0
+"""Seconds that are looked back for that, at least: a leg that has just begun is no measure."""
+
+
+class Phase(enum.Enum):
+    """What the way of one item through a leg is waiting for."""
+
+    READY = enum.auto()
+    """Its turn to be submitted."""
+    BLOCKED = enum.auto()
+    """Money that others may give back, or the end of the leg."""
+    SUBMITTING = enum.auto()
+    CLAIMED = enum.auto()
+    """Another attempt, which is submitting it."""
+    UNSEEN = enum.auto()
+    """Our first look at a generation that was submitted before."""
+    FLYING = enum.auto()
+    """Its generation to finish."""
+    COMPLETED = enum.auto()
+    """Its video to be stored."""
+    TROUBLED = enum.auto()
+    """The end of a pause after something went wrong."""
+
+
+class Leg:
+    """What the ways of one leg share. Belongs to the event loop that it is made in.
+
+    :param terms: under which terms the batch goes its way.
+    :param progress: how far the legs before have come.
+    :param stores: whether what is completed is stored on this leg.
+    :param changed: called whenever something changes that may end the leg, or make room for another item.
+    """
+
+    line: Line
+    """To the service, while the leg lasts."""
+
+    def __init__(
+        self, terms: Terms, progress: Progress, *, stores: bool, changed: Callable[[], None]
+    ) -> None:
+        self.terms = terms
+        self.progress = progress
+        self.stores = stores
+        self.changed = changed
+        self.since = progress.at
+        """Unix seconds; charges from before are counted already."""
+        self.stopped = progress.stopped
+        """Why nothing more is submitted; empty while that is not so."""
+        self.cancelled = False
+        self.walked = False
+        """Whether all items were taken up."""
+        self.caught_up = asyncio.Event()
+        """All that was under way before has been met again: submissions may begin."""
+        self.window = Window(terms.max_in_flight, progress.window)
+        self.budget = Budget(terms.max_cost_usd, progress.committed_usd)
+        self.threads = Threads()
+        self.hands = asyncio.Semaphore(CALLING_THREADS)
+        """For who prepares and submits: an image in memory for each, at most."""
+        self.phases: Counter[Phase] = Counter()
+        self._loop = asyncio.get_running_loop()
+        self._began = self._succeeded_at = self._loop.time()
+        self._completions: deque[float] = deque(maxlen=_REMEMBERED)
+        self._over = False
+        self._idle: set[asyncio.Task[Any]] = set()
+
+    @property
+    def under_way(self) -> int:
+        """How many generations are."""
+        phases = self.phases
+        return phases[Phase.FLYING] + phases[Phase.UNSEEN] + phases[Phase.SUBMITTING]
+
+    @property
+    def ceiling_reached(self) -> str:
+        """What is said of items for which there is no money."""
+        return f"max_cost_usd={self.terms.max_cost_usd} does not pay for one more video."
+
+    def stop(self, error: VeoError) -> None:
+        """Submit nothing more; what is under way is brought to its end."""
+        if not self.stopped:
+            log.error("Nothing more is submitted: %s", error)
+            self.stopped = str(error)
+            self.changed()
+
+    def succeeded(self) -> None:
+        """Note that something has."""
+        self._succeeded_at = self._loop.time()
+
+    def without_success(self) -> float:
+        """Return for how many seconds nothing has succeeded."""
+        return self._loop.time() - self._succeeded_at
+
+    def completed(self) -> None:
+        """Note that a generation has just finished."""
+        self._completions.append(self._loop.time())
+
+    def expected(self, seconds: float) -> float:
+        """Return how many completions the next seconds will bring, by those of the last."""
+        now = self._loop.time()
+        back = min(seconds, max(now - self._began, _SHORTEST_ESTIMATE))
+        recent = sum(then > now - back for then in self._completions)
+        return recent / back * seconds
+
+    def end(self) -> None:
+        """End every wait of the leg."""
+        self._over = True
+        for task in list(self._idle):
+            task.cancel()
+
+    @contextmanager
+    def may_leave(self) -> Iterator[None]:
+        """Mark a wait that the end of the leg ends; what a thread does is waited for."""
+        if self._over:
+            raise asyncio.CancelledError
+        me = asyncio.current_task()
+        assert me is not None, "only tasks come here"  # noqa: S101 - for the type
+        self._idle.add(me)
+        try:
+            yield
+        finally:
+            self._idle.discard(me)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long, or till the end of the leg."""
+        with self.may_leave():
+            if seconds == math.inf:
+                await self._loop.create_future()
+            await asyncio.sleep(seconds)

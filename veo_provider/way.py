@@ -1,0 +1,373 @@
+"""The way of one item through a leg: looked at, submitted, watched, and stored.
+
+What an item comes to is its :data:`Ending`. An error is one, too, if trying again would not help: one bad
+image is one row of the summary, and never the end of the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+from veo_provider.api.errors import (
+    VeoAuthenticationError,
+    VeoError,
+    VeoNotSentError,
+    VeoQuotaError,
+    VeoRateLimitError,
+    VeoSubmissionUnknown,
+    VeoWrongHostError,
+)
+from veo_provider.budget import charges
+from veo_provider.compat import count, time_taken
+from veo_provider.generation import Attach, Done, Refuse, Submit, WaitForClaim
+from veo_provider.leg import Phase
+from veo_provider.outcomes import Outcome, VeoNotInTimeError, outcome_of
+from veo_provider.waiting import Waiting
+
+if TYPE_CHECKING:
+    from veo_provider.api.video import Video
+    from veo_provider.generation import Plan, Step
+    from veo_provider.leg import Leg
+    from veo_provider.maker import Maker
+    from veo_provider.receipts import Held, Receipt
+
+    Ending = tuple[Outcome, str]
+    """What has become of an item, and why there is no video."""
+    Seen = tuple[Step | None, Held | None]
+    """What follows from a receipt, and the receipt; no step where it takes the image to tell."""
+
+log = logging.getLogger(__name__)
+
+CLAIM_PAUSE = 15.0
+"""Seconds between two looks at a receipt that another attempt has claimed."""
+LATE_LOOK_SECONDS = 30.0
+"""How long a wait whose deadline has passed may queue for its last look."""
+MOST_TRIES = 6
+"""Attempts at an item that fail for a reason that may pass, while others succeed."""
+LATELY = 30.0
+"""Seconds without a success after which a failure is not the item's own fault."""
+LONGEST_PAUSE = 60.0
+"""Seconds between two attempts at an item, at most."""
+_STOPPERS = (VeoQuotaError, VeoAuthenticationError, VeoWrongHostError)
+"""What is wrong with the account and not with an image."""
+
+
+class _StoppedError(Exception):
+    """The batch has stopped while an item was waiting for its slot."""
+
+
+class Way:
+    """The way of one item through a leg.
+
+    :param maker: makes its video.
+    :param leg: what it shares with the others.
+    """
+
+    def __init__(self, maker: Maker, leg: Leg) -> None:
+        self.item = maker.item
+        self.phase = Phase.READY
+        self._maker = maker
+        self._leg = leg
+        self._seen: Seen | Exception = None, None
+        self._cost = 0.0
+        self._reserved = 0.0
+        self._has_slot = False
+        self._tries = 0
+
+    async def look(self) -> None:
+        """Read the item's receipt; an error is kept as what was seen, for the way to deal with."""
+        try:
+            self._seen = await self._leg.threads.call(self._maker.look)
+        except Exception as error:  # noqa: BLE001 - it becomes the item's own, not the walk's
+            self._seen = error
+
+    def begin(self) -> Ending | None:
+        """Take up the item after the first look; return what it has come to if nothing needs to be done."""
+        if isinstance(self._seen, Exception):
+            return None
+        leg, (step, held) = self._leg, self._seen
+        if held is not None:
+            self._cost = charges(held.receipt, leg.terms.run)
+            leg.budget.add(charges(held.receipt, leg.terms.run, leg.since))
+        if isinstance(step, Done):
+            return self._done(held)
+        if isinstance(step, Attach):
+            self._take_slot()
+        elif step is None and (leg.stopped or leg.phases[Phase.BLOCKED]):
+            # Some that wait for money are enough; behind them may be others that are paid, and not stored.
+            return Outcome.NOT_STARTED, leg.stopped or leg.ceiling_reached
+        return None
+
+    async def travel(self) -> Ending:
+        """Bring the item to its end, or to where this leg leaves it: that ends with the leg."""
+        while True:
+            try:
+                return await self._follow()
+            except Exception as error:  # noqa: BLE001 - a bad image is one row, and never the batch's end
+                self._leave_slot()
+                if self._leg.cancelled:
+                    await self._wait_for_the_end()
+                ending = self._ending(error)
+                if ending is not None:
+                    return ending
+            if self._leg.stopped:
+                await self._wait_for_the_end()
+            self._enter(Phase.TROUBLED)
+            await self._leg.sleep(min(2.0**self._tries, LONGEST_PAUSE))
+            self._enter(Phase.READY)
+            await self.look()
+
+    def cancel(self) -> None:
+        """Take back what is being uploaded; from a signal, too."""
+        if self.phase is Phase.COMPLETED:
+            self._maker.cancel()
+
+    async def _follow(self) -> Ending:
+        """Do one step after another until the video is stored, or nothing can be done."""
+        if isinstance(self._seen, Exception):
+            raise self._seen
+        step, held = self._seen
+        submitted = False
+        while True:
+            if step is None:
+                step, held = await self._submit(held)
+                submitted = isinstance(step, Attach) and self._has_slot
+            if held is None or isinstance(step, Submit):
+                step = None
+            elif isinstance(step, Refuse):
+                raise step.error
+            elif isinstance(step, Done):
+                return self._done(held)
+            elif isinstance(step, WaitForClaim):
+                step, held = await self._look_later()
+            else:
+                video = await self._watch(held.receipt, fresh=submitted)
+                if video.status is video.status.COMPLETED:
+                    return self._done(await self._store(held))
+                step, held = None, await self._record_failure(held, video)
+
+    async def _look_later(self) -> Seen:
+        """Leave a claim to who has it, and see what has become of it."""
+        self._enter(Phase.CLAIMED)
+        await self._leg.sleep(CLAIM_PAUSE)
+        self._enter(Phase.READY)
+        return await self._leg.threads.call(self._maker.look)
+
+    async def _record_failure(self, held: Held, video: Video) -> Held:
+        """Record that the service gave up on a generation, which is not charged."""
+        count("failed")
+        log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
+        held = await self._leg.threads.call(self._maker.record_failure, held, video)
+        self._recharge(held)
+        self._enter(Phase.READY)
+        return held
+
+    def _done(self, held: Held | None) -> Ending:
+        own = held is not None and held.receipt.claimant == self._leg.terms.run
+        return (Outcome.STORED if own else Outcome.SKIPPED), ""
+
+    # Submitting
+
+    async def _submit(self, held: Held | None) -> Seen:
+        """Submit the item in its turn, unless its image tells that there is something else to do."""
+        leg, maker = self._leg, self._maker
+        await self._reserve()
+        try:
+            with leg.may_leave():
+                await leg.hands.acquire()
+            try:
+                plan = await leg.threads.call(maker.plan, held)
+                step = await leg.threads.call(maker.next_step, held, plan.fingerprint)
+                if not isinstance(step, Submit):
+                    return step, held
+                if plan.image_error is not None:
+                    raise plan.image_error
+                return await self._submit_planned(plan)
+            finally:
+                leg.hands.release()
+        finally:
+            self._give_back()
+
+    async def _reserve(self) -> None:
+        """Set the money aside for one more submission, once there is enough of it."""
+        leg, price = self._leg, self._leg.terms.price_usd
+        if leg.stopped:
+            await self._wait_for_the_end()
+        if not leg.budget.pays(price):
+            self._enter(Phase.BLOCKED)
+        with leg.may_leave():
+            await leg.budget.reserve(price)
+        self._reserved = price
+        self._enter(Phase.READY)
+
+    def _give_back(self) -> None:
+        self._leg.budget.settle(self._reserved, 0.0)
+        self._reserved = 0.0
+        self._leg.changed()
+
+    async def _submit_planned(self, plan: Plan) -> Seen:
+        """Submit, again and again as long as the service provably accepts nothing."""
+        leg = self._leg
+        while True:
+            with leg.may_leave():
+                await leg.caught_up.wait()
+                await leg.window.enter()
+                self._has_slot = True
+                await leg.line.turn(math.inf)
+            if leg.stopped:
+                raise _StoppedError
+            try:
+                return await self._submit_once(plan)
+            except (VeoRateLimitError, VeoNotSentError) as error:
+                log.warning("%s: %s", self.item.image, error)
+
+    async def _submit_once(self, plan: Plan) -> Seen:
+        """Submit, in a slot and with the money set aside; the slot is kept while the generation runs."""
+        leg, began = self._leg, asyncio.get_running_loop().time()
+        self._enter(Phase.SUBMITTING)
+        try:
+            step, held = await leg.threads.call(self._maker.submit, plan)
+        except (VeoRateLimitError, VeoNotSentError) as error:
+            self._leave_slot()
+            too_many = isinstance(error, VeoRateLimitError)
+            leg.window.refused(began, getattr(error, "retry_after", None), too_many=too_many)
+            raise
+        except VeoError as error:
+            if outcome_of(error) is Outcome.UNKNOWN:
+                leg.budget.add(self._reserved)
+            raise
+        except Exception as error:
+            leg.budget.add(self._reserved)
+            raise VeoSubmissionUnknown(f"The submission ended with {error!r}.") from error
+        finally:
+            self._enter(Phase.READY)
+        self._recharge(held)
+        count("submitted")
+        leg.window.accepted()
+        leg.succeeded()
+        if not isinstance(step, Attach):
+            self._leave_slot()
+        return step, held
+
+    def _recharge(self, held: Held) -> None:
+        """Count what a receipt tells now instead of what it told before."""
+        cost = charges(held.receipt, self._leg.terms.run)
+        self._leg.budget.add(cost - self._cost)
+        self._cost = cost
+
+    # Watching and storing
+
+    async def _watch(self, receipt: Receipt, *, fresh: bool) -> Video:
+        """Look at a generation until it is finished; it has a slot for as long.
+
+        :param fresh: whether it was submitted just now.
+        """
+        terms = self._leg.terms
+        waiting = Waiting(
+            terms.poll_interval,
+            model=receipt.request.get("model", ""),
+            resolution=receipt.request.get("resolution", ""),
+            submitted_at=receipt.submitted_at,
+        )
+        deadline = (receipt.submitted_at or time.time()) + terms.timeout
+        self._take_slot()
+        self._enter(Phase.FLYING if fresh else Phase.UNSEEN)
+        if fresh:
+            await self._leg.sleep(waiting.pause())
+        while True:
+            video, pause = await self._ask(receipt, waiting, deadline)
+            if video is not None:
+                self._leave_slot()
+                return video
+            self._enter(Phase.FLYING)
+            left = deadline - time.time()
+            if left <= 0:
+                raise VeoNotInTimeError(
+                    f"The generation {receipt.veo_task_id} was not finished within {terms.timeout:.0f} s."
+                )
+            await self._leg.sleep(min(pause, left))
+
+    async def _ask(self, receipt: Receipt, waiting: Waiting, deadline: float) -> tuple[Video | None, float]:
+        """Look at a generation once; return it if it is finished, and else the seconds to the next look."""
+        try:
+            with self._leg.may_leave():
+                last_turn = max(deadline, time.time() + LATE_LOOK_SECONDS)
+                video = await self._leg.line.get(receipt.veo_task_id or "", until=last_turn)
+        except VeoError as error:
+            if not error.temporary:
+                raise
+            if waiting.is_news(error.what):
+                log.warning("%s Waiting on.", error)
+            return None, waiting.pause_after(error)
+        if video is not None:
+            waiting.saw(video)
+            self._leg.succeeded()
+            if video.finished:
+                self._measure(receipt)
+                return video, 0.0
+        return None, waiting.pause()
+
+    def _measure(self, receipt: Receipt) -> None:
+        """Note what a generation has taken, unless it may have been finished before this leg."""
+        if self.phase is Phase.FLYING:
+            self._leg.completed()
+            now = time.time()
+            time_taken("generation_seconds", now - (receipt.submitted_at or now))
+
+    async def _store(self, held: Held) -> Held:
+        """Store a completed video, or leave that to the next leg."""
+        self._enter(Phase.COMPLETED)
+        if not self._leg.stores:
+            await self._leg.sleep(math.inf)
+        stored = await self._leg.threads.store(self._maker.store, held)
+        count("completed")
+        count("cost_cents", round(100 * (held.receipt.price_usd or 0.0)))
+        self._leg.succeeded()
+        return stored
+
+    # Ending
+
+    def _ending(self, error: Exception) -> Ending | None:
+        """Return how an error ends the item, or None if it is tried again."""
+        leg = self._leg
+        if isinstance(error, _STOPPERS):
+            leg.stop(error)
+        if leg.stopped and isinstance(error, (*_STOPPERS, _StoppedError)):
+            return None
+        if isinstance(error, VeoError):
+            outcome = outcome_of(error)
+            if outcome is not Outcome.ERROR or not error.temporary:
+                return outcome, str(error)
+        self._tries += 1
+        log.warning("%s: %s", self.item.image, error, exc_info=not isinstance(error, VeoError))
+        # While nothing else succeeds either, it is not the item's fault.
+        if self._tries < MOST_TRIES or leg.without_success() > LATELY:
+            return None
+        return Outcome.ERROR, str(error) or repr(error)
+
+    async def _wait_for_the_end(self) -> None:
+        self._enter(Phase.BLOCKED)
+        await self._leg.sleep(math.inf)
+
+    # Slots and phases
+
+    def _take_slot(self) -> None:
+        """Take a slot for a generation that is under way."""
+        if not self._has_slot:
+            self._has_slot = True
+            self._leg.window.join()
+
+    def _leave_slot(self) -> None:
+        if self._has_slot:
+            self._has_slot = False
+            self._leg.window.leave()
+
+    def _enter(self, phase: Phase) -> None:
+        self._leg.phases[self.phase] -= 1
+        self._leg.phases[phase] += 1
+        self.phase = phase
+        self._leg.changed()
