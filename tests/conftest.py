@@ -58,15 +58,9 @@ def connections(sandbox, monkeypatch):
 @pytest.fixture(scope="session")
 def s3(_sandbox):
     """boto3's client for the sandbox's S3."""
-    import boto3
+    from buckets import s3_client_of
 
-    client = boto3.client(
-        "s3",
-        endpoint_url=_sandbox.s3,
-        aws_access_key_id=_sandbox.aws_access_key_id,
-        aws_secret_access_key=_sandbox.aws_secret_access_key,
-        region_name="us-east-1",
-    )
+    client = s3_client_of(_sandbox)
     yield client
     client.close()
 

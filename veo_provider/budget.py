@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from veo_provider.receipts import (
@@ -17,6 +15,7 @@ from veo_provider.receipts import (
     VeoReceiptUnavailableError,
 )
 from veo_provider.s3 import S3Uri
+from veo_provider.threads import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 CLOCK_DIFFERENCE = 300.0
 """Seconds that the clocks of S3, workers and triggerers may differ by."""
 _READERS = 8
-_AT_ONCE = 256
+_AHEAD = 256
 
 _NOT_CHARGED = (ReceiptState.REFUSED.value, ReceiptState.FAILED.value)
 
@@ -81,16 +80,13 @@ def receipts_below(s3: S3Client, prefix: str, since: float) -> Iterator[Receipt]
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below)
     try:
         found = (one for page in pages for one in page.get("Contents", []))
-        keys = (
-            one["Key"]
+        stores = (
+            S3ReceiptStore(s3, S3Uri(bucket, one["Key"]))
             for one in found
             if one["Key"].endswith(SUFFIX) and one["LastModified"].timestamp() >= since - CLOCK_DIFFERENCE
         )
-        with ThreadPoolExecutor(_READERS, "veo-budget") as readers:
-            while some := list(islice(keys, _AT_ONCE)):
-                stores = (S3ReceiptStore(s3, S3Uri(bucket, key)) for key in some)
-                held = readers.map(_readable, stores)
-                yield from (one.receipt for one in held if one is not None)
+        held = in_order(_readable, stores, threads=_READERS, ahead=_AHEAD, name="veo-budget")
+        yield from (one.receipt for one in held if one is not None)
     except (ClientError, BotoCoreError) as error:
         raise VeoReceiptUnavailableError(f"The receipts below {prefix} cannot be listed: {error}.") from error
 

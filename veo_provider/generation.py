@@ -21,6 +21,8 @@ from veo_provider.api.errors import (
     TASK_LOG,
     VeoError,
     VeoGenerationFailed,
+    VeoImageError,
+    VeoImageUnavailableError,
     VeoRequestError,
     VeoSubmissionUnknown,
 )
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from veo_provider.api.client import VeoClient
+    from veo_provider.api.image import Image
     from veo_provider.api.request import VeoRequest
     from veo_provider.api.video import Video
 
@@ -264,6 +267,52 @@ class Plan:
         return cls(request, {"image": image, **description}, fingerprint, image_error)
 
 
+def account_of(veo_conn_id: str, client: VeoClient) -> str:
+    """Return what tells one account from another in a fingerprint: connection and base URL, never a key."""
+    return f"{veo_conn_id} at {client.public_base_url}"
+
+
+def prepare(
+    find: Callable[[], Image | None],
+    request_for: Callable[[Image | None], VeoRequest],
+    receipt: Receipt | None,
+    *,
+    image: str | None,
+    account: str,
+) -> Plan:
+    """Return what is asked for; where it is paid for already, the image need not be there any more.
+
+    :param find: returns the image, or None for a request without one.
+    :param request_for: returns the request for it.
+    :param receipt: of the video, as far as there is one.
+    :param image: where the image is from, for people to read.
+    :param account: see :func:`account_of`.
+    :raises VeoImageError: there is no such image, or it is no good, and nothing was submitted yet.
+    :raises VeoImageUnavailableError: it cannot be read now, and nothing was submitted yet.
+    """
+    try:
+        request = request_for(find())
+        digest, trouble = sha256_of(request), None
+    except (VeoImageError, VeoImageUnavailableError) as error:
+        if receipt is None or receipt.veo_task_id is None:
+            raise
+        request = request_for(None)
+        digest, trouble = receipt.request.get("image_sha256"), error
+    return Plan.of(request, image=image, image_sha256=digest, account=account, image_error=trouble)
+
+
+def decide(
+    held: Held | None, fingerprint: str, by: Attempt, policy: Policy, is_stored: Callable[[Receipt], bool]
+) -> Step:
+    """Decide what an attempt does next, now, by :func:`next_step`.
+
+    :param is_stored: tells whether a receipt's video is in its place.
+    """
+    receipt = held.receipt if held else None
+    stored = receipt is not None and receipt.state is ReceiptState.STORED and is_stored(receipt)
+    return next_step(receipt, fingerprint, by, policy, now=time.time(), stored=stored)
+
+
 def advance(
     store: ReceiptStore,
     client: VeoClient,
@@ -297,9 +346,7 @@ def advance_once(
     """Advance as :func:`advance` does, with one submission at most, accepted or not."""
     while True:
         held = store.read()
-        receipt = held.receipt if held else None
-        stored = receipt is not None and receipt.state is ReceiptState.STORED and is_stored(receipt)
-        step = next_step(receipt, plan.fingerprint, by, policy, now=time.time(), stored=stored)
+        step = decide(held, plan.fingerprint, by, policy, is_stored)
         if isinstance(step, Refuse):
             raise step.error
         if not isinstance(step, Submit):
@@ -308,7 +355,7 @@ def advance_once(
         if plan.image_error:
             raise plan.image_error
         try:
-            claimed = _patient()(store.write, _claim(plan, by, receipt), held)
+            claimed = _patient()(store.write, _claim(plan, by, held.receipt if held else None), held)
         except ReceiptConflictError:
             log.info("Another attempt has claimed %s first.", store.uri)
             continue

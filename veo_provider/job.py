@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from veo_provider.archive import archive_of
 from veo_provider.batch import Batch
-from veo_provider.generation import Policy
+from veo_provider.generation import Policy, account_of
 from veo_provider.maker import Making
 from veo_provider.prompts import prompts_of
 from veo_provider.receipts import Attempt
@@ -106,7 +106,7 @@ class Job(Terms):
             by=Attempt(self.run, self.try_number, alone=False),
             policy=Policy(**self.policy),
             fields=self.fields,
-            account=f"{self.veo_conn_id} at {client.public_base_url}",
+            account=account_of(self.veo_conn_id, client),
             aws_conn_id=self.aws_conn_id,
             convert=self.convert,
             fit=self.fit,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from veo_provider import generation, storing
-from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError, VeoRequestError
+from veo_provider.api.errors import VeoRequestError
 from veo_provider.api.request import VeoRequest
-from veo_provider.generation import Plan, WaitForClaim
+from veo_provider.generation import WaitForClaim
 from veo_provider.images import find_image
 from veo_provider.receipts import ReceiptState, S3ReceiptStore, sidecar_of
-from veo_provider.s3 import PART_BYTES, S3Upload, S3Uri, abort_leftovers, head
+from veo_provider.s3 import PART_BYTES, S3Uri, abort_leftovers, head
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from veo_provider.api.image import Image
     from veo_provider.api.video import Video
     from veo_provider.archive import Item
-    from veo_provider.generation import Attach, Done, Policy, Step
+    from veo_provider.generation import Attach, Done, Plan, Policy, Step
     from veo_provider.prompts import Prompts
     from veo_provider.receipts import Attempt, Held, Receipt
+    from veo_provider.s3 import S3Upload
 
 HELD_BYTES = 4 * 1024 * 1024
 """An image of at most so many bytes is read once and held until it is submitted."""
@@ -39,7 +40,7 @@ class Making:
     :param by: who acts.
     :param policy: what to do where a receipt leaves a choice.
     :param fields: further fields of each request: model, seconds, resolution and so on.
-    :param account: what tells one account from another, see :meth:`veo_provider.generation.Plan.of`.
+    :param account: what tells one account from another, see :func:`veo_provider.generation.account_of`.
     :param aws_conn_id: connection for images in S3.
     :param convert: make images that the API takes of others.
     :param fit: choose the aspect ratio by the image.
@@ -104,15 +105,8 @@ class Maker:
 
     def next_step(self, held: Held | None, fingerprint: str) -> Step:
         """Decide what is to be done."""
-        receipt = held.receipt if held else None
-        return generation.next_step(
-            receipt,
-            fingerprint,
-            self._making.by,
-            self._making.policy,
-            now=time.time(),
-            stored=receipt is not None and receipt.state is ReceiptState.STORED and self.is_stored(receipt),
-        )
+        making = self._making
+        return generation.decide(held, fingerprint, making.by, making.policy, self.is_stored)
 
     def plan(self, held: Held | None) -> Plan:
         """Return what is asked for; where it is paid for already, the image need not be there any more.
@@ -122,20 +116,12 @@ class Maker:
         """
         if held is None and head(self._making.s3, self._target) is not None:
             raise VeoRequestError(f"{self._target} exists and has no receipt.")
-        try:
-            request = self._request(self._image())
-            digest, trouble = generation.sha256_of(request), None
-        except (VeoImageError, VeoImageUnavailableError) as error:
-            if held is None or held.receipt.veo_task_id is None:
-                raise
-            request = self._request(None)
-            digest, trouble = held.receipt.request.get("image_sha256"), error
-        return Plan.of(
-            request,
+        return generation.prepare(
+            self._image,
+            self._request,
+            held.receipt if held else None,
             image=self.item.image,
-            image_sha256=digest,
             account=self._making.account,
-            image_error=trouble,
         )
 
     def _request(self, image: Image | None) -> VeoRequest:
@@ -172,8 +158,8 @@ class Maker:
         # A worker that was killed behind the upload leaves the video without its record.
         stored = None if self._submitted == veo_task_id else storing.find(s3, target, veo_task_id)
         if stored is None:
-            metadata = {"veo_task_id": veo_task_id, "veo_model": held.receipt.request.get("model", "")}
-            self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata)
+            model = held.receipt.request.get("model", "")
+            self._upload = storing.upload_to(s3, target, veo_task_id, model)
             stored = storing.store(self._making.client, veo_task_id, str(target), self._upload)
         held = generation.record_video(self._store, held, stored.to_dict(), self._making.by)
         if stored.bytes > PART_BYTES:  # smaller ones are uploaded whole

@@ -13,7 +13,7 @@ from veo_provider import retrying
 from veo_provider.api.errors import VeoConnectionError, VeoIncompleteVideoError
 from veo_provider.api.mp4 import Mp4Walker
 from veo_provider.api.protocol import BEGIN
-from veo_provider.s3 import VeoUploadLostError, head
+from veo_provider.s3 import S3Upload, VeoUploadLostError, head
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.mp4 import Mp4Info
     from veo_provider.receipts import Receipt
-    from veo_provider.s3 import S3Upload, S3Uri
+    from veo_provider.s3 import S3Uri
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +154,15 @@ class _Passage:
         self._upload.restart()
         self._inspector = VideoInspector()
         self._file = BEGIN
+
+
+def upload_to(s3: S3Client, target: S3Uri, veo_task_id: str, model: str, *, replace: bool = True) -> S3Upload:
+    """Return an upload of a video, which is known again by the task id in its metadata.
+
+    :param replace: whether an object that exists by then is replaced, or the completion fails.
+    """
+    metadata = {"veo_task_id": veo_task_id, "veo_model": model}
+    return S3Upload(s3, target, content_type="video/mp4", metadata=metadata, replace=replace)
 
 
 def find(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:

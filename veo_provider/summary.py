@@ -12,8 +12,7 @@ import logging
 import re
 import time
 import uuid
-from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,10 +22,10 @@ from veo_provider.budget import charges
 from veo_provider.outcomes import Outcome
 from veo_provider.receipts import ReceiptState, S3ReceiptStore, VeoReceiptError, sidecar_of
 from veo_provider.s3 import S3Upload, S3Uri
+from veo_provider.threads import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from concurrent.futures import Future
 
     from mypy_boto3_s3 import S3Client
 
@@ -267,14 +266,11 @@ def rows_of(archive: Archive, s3: S3Client, run: str, notes: Mapping[str, Note])
     :param notes: see :meth:`Notes.read`.
     :raises VeoReceiptUnavailableError: a receipt cannot be read now.
     """
-    with ThreadPoolExecutor(_THREADS, "summary") as readers:
-        ahead: deque[Future[Row]] = deque()
-        for item in archive.items():
-            ahead.append(readers.submit(_row, s3, item, run, notes.get(item.key)))
-            if len(ahead) > _AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+
+    def row(item: Item) -> Row:
+        return _row(s3, item, run, notes.get(item.key))
+
+    return in_order(row, archive.items(), threads=_THREADS, ahead=_AHEAD, name="summary")
 
 
 def _row(s3: S3Client, item: Item, run: str, note: Note | None) -> Row:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +10,10 @@ from veo_provider.generation import Attach, Done, Refuse, Submit
 from veo_provider.maker import Maker
 from veo_provider.outcomes import Outcome, outcome_of
 from veo_provider.summary import Row
+from veo_provider.threads import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import Future
 
     from veo_provider.archive import Archive, Item
     from veo_provider.maker import Making
@@ -31,14 +29,11 @@ def rows_of(archive: Archive, making: Making, price_usd: float) -> Iterator[Row]
     :param price_usd: what one video costs.
     :raises VeoError: the archive cannot be listed.
     """
-    with ThreadPoolExecutor(_THREADS, "survey") as lookers:
-        ahead: deque[Future[Row]] = deque()
-        for item in archive.items():
-            ahead.append(lookers.submit(_row, item, making, price_usd))
-            if len(ahead) > _AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+
+    def row(item: Item) -> Row:
+        return _row(item, making, price_usd)
+
+    return in_order(row, archive.items(), threads=_THREADS, ahead=_AHEAD, name="survey")
 
 
 def _row(item: Item, making: Making, price_usd: float) -> Row:

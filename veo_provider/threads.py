@@ -1,16 +1,19 @@
-"""The threads of a batch, which make the calls that block: few, so that memory and connections are few."""
+"""Threads for the calls that block: few, so that memory and connections are few."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
     from typing import TypeVar
 
+    S = TypeVar("S")
     T = TypeVar("T")
 
 CALLING_THREADS = 8
@@ -41,6 +44,23 @@ class Threads:
         """
         self._callers.shutdown(wait=False, cancel_futures=True)
         self._storers.shutdown(wait=False, cancel_futures=True)
+
+
+def in_order(
+    call: Callable[[S], T], items: Iterable[S], *, threads: int, ahead: int, name: str
+) -> Iterator[T]:
+    """Yield what a call makes of each item, in the order of the items, some of them before they are due.
+
+    :param ahead: how many items are taken up before their results are due.
+    """
+    with ThreadPoolExecutor(threads, name) as pool:
+        due: deque[Future[T]] = deque()
+        for item in items:
+            due.append(pool.submit(call, item))
+            if len(due) > ahead:
+                yield due.popleft().result()
+        while due:
+            yield due.popleft().result()
 
 
 async def _in(threads: ThreadPoolExecutor, call: Callable[..., T], *args: Any) -> T:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DEFAULT_INTERVAL = 8.0
 """Seconds between two looks that the API's documentation recommends."""
+LATE_LOOK_SECONDS = 30.0
+"""How long a wait whose deadline has passed may queue for its last look."""
 
 
 class Waiting:

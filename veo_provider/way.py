@@ -26,7 +26,7 @@ from veo_provider.compat import count, time_taken
 from veo_provider.generation import Attach, Done, Refuse, Submit, WaitForClaim
 from veo_provider.leg import Phase
 from veo_provider.outcomes import Outcome, VeoNotInTimeError, outcome_of
-from veo_provider.waiting import Waiting
+from veo_provider.waiting import LATE_LOOK_SECONDS, Waiting
 
 if TYPE_CHECKING:
     from veo_provider.api.video import Video
@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 
 CLAIM_PAUSE = 15.0
 """Seconds between two looks at a receipt that another attempt has claimed."""
-LATE_LOOK_SECONDS = 30.0
-"""How long a wait whose deadline has passed may queue for its last look."""
 MOST_TRIES = 6
 """Attempts at an item that fail for a reason that may pass, while others succeed."""
 LATELY = 30.0

@@ -14,9 +14,9 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-import boto3
 import psutil
 import pytest
+from buckets import s3_client_of
 
 from demo.airflow import LocalAirflow
 from veo_provider.api.mp4 import Mp4Walker
@@ -110,13 +110,7 @@ def airflow(tmp_path_factory, sandbox):
 
 @pytest.fixture(scope="module")
 def s3(sandbox):
-    client = boto3.client(
-        "s3",
-        endpoint_url=sandbox.s3,
-        aws_access_key_id=sandbox.aws_access_key_id,
-        aws_secret_access_key=sandbox.aws_secret_access_key,
-        region_name="us-east-1",
-    )
+    client = s3_client_of(sandbox)
     yield client
     client.close()
 

@@ -9,6 +9,7 @@ from veo_provider.api.aio import AsyncVeoClient
 from veo_provider.api.client import VeoClient
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
+from veo_provider.triggers import veo as triggers
 
 
 @pytest.fixture
@@ -62,6 +63,19 @@ def client(sandbox):
     """The blocking client."""
     with VeoClient(sandbox.api_key, sandbox.api, account_token=sandbox.account_token) as made:
         yield made
+
+
+@pytest.fixture
+def queued(client, sandbox, request_4s):
+    """The id of a generation that is under way for longer than any of these tests."""
+    sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
+    return client.submit(request_4s).id
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Let a trigger send its event at once: no scheduler is about here."""
+    monkeypatch.setattr(triggers, "FIRST_EVENT_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -13,23 +13,9 @@ from veo_provider import line as line_module
 from veo_provider.api import errors
 from veo_provider.hooks.veo import VeoHook
 from veo_provider.line import line_to
-from veo_provider.triggers import veo as trigger_module
 from veo_provider.triggers.veo import VeoTaskTrigger
 
 pytestmark = pytest.mark.usefixtures("connections")
-
-
-@pytest.fixture
-def queued(client, sandbox, request_4s):
-    """The id of a generation that is under way for longer than any of these tests."""
-    sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
-    return client.submit(request_4s).id
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    """Let a trigger send its event at once: no scheduler is about here."""
-    monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
 
 
 @pytest.fixture

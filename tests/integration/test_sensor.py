@@ -19,19 +19,6 @@ from veo_provider.triggers.veo import VeoTaskTrigger
 pytestmark = pytest.mark.usefixtures("connections")
 
 
-@pytest.fixture
-def queued(client, sandbox, request_4s):
-    """The id of a generation that is under way for longer than any of these tests."""
-    sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
-    return client.submit(request_4s).id
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    """Let a trigger send its event at once: no scheduler is about here."""
-    monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-
-
 async def event_of(trigger):
     """Run a trigger as the triggerer does, and return the one event's payload."""
     path, kwargs = trigger.serialize()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
+from buckets import s3_client_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,14 +139,6 @@ def _holding(files: dict[str, bytes], text: str) -> list[str]:
 
 def _download(example: ExampleRun, uri: str, to: Path) -> Path:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    import boto3
-
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=example.sandbox.s3,
-        region_name="us-east-1",
-        aws_access_key_id=example.sandbox.aws_access_key_id,
-        aws_secret_access_key=example.sandbox.aws_secret_access_key,
-    )
+    s3 = s3_client_of(example.sandbox)
     s3.download_file(bucket, key, str(to))
     return to

@@ -7,8 +7,8 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
+from buckets import s3_client_of
 
 if TYPE_CHECKING:
     from demo.airflow import LocalAirflow
@@ -42,13 +42,7 @@ def first(airflow: LocalAirflow) -> tuple[str, dict[str, Any]]:
 
 def receipt(sandbox: Sandbox) -> dict[str, Any]:
     """Read the receipt beside the video."""
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=sandbox.s3,
-        aws_access_key_id=sandbox.aws_access_key_id,
-        aws_secret_access_key=sandbox.aws_secret_access_key,
-        region_name="us-east-1",
-    )
+    s3 = s3_client_of(sandbox)
     found: dict[str, Any] = json.loads(s3.get_object(Bucket="videos", Key=f"{KEY}.veo.json")["Body"].read())
     s3.close()
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -11,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.api.request import VeoRequest
 from veo_provider.failures import airflow_failures
-from veo_provider.operators.veo import VeoRequestOperator, attempt_of, integer, seconds_of
+from veo_provider.operators.veo import VeoRequestOperator, attempt_of, seconds_of
 from veo_provider.outcomes import Outcome, is_failure, require_fail_on
 
 if TYPE_CHECKING:
@@ -155,32 +156,17 @@ class VeoBatchOperator(VeoRequestOperator):
 
         :raises VeoRequestError: a parameter is not possible.
         """
-        from veo_provider.generation import Policy
         from veo_provider.job import Job
 
         require_fail_on(self.fail_on)
         fit = self.aspect_ratio == "auto"
-        fields: dict[str, Any] = {
-            "model": self.model,
-            "seconds": str(self.seconds),
-            "resolution": self.resolution or None,
-            "aspect_ratio": None if fit else self.aspect_ratio or None,
-            "size": self.size or None,
-            "seed": integer(self.seed),
-            "negative_prompt": self.negative_prompt or None,
-        }
+        fields = {**self._fields(), **({"aspect_ratio": None} if fit else {})}
         price = VeoRequest(prompt="any", **fields).price_usd
         ceiling = _dollars(self.max_cost_usd)
         if price is None and ceiling is not None:
             raise VeoRequestError(f"The price of {self.model} is not known, so max_cost_usd cannot be kept.")
         if fit and self.size:
             raise VeoRequestError('aspect_ratio="auto" and a size contradict each other.')
-        policy: dict[str, Any] = {
-            "on_unknown_submission": self.on_unknown_submission,
-            "on_changed_request": self.on_changed_request,
-            "max_generations": int(self.max_generations),
-        }
-        Policy(**policy)
         by = attempt_of(context)
         return Job(
             run=by.task_instance,
@@ -193,7 +179,7 @@ class VeoBatchOperator(VeoRequestOperator):
             price_usd=price or 0.0,
             veo_conn_id=self.veo_conn_id,
             aws_conn_id=self.aws_conn_id,
-            policy=policy,
+            policy=asdict(self._policy()),
             convert=self.convert,
             fit=fit,
             unconditional=self.allow_unconditional_writes,

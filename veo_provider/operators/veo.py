@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
 
-from veo_provider.api.errors import VeoError, VeoImageError, VeoImageUnavailableError, VeoRequestError
+from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.api.request import FAST_MODEL, VeoRequest
 from veo_provider.compat import default_retry_policy
 from veo_provider.failures import airflow_failures
@@ -130,17 +130,19 @@ class VeoRequestOperator(BaseOperator):
 
     def _request(self, image: Image | None) -> VeoRequest:
         """Return what is asked for, with templates rendered to nothing taken as not given."""
-        return VeoRequest(
-            image=image,
-            prompt=self.prompt,
-            model=self.model,
-            seconds=str(self.seconds),
-            resolution=self.resolution or None,
-            aspect_ratio=self.aspect_ratio or None,
-            size=self.size or None,
-            seed=integer(self.seed),
-            negative_prompt=self.negative_prompt or None,
-        )
+        return VeoRequest(image=image, prompt=self.prompt, **self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        """Return all of a request but its image and its prompt."""
+        return {
+            "model": self.model,
+            "seconds": str(self.seconds),
+            "resolution": self.resolution or None,
+            "aspect_ratio": self.aspect_ratio or None,
+            "size": self.size or None,
+            "seed": _integer(self.seed),
+            "negative_prompt": self.negative_prompt or None,
+        }
 
     def _image(self) -> Image | None:
         from veo_provider.images import find_image
@@ -153,19 +155,13 @@ class VeoRequestOperator(BaseOperator):
 
     def _plan(self, client: VeoClient, receipt: Receipt | None) -> Plan:
         """Return what is asked for; where it is paid for already, the image need not be there any more."""
-        from veo_provider.generation import Plan, sha256_of
+        from veo_provider import generation
 
-        account = f"{self.veo_conn_id} at {client.public_base_url}"
-        try:
-            request = self._request(self._image())
-            digest, trouble = sha256_of(request), None
-        except (VeoImageError, VeoImageUnavailableError) as error:
-            if receipt is None or receipt.veo_task_id is None:
-                raise
-            self.log.warning("%s It is not needed for %s.", error.what, receipt.veo_task_id)
-            request = self._request(None)
-            digest, trouble = receipt.request.get("image_sha256"), error
-        return Plan.of(request, image=self.image, image_sha256=digest, account=account, image_error=trouble)
+        account = generation.account_of(self.veo_conn_id, client)
+        plan = generation.prepare(self._image, self._request, receipt, image=self.image, account=account)
+        if plan.image_error and receipt:
+            self.log.warning("%s It is not needed for %s.", plan.image_error.what, receipt.veo_task_id)
+        return plan
 
     def _policy(self) -> Policy:
         from veo_provider.generation import Policy
@@ -304,15 +300,21 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Carry on after the trigger; everything that matters is read from the receipt again."""
+        from veo_provider.hooks.veo import VeoHook
+
         with airflow_failures():
             if event["status"] == "claim":
                 return self._advance(context)
-            self._require_receipt()
+            target, s3, store = self._places()
+            held = self._require_receipt(store)
             if event["status"] == "timeout":
                 self._time_out()
             if event["status"] == "error":
                 raise AirflowFailException(event["message"])
-            return self._resume(context, event["video"])
+            if not _is_completed(held.receipt, event["video"]):
+                return self._advance(context)
+            with VeoHook(self.veo_conn_id).get_conn() as client:
+                return self._store(context, client, s3, target, store, held, attempt_of(context))
 
     def on_kill(self) -> None:
         """Take back what was uploaded so far; the generation itself cannot be cancelled."""
@@ -355,24 +357,6 @@ class VeoImageToVideoOperator(VeoRequestOperator):
                     continue
                 return self._store(context, client, s3, target, store, held, by)
 
-    def _resume(self, context: Context, found: dict[str, Any]) -> dict[str, Any]:
-        """Store what the trigger found completed; for anything else, ask the receipt again."""
-        from veo_provider.api.video import VideoStatus
-        from veo_provider.hooks.veo import VeoHook
-        from veo_provider.receipts import ReceiptState
-
-        target, s3, store = self._places()
-        held = store.read()
-        if (
-            held is not None
-            and held.receipt.state is ReceiptState.SUBMITTED
-            and held.receipt.veo_task_id == found["id"]
-            and VideoStatus(found["status"]) is VideoStatus.COMPLETED
-        ):
-            with VeoHook(self.veo_conn_id).get_conn() as client:
-                return self._store(context, client, s3, target, store, held, attempt_of(context))
-        return self._advance(context)
-
     def _places(self) -> tuple[S3Uri, S3Client, S3ReceiptStore]:
         """Return the video's place, the client for it, and the receipt's place beside it."""
         from veo_provider.receipts import sidecar_of
@@ -381,13 +365,14 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         target, s3 = S3Uri.parse(self.output_uri, "output"), s3_client(self.aws_conn_id)
         return target, s3, self._s3_receipts(s3, sidecar_of(target))
 
-    def _require_receipt(self) -> None:
+    def _require_receipt(self, store: ReceiptStore) -> Held:
         """Stop where the receipt has been deleted meanwhile: without it, all would be paid anew."""
         from veo_provider.receipts import VeoReceiptError
 
-        _, _, store = self._places()
-        if store.read() is None:
+        held = store.read()
+        if held is None:
             raise VeoReceiptError(f"The receipt {store.uri} is gone, though its generation was under way.")
+        return held
 
     def _require_free(self, s3: S3Client, target: S3Uri) -> None:
         """Refuse to overwrite what nobody has a receipt for, while nothing has been spent."""
@@ -458,14 +443,13 @@ class VeoImageToVideoOperator(VeoRequestOperator):
     ) -> dict[str, Any]:
         """Stream the video into its place, and record it."""
         from veo_provider import generation, storing
-        from veo_provider.s3 import S3Upload, abort_leftovers
+        from veo_provider.s3 import abort_leftovers
 
         veo_task_id = held.receipt.veo_task_id or ""
         # A worker that was killed behind the upload leaves the video without its record.
         stored = storing.find(s3, target, veo_task_id)
         if stored is None:
-            metadata = {"veo_task_id": veo_task_id, "veo_model": self.model}
-            self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata)
+            self._upload = storing.upload_to(s3, target, veo_task_id, self.model)
             stored = storing.store(client, veo_task_id, str(target), self._upload)
         held = generation.record_video(store, held, stored.to_dict(), by)
         abort_leftovers(s3, target)
@@ -495,12 +479,24 @@ def attempt_of(context: Context) -> Attempt:
     return Attempt(name if map_index in (None, -1) else f"{name} [{map_index}]", instance.try_number)
 
 
+def _is_completed(receipt: Receipt, found: dict[str, Any]) -> bool:
+    """Whether what the trigger found is the completed generation that the receipt waits for."""
+    from veo_provider.api.video import VideoStatus
+    from veo_provider.receipts import ReceiptState
+
+    return (
+        receipt.state is ReceiptState.SUBMITTED
+        and receipt.veo_task_id == found["id"]
+        and VideoStatus(found["status"]) is VideoStatus.COMPLETED
+    )
+
+
 def seconds_of(duration: timedelta | float) -> float:
     """Return a duration in seconds."""
     return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
 
 
-def integer(seed: int | str | None) -> int | None:
+def _integer(seed: int | str | None) -> int | None:
     """Return a seed that a template may have made a text of."""
     if seed is None or seed == "":
         return None

@@ -99,7 +99,6 @@ class VeoToS3Operator(BaseOperator):
 
     def _store(self, client: VeoClient, s3: S3Client, target: S3Uri) -> StoredVideo:
         from veo_provider import retrying, storing
-        from veo_provider.s3 import S3Upload
 
         video = retrying.of_storing()(client.get, self.veo_task_id)
         video.raise_if_failed()
@@ -107,6 +106,6 @@ class VeoToS3Operator(BaseOperator):
             raise VeoContentNotReadyError(
                 f"{self.veo_task_id} is {video.status.value}: wait for it with VeoTaskSensor first."
             )
-        metadata = {"veo_task_id": self.veo_task_id, "veo_model": self.model or video.model}
-        self._upload = S3Upload(s3, target, content_type="video/mp4", metadata=metadata, replace=self.replace)
+        model = self.model or video.model
+        self._upload = storing.upload_to(s3, target, self.veo_task_id, model, replace=self.replace)
         return storing.store(client, self.veo_task_id, str(target), self._upload)

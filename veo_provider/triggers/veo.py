@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from veo_provider.api.errors import VeoError
 from veo_provider.line import line_to
-from veo_provider.waiting import Waiting
+from veo_provider.waiting import LATE_LOOK_SECONDS, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 FIRST_EVENT_SECONDS = 6.0
 """Airflow's scheduler takes a task that resumes sooner after its deferral for a lost one, and fails it."""
-LATE_LOOK_SECONDS = 30.0
-"""How long a wait whose deadline had passed before it began may queue for its only look."""
 _TRIGGERER_GRACE = timedelta(minutes=5)
 
 
