@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from veo_provider.api.errors import VeoAuthenticationError, VeoError, VeoRateLimitError, VeoRequestError
@@ -13,7 +12,7 @@ from veo_provider.hooks.veo import DEFAULT_POLLS_PER_SECOND, VeoHook
 from veo_provider.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from typing_extensions import Self
 
     from veo_provider.api.aio import AsyncVeoClient
     from veo_provider.api.video import Video
@@ -30,26 +29,20 @@ _lines: dict[tuple[asyncio.AbstractEventLoop, str], Line] = {}
 """The lines in use: a triggerer has one event loop for all triggers, ``dag.test()`` a new one for each."""
 
 
-@asynccontextmanager
-async def line_to(veo_conn_id: str) -> AsyncIterator[Line]:
-    """Share the line of a connection with all others on this event loop; the last one to leave closes it.
+def line_to(veo_conn_id: str) -> Line:
+    """Return the line of a connection that all on this event loop share, to be used with ``async with``.
 
     :param veo_conn_id: connection of type ``veo``; its secrets are looked up here and stored nowhere.
     """
     key = (asyncio.get_running_loop(), veo_conn_id)
-    line = _lines.get(key) or _lines.setdefault(key, Line(veo_conn_id))
-    line.users += 1
-    try:
-        yield line
-    finally:
-        line.users -= 1
-        if not line.users:
-            del _lines[key]
-            await line.close()
+    return _lines.get(key) or _lines.setdefault(key, Line(veo_conn_id))
 
 
 class Line:
-    """One session, one connection that was looked up, and one pace; :func:`line_to` hands it out.
+    """One session, one connection that was looked up, and one pace; the last user to leave closes it.
+
+    :func:`line_to` hands it out. A generator as context manager would be two more objects for each of
+    thousands of waits, which every garbage collection walks over while the event loop stands still.
 
     :param veo_conn_id: connection of type ``veo``.
     """
@@ -65,6 +58,16 @@ class Line:
         self._look_up: asyncio.Task[None] | None = None
         self._looked_up_at = 0.0
         self._trouble: VeoError | None = None
+
+    async def __aenter__(self) -> Self:
+        self.users += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.users -= 1
+        if not self.users:
+            del _lines[self._loop, self._veo_conn_id]
+            await self.close()
 
     async def get(self, veo_task_id: str, until: float) -> Video | None:
         """Ask how a generation stands, in one's turn; None if that does not come in time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
     from veo_provider.api.video import Video
+
+# Airflow's ``self.log`` keeps three objects for each wait, which every garbage collection walks over.
+log = logging.getLogger(__name__)
 
 FIRST_EVENT_SECONDS = 6.0
 """Airflow's scheduler takes a task that resumes sooner after its deferral for a lost one, and fails it."""
@@ -112,13 +116,13 @@ class VeoTaskTrigger(BaseTrigger):
                         raise
                     pause = waiting.pause_after(error)
                     if waiting.is_news(error.what):
-                        self.log.warning("%s Waiting on.", error)
+                        log.warning("%s Waiting on.", error)
                 else:
                     if video is None:
                         return None
                     waiting.saw(video)
                     if waiting.is_news(video.status):
-                        self.log.info("%s is %s (%d %%).", video.id, video.status.value, video.progress)
+                        log.info("%s is %s (%d %%).", video.id, video.status.value, video.progress)
                     if video.finished:
                         return video
                     pause = waiting.pause()
