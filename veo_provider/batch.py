@@ -25,16 +25,18 @@ from veo_provider.bulletin import tell_often
 from veo_provider.leg import Leg, Phase
 from veo_provider.line import line_to
 from veo_provider.maker import Maker
-from veo_provider.outcomes import Outcome
+from veo_provider.outcomes import WITH_VIDEO, Outcome
 from veo_provider.threads import CALLING_THREADS
-from veo_provider.way import Way
+from veo_provider.way import Ending, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from veo_provider.archive import Archive, Item
     from veo_provider.maker import Making
+    from veo_provider.notes import Noted
     from veo_provider.progress import Progress
+    from veo_provider.summary import Row
     from veo_provider.terms import Terms
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,8 @@ class Batch:
     :param progress: how far the legs before have come; it is brought up to date.
     :param stores: whether to store what is completed, as a worker does.
     :param defers: whether one that stores leaves off when there is nothing but waiting to do.
-    :param note: called with each item that is finished, its outcome and the reason.
+    :param known: which items had their videos before; their receipts are not read again.
+    :param note: called with each item that is finished, and what has become of it.
     :param tell: called now and then with figures of the progress, in a thread.
     :param balance: returns the account's balance in USD, in a thread; None where nobody may know it.
     """
@@ -82,7 +85,8 @@ class Batch:
         *,
         stores: bool,
         defers: bool = True,
-        note: Callable[[Item, Outcome, str], None] = lambda *_: None,
+        known: Noted | None = None,
+        note: Callable[[Item, Ending], None] = lambda *_: None,
         tell: Callable[[dict[str, Any]], None] = lambda _: None,
         balance: Callable[[], float] | None = None,
     ) -> None:
@@ -92,6 +96,7 @@ class Batch:
         self._terms = terms
         self._stores = stores
         self._defers = defers
+        self._known = known
         self._note = note
         self._tell = tell
         self._balance = balance
@@ -215,14 +220,19 @@ class Batch:
 
     async def _walk_on(self) -> None:
         items = self._archive.items(self._order[-1] if self._order else self.progress.cursor)
-        while taken := await self._leg.threads.call(_next, items):
+        while taken := await self._leg.threads.call(self._next, items):
             await self._until_room()
-            ways = [Way(Maker(item, self._making), self._leg) for item in taken]
+            ways = [Way(Maker(item, self._making), self._leg, row) for item, row in taken]
             await asyncio.gather(*(way.look() for way in ways if self._is_open(way.item)))
             for way in ways:
                 await self._until_room()
                 self._take_up(way)
         self._leg.walked = True
+
+    def _next(self, items: Iterator[Item]) -> list[tuple[Item, Row | None]]:
+        """Return the next items, and the rows of those that had their videos before; this call blocks."""
+        taken = islice(items, 2 * CALLING_THREADS)
+        return [(item, self._known.pop(item) if self._known else None) for item in taken]
 
     def _is_open(self, item: Item) -> bool:
         """Whether it takes a look to know what has become of an item."""
@@ -261,9 +271,9 @@ class Batch:
             return
         self._taken_up += 1
         self._catch_up()
-        ending = way.begin() if item.outcome is None else (item.outcome, item.reason)
+        ending = way.begin() if item.outcome is None else Ending(item.outcome, item.reason)
         if ending is not None:
-            self._finish(item, *ending)
+            self._finish(item, ending)
             return
         task = asyncio.create_task(self._bring(way))
         self._ways[task] = way
@@ -276,7 +286,7 @@ class Batch:
             self._leg.caught_up.set()
 
     async def _bring(self, way: Way) -> None:
-        self._finish(way.item, *await way.travel())
+        self._finish(way.item, await way.travel())
 
     def _arrived(self, task: asyncio.Task[None]) -> None:
         # What is cancelled is the next leg's.
@@ -285,21 +295,17 @@ class Batch:
             self._failure = self._failure or task.exception()
         self._changed()
 
-    def _finish(self, item: Item, outcome: Outcome, reason: str = "") -> None:
+    def _finish(self, item: Item, ending: Ending) -> None:
         """Count an item that needs nothing more."""
-        self.progress.count(outcome)
+        self.progress.count(ending.outcome)
         self.progress.finished.add(item.key)
         self._advance_cursor()
-        self._note(item, outcome, reason)
-        if outcome not in (Outcome.STORED, Outcome.SKIPPED, Outcome.NOT_STARTED):
-            log.warning("%s is %s: %s", item.image, outcome.value, reason)
+        self._note(item, ending)
+        if ending.outcome not in (*WITH_VIDEO, Outcome.NOT_STARTED):
+            log.warning("%s is %s: %s", item.image, ending.outcome.value, ending.reason)
 
     def _advance_cursor(self) -> None:
         progress = self.progress
         while self._order and self._order[0] in progress.finished:
             progress.cursor = self._order.popleft()
             progress.finished.discard(progress.cursor)
-
-
-def _next(items: Iterator[Item]) -> list[Item]:
-    return list(islice(items, 2 * CALLING_THREADS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from contextlib import suppress
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TELL_EVERY = 30.0
+TELL_EVERY = 10.0
 """Seconds between two bulletins."""
+LOG_EVERY = 3
+"""One bulletin of so many goes to the log, too."""
 
 
 async def tell_often(leg: Leg, archive: Archive, tell: Callable[[dict[str, Any]], None]) -> None:
@@ -31,10 +34,11 @@ async def tell_often(leg: Leg, archive: Archive, tell: Callable[[dict[str, Any]]
     with leg.may_leave():
         with suppress(VeoError):
             leg.progress.images = leg.progress.images or await leg.threads.call(_size_of, archive)
-        while True:
+        for number in itertools.count(1):
             await asyncio.sleep(TELL_EVERY)
             figures = figures_of(leg)
-            log.info("%s", ", ".join(f"{name}: {value}" for name, value in figures.items()))
+            if not number % LOG_EVERY:
+                log.info("%s", ", ".join(f"{name}: {value}" for name, value in figures.items()))
             await leg.threads.call(tell, figures)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
+import json
 import logging
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +15,11 @@ from veo_provider.archive import archive_of
 from veo_provider.batch import Batch
 from veo_provider.generation import Policy, account_of
 from veo_provider.maker import Making
+from veo_provider.notes import Notes
 from veo_provider.prompts import prompts_of
 from veo_provider.receipts import Attempt
 from veo_provider.s3 import s3_client
-from veo_provider.summary import Notes, VeoSummaryUnavailableError, folder_of, write_progress
+from veo_provider.summary import VeoSummaryUnavailableError, folder_of, write_progress
 from veo_provider.terms import Terms
 from veo_provider.threads import CALLING_THREADS, STORING_THREADS
 
@@ -90,8 +94,14 @@ class Job(Terms):
         return archive_of(self.images, self.output_prefix, s3, prompt_suffix=self.prompt_suffix)
 
     def notes(self, s3: S3Client) -> Notes:
-        """Return the notes on images without a video."""
-        return Notes(s3, self.folder, str(self.try_number))
+        """Return the notes of the run."""
+        return Notes(s3, self.folder, self.run, self._request, self.try_number)
+
+    @property
+    def _request(self) -> str:
+        """A digest of what was asked for, whichever the try."""
+        asked = json.dumps({**self.to_dict(), "try_number": None}, sort_keys=True)
+        return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
     def making(self, client: VeoClient, s3: S3Client) -> Making:
         """Return how the videos are made.
@@ -134,6 +144,12 @@ class Job(Terms):
         try:
             archive, making = await asyncio.to_thread(lambda: (self.archive(s3), self.making(client, s3)))
             notes = self.notes(s3)
+
+            def tell(figures: dict[str, Any]) -> None:
+                write_progress(s3, self.folder, figures)
+                with suppress(VeoSummaryUnavailableError):  # they are kept until the next time
+                    notes.flush()
+
             batch = Batch(
                 archive,
                 making,
@@ -141,8 +157,9 @@ class Job(Terms):
                 copy.deepcopy(progress),
                 stores=stores,
                 defers=defers,
-                note=notes.add,
-                tell=lambda figures: write_progress(s3, self.folder, figures),
+                known=notes.videos() if progress.cursor is None else None,
+                note=lambda item, ending: notes.add(item, *ending),
+                tell=tell,
                 balance=client.balance if settings.account_token else None,
             )
             started(batch)

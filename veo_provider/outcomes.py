@@ -53,7 +53,7 @@ class VeoNotInTimeError(VeoError):
     temporary = True
 
 
-_WITH_VIDEO = (Outcome.STORED, Outcome.SKIPPED)
+WITH_VIDEO = (Outcome.STORED, Outcome.SKIPPED)
 
 
 def outcome_of(error: VeoError) -> Outcome:
@@ -102,7 +102,7 @@ def is_failure(counts: Mapping[str, int], fail_on: str | float) -> bool:
         fraction of them is without; ``never``.
     """
     total = sum(counts.values())
-    without = total - sum(counts.get(outcome.value, 0) for outcome in _WITH_VIDEO)
+    without = total - sum(counts.get(outcome.value, 0) for outcome in WITH_VIDEO)
     if fail_on == "never" or not without:
         return False
     if fail_on == "all":

@@ -14,7 +14,9 @@ MEAN_DELAY = 3.9
 
 The API's documentation recommends a look every 8 s, which makes 4 s; a little less, as what is learned errs.
 """
-SHORTEST_PAUSE = 1.0
+RELATIVE_DELAY = 0.045
+"""The same as a share of what videos take, where they are quick: then it is less."""
+SHORTEST_PAUSE = 0.5
 """Seconds; a look sooner than that is worth less to its user than it costs the service."""
 LONGEST_PAUSE = 120.0
 """Seconds; however wrong the expectation is, no completion stays unseen for longer."""
@@ -156,8 +158,9 @@ class PollSchedule:
         )
         self._hazards = [count / spent for count, spent in zip(finished, seconds, strict=True)]
         self._lay_out()
+        delay, age = self._means()
         # The delay grows with the scale nearly in proportion, so a step or two lead there and keep it there.
-        self._scale *= min(max(MEAN_DELAY / self._mean_delay(), 0.5), 2.0)
+        self._scale *= min(max(min(MEAN_DELAY, RELATIVE_DELAY * age) / delay, 0.5), 2.0)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -170,16 +173,17 @@ class PollSchedule:
             accumulate((width / gap for width, gap in zip(_WIDTHS, self._gaps, strict=True)), initial=0.0)
         )
 
-    def _mean_delay(self) -> float:
-        """Return the seconds between completion and the next look that this timetable would have."""
-        delay, unfinished = 0.0, 1.0
+    def _means(self) -> tuple[float, float]:
+        """Return two means: seconds from completion to the next look by this timetable, and to completion."""
+        delay, age, unfinished = 0.0, 0.0, 1.0
         for hazard, width, middle in zip(self._hazards, _WIDTHS, _MIDDLES, strict=True):
             after = unfinished * math.exp(-hazard * width)
             if unfinished - after > NEGLIGIBLE:
                 # On average, a completion is half a look away from the next one.
                 delay += (unfinished - after) * (self._age(self._looks(middle) + 0.5) - middle)
+                age += (unfinished - after) * middle
             unfinished = after
-        return delay
+        return delay, age
 
     def _looks(self, age: float) -> float:
         """Return how many looks the timetable has until an age."""

@@ -1,7 +1,7 @@
 """The table of an archive's images: what became of each, what it cost, and where its video is.
 
 It is made by one pass over the archive and its receipts, and streamed into S3, so that its memory does not
-grow with the archive. What no receipt tells, such as why an image was rejected, is kept as notes until then.
+grow with the archive. Where the rows are from is told in :mod:`veo_provider.notes`.
 """
 
 from __future__ import annotations
@@ -11,35 +11,29 @@ import json
 import logging
 import re
 import time
-import uuid
 from collections import Counter
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from veo_provider.api.errors import VeoError
 from veo_provider.budget import charges
 from veo_provider.outcomes import Outcome
-from veo_provider.receipts import ReceiptState, S3ReceiptStore, VeoReceiptError, sidecar_of
+from veo_provider.receipts import ReceiptState
 from veo_provider.s3 import S3Upload, S3Uri
-from veo_provider.threads import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from mypy_boto3_s3 import S3Client
 
-    from veo_provider.archive import Archive, Item
+    from veo_provider.archive import Item
     from veo_provider.receipts import Receipt
 
 log = logging.getLogger(__name__)
 
-_THREADS = 8
-_AHEAD = 64
-"""How many receipts are asked for before their rows are due."""
 _ROW_GROUP = 1000
 """How many rows are held for Parquet, which stores them by columns."""
-_DELETED_AT_ONCE = 1000
 
 
 class VeoSummaryUnavailableError(VeoError):
@@ -132,6 +126,11 @@ class Row:
         """Return the row by the names of its columns."""
         return {**vars(self), "outcome": self.outcome.value}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Row:
+        """Read what :meth:`to_dict` returned."""
+        return cls(**{**data, "outcome": Outcome(data["outcome"])})
+
 
 def _outcome(item: Item, receipt: Receipt | None, run: str) -> tuple[Outcome, str]:
     """Return what became of an item as its name and its receipt tell, and the reason."""
@@ -182,113 +181,6 @@ def folder_of(output_prefix: str, run: str) -> str:
     return f"{output_prefix}{OWN_FOLDER}/{path}/"
 
 
-class Note(NamedTuple):
-    """What became of an image, beyond what its receipt tells.
-
-    :param key: the item's, see :class:`~veo_provider.archive.Item`.
-    :param outcome: one of :class:`~veo_provider.outcomes.Outcome`, as its value.
-    :param reason: why there is no video.
-    """
-
-    key: str
-    outcome: str
-    reason: str
-
-
-class Notes:
-    """Notes on the images without a video, kept in S3 until the summary is written.
-
-    They are held from :meth:`add` to :meth:`flush`, and all of them by :meth:`read`: memory grows with the
-    images that went wrong, not with the archive.
-
-    :param s3: boto3's client.
-    :param folder: of the run, see :func:`folder_of`.
-    :param walk: names one walk over the archive, such as the number of the try: notes of others do not count.
-    """
-
-    def __init__(self, s3: S3Client, folder: str, walk: str) -> None:
-        self._s3 = s3
-        self._all = S3Uri.parse(f"{folder}notes", "folder")
-        self._walk = walk
-        self._notes: list[Note] = []
-
-    def add(self, item: Item, outcome: Outcome, reason: str) -> None:
-        """Note what became of an item; its last note counts. Of videos that are there, receipts tell."""
-        if outcome not in (Outcome.STORED, Outcome.SKIPPED):
-            self._notes.append(Note(item.key, outcome.value, reason))
-
-    def flush(self) -> None:
-        """Write what was added since. Before that, no cursor may go on behind an item that was noted.
-
-        :raises VeoSummaryUnavailableError: it cannot be written now; it is kept for the next time.
-        """
-        notes = self._notes[:]
-        if not notes:
-            return
-        name = f"{self._all.key}/{self._walk}/{time.time_ns()}-{uuid.uuid4().hex}.jsonl"
-        lines = "".join(f"{json.dumps(note)}\n" for note in notes)
-        _put(self._s3, S3Uri(self._all.bucket, name), lines.encode(), "application/jsonl")
-        del self._notes[: len(notes)]
-
-    def read(self) -> dict[str, Note]:
-        """Return the last note of each item, by the item's key.
-
-        :raises VeoSummaryUnavailableError: they cannot be read now.
-        """
-        with _unavailable(f"The notes in {self._all}"):
-            notes: dict[str, Note] = {}
-            for key in self._keys(f"{self._walk}/"):
-                with closing(self._s3.get_object(Bucket=self._all.bucket, Key=key)["Body"]) as body:
-                    found = (Note(*json.loads(line)) for line in body.iter_lines())
-                    notes.update((note.key, note) for note in found)
-            return notes
-
-    def clear(self) -> None:
-        """Delete the notes of all walks; harmless where a policy forbids it."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            for key in self._keys(""):
-                self._s3.delete_object(Bucket=self._all.bucket, Key=key)
-        except (BotoCoreError, ClientError) as error:
-            log.warning("The notes in %s could not be deleted: %s", self._all, error)
-
-    def _keys(self, below: str) -> Iterator[str]:
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._all.bucket, Prefix=f"{self._all.key}/{below}"
-        )
-        return (found["Key"] for page in pages for found in page.get("Contents", []))
-
-
-def rows_of(archive: Archive, s3: S3Client, run: str, notes: Mapping[str, Note]) -> Iterator[Row]:
-    """Yield the row of each image in the order of the archive, from its note or its receipt.
-
-    :param notes: see :meth:`Notes.read`.
-    :raises VeoReceiptUnavailableError: a receipt cannot be read now.
-    """
-
-    def row(item: Item) -> Row:
-        return _row(s3, item, run, notes.get(item.key))
-
-    return in_order(row, archive.items(), threads=_THREADS, ahead=_AHEAD, name="summary")
-
-
-def _row(s3: S3Client, item: Item, run: str, note: Note | None) -> Row:
-    if item.outcome is not None:
-        return Row.of(item, None, run)
-    output = S3Uri.parse(item.output, "output")
-    try:
-        held = S3ReceiptStore(s3, sidecar_of(output)).read()
-    except VeoReceiptError as error:
-        return Row.of(item, None, run, outcome=Outcome.ERROR, reason=str(error))
-    receipt = held.receipt if held else None
-    # A video that is there belies a note of an earlier leg, unless it is that of another request.
-    stored = receipt is not None and receipt.state is ReceiptState.STORED
-    if note is not None and (not stored or note.outcome == Outcome.CHANGED):
-        return Row.of(item, receipt, run, outcome=Outcome(note.outcome), reason=note.reason)
-    return Row.of(item, receipt, run)
-
-
 def write(rows: Iterable[Row], s3: S3Client, folder: str) -> Summary:
     """Stream rows into ``summary.jsonl`` and, where pyarrow is installed, ``summary.parquet``.
 
@@ -301,7 +193,7 @@ def write(rows: Iterable[Row], s3: S3Client, folder: str) -> Summary:
     cost = 0.0
     lines = S3Uri.parse(f"{folder}summary.jsonl", "folder")
     columns = S3Uri.parse(f"{folder}summary.parquet", "folder") if _has_pyarrow() else None
-    with _unavailable(f"The summary {lines}"), ExitStack() as uploads:
+    with unavailable(f"The summary {lines}"), ExitStack() as uploads:
         tables: list[_JsonLines | _Parquet] = [_JsonLines(uploads.enter_context(_upload(s3, lines)))]
         if columns:
             tables.append(_Parquet(uploads.enter_context(_upload(s3, columns))))
@@ -322,7 +214,7 @@ def write_progress(s3: S3Client, folder: str, progress: Mapping[str, Any]) -> No
     """
     body = json.dumps(progress, indent=2, ensure_ascii=False).encode("utf-8", "replace")
     try:
-        _put(s3, S3Uri.parse(f"{folder}progress.json", "folder"), body, "application/json")
+        put(s3, S3Uri.parse(f"{folder}progress.json", "folder"), body, "application/json")
     except VeoSummaryUnavailableError as error:
         log.warning("%s", error)
 
@@ -410,14 +302,21 @@ def _upload(s3: S3Client, target: S3Uri) -> S3Upload:
     return S3Upload(s3, target, content_type=content_type, metadata={})
 
 
-def _put(s3: S3Client, target: S3Uri, body: bytes, content_type: str) -> None:
-    with _unavailable(str(target)):
+def put(s3: S3Client, target: S3Uri, body: bytes, content_type: str) -> None:
+    """Write a small object.
+
+    :raises VeoSummaryUnavailableError: it cannot be written now.
+    """
+    with unavailable(str(target)):
         s3.put_object(Bucket=target.bucket, Key=target.key, Body=body, ContentType=content_type)
 
 
 @contextmanager
-def _unavailable(what: str) -> Iterator[None]:
-    """Say what could not be written or read, in place of boto3's error."""
+def unavailable(what: str) -> Iterator[None]:
+    """Say what could not be written or read, in place of boto3's error.
+
+    :raises VeoSummaryUnavailableError: with the sentence about it.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

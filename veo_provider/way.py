@@ -1,6 +1,6 @@
 """The way of one item through a leg: looked at, submitted, watched, and stored.
 
-What an item comes to is its :data:`Ending`. An error is one, too, if trying again would not help: one bad
+What an item comes to is its :class:`Ending`. An error is one, too, if trying again would not help: one bad
 image is one row of the summary, and never the end of the batch.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from veo_provider.api.errors import (
     VeoAuthenticationError,
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from veo_provider.leg import Leg
     from veo_provider.maker import Maker
     from veo_provider.receipts import Held, Receipt
+    from veo_provider.summary import Row
 
-    Ending = tuple[Outcome, str]
-    """What has become of an item, and why there is no video."""
     Seen = tuple[Step | None, Held | None]
     """What follows from a receipt, and the receipt; no step where it takes the image to tell."""
 
@@ -58,15 +57,29 @@ class _StoppedError(Exception):
     """The batch has stopped while an item was waiting for its slot."""
 
 
+class Ending(NamedTuple):
+    """What has become of an item.
+
+    :param reason: why there is no video.
+    :param receipt: of the video, where there is one.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    receipt: Receipt | None = None
+
+
 class Way:
     """The way of one item through a leg.
 
     :param maker: makes its video.
     :param leg: what it shares with the others.
+    :param known: its row of the summary, if it had its video before.
     """
 
-    def __init__(self, maker: Maker, leg: Leg) -> None:
+    def __init__(self, maker: Maker, leg: Leg, known: Row | None = None) -> None:
         self.item = maker.item
+        self._known = known
         self.phase = Phase.READY
         self._maker = maker
         self._leg = leg
@@ -78,6 +91,8 @@ class Way:
 
     async def look(self) -> None:
         """Read the item's receipt; an error is kept as what was seen, for the way to deal with."""
+        if self._known is not None:
+            return
         try:
             self._seen = await self._leg.threads.call(self._maker.look)
         except Exception as error:  # noqa: BLE001 - it becomes the item's own, not the walk's
@@ -85,9 +100,14 @@ class Way:
 
     def begin(self) -> Ending | None:
         """Take up the item after the first look; return what it has come to if nothing needs to be done."""
+        leg = self._leg
+        if self._known is not None:
+            # With a time to count from, all charges from before it are counted already.
+            leg.budget.add(0.0 if leg.since else self._known.cost_usd)
+            return Ending(self._known.outcome)
         if isinstance(self._seen, Exception):
             return None
-        leg, (step, held) = self._leg, self._seen
+        step, held = self._seen
         if held is not None:
             self._cost = charges(held.receipt, leg.terms.run)
             leg.budget.add(charges(held.receipt, leg.terms.run, leg.since))
@@ -97,7 +117,7 @@ class Way:
             self._take_slot()
         elif step is None and (leg.stopped or leg.phases[Phase.BLOCKED]):
             # Some that wait for money are enough; behind them may be others that are paid, and not stored.
-            return Outcome.NOT_STARTED, leg.stopped or leg.ceiling_reached
+            return Ending(Outcome.NOT_STARTED, leg.stopped or leg.ceiling_reached)
         return None
 
     async def travel(self) -> Ending:
@@ -166,7 +186,8 @@ class Way:
 
     def _done(self, held: Held | None) -> Ending:
         own = held is not None and held.receipt.claimant == self._leg.terms.run
-        return (Outcome.STORED if own else Outcome.SKIPPED), ""
+        outcome = Outcome.STORED if own else Outcome.SKIPPED
+        return Ending(outcome, receipt=held.receipt if held else None)
 
     # Submitting
 
@@ -339,13 +360,13 @@ class Way:
         if isinstance(error, VeoError):
             outcome = outcome_of(error)
             if outcome is not Outcome.ERROR or not error.temporary:
-                return outcome, str(error)
+                return Ending(outcome, str(error))
         self._tries += 1
         log.warning("%s: %s", self.item.image, error, exc_info=not isinstance(error, VeoError))
         # While nothing else succeeds either, it is not the item's fault.
         if self._tries < MOST_TRIES or leg.without_success() > LATELY:
             return None
-        return Outcome.ERROR, str(error) or repr(error)
+        return Ending(Outcome.ERROR, str(error) or repr(error))
 
     async def _wait_for_the_end(self) -> None:
         self._enter(Phase.BLOCKED)

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import random
-import re
 import time
 from collections import Counter
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from buckets import s3_client_of
+from killing import FAST_RECOVERY, kill_and_restart, running_tasks
 
 from demo.airflow import LocalAirflow
 from veo_provider.api.mp4 import Mp4Walker
@@ -30,17 +30,7 @@ REPORT_SECONDS = 15.0
 COMPONENTS = ("triggerer", "triggerer", "scheduler")
 COMPONENT_SECONDS = 60.0
 """How often one of these is killed with all that it started, the running tasks included."""
-FAST_RECOVERY = {
-    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
-    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
-    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
-}
-"""Airflow finds out about a dead process in seconds instead of minutes."""
 BUSY = {"code": "upstream_load_saturated", "message": "busy", "data": None}
-TASK = re.compile(r"airflow worker -- [0-9a-f]{8}-")
-"""What Airflow calls the process of a running task."""
 BLOCKED = {"code": "PUBLIC_ERROR_UNSAFE", "message": "blocked by safety"}
 
 
@@ -128,26 +118,20 @@ class Killer:
     def strike(self):
         """Kill whose time has come."""
         now = time.monotonic()
-        for task in self._running_tasks():
+        for task in running_tasks(self._airflow):
             self._ends.setdefault(task.pid, now + self._life())
             if now >= self._ends[task.pid]:
                 task.kill()
                 self.killed["task"] += 1
         if now >= self._next_component:
             component = self._chance.choice(COMPONENTS)
-            self._airflow.kill(component)
-            self._airflow.start(component)
+            kill_and_restart(self._airflow, component)
             self.killed[component] += 1
             self._next_component = now + self._chance.uniform(0.5, 1.5) * COMPONENT_SECONDS
 
     def _life(self):
         """Decide how long a task that was just seen may live, in seconds."""
         return self._chance.uniform(0, TASK_SECONDS) if self._chance.random() < KILLED_TASKS else math.inf
-
-    def _running_tasks(self):
-        """Find the processes that run a task at this moment."""
-        scheduler = psutil.Process(self._airflow.pid("scheduler"))
-        return [one for one in scheduler.children(recursive=True) if TASK.match(" ".join(one.cmdline()))]
 
 
 @pytest.fixture(scope="module")

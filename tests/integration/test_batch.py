@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from veo_provider import batch as engine
 from veo_provider import way
 from veo_provider.line import Line
-from veo_provider.operators.batch import VeoBatchOperator, VeoBatchUnfinishedError
+from veo_provider.operators.batch import VeoBatchError, VeoBatchOperator, VeoBatchUnfinishedError
 from veo_provider.triggers import batch as trigger_module
 from veo_provider.triggers.batch import VeoBatchTrigger
 
@@ -151,6 +151,8 @@ def test_a_worker_alone_does_it_too(sandbox, archive):
 def test_a_worker_is_launched_for_a_lot(sandbox, archive, monkeypatch):
     """The trigger hands over when a lot is completed, and the worker hands back what still runs."""
     monkeypatch.setattr(engine, "LOT", 5)
+    # A worker does not stay because a lot is to be expected soon.
+    monkeypatch.setattr(engine, "LOOK_AHEAD_SECONDS", 0.1)
     archive(23)
     run = Run(max_in_flight=3)
     assert run.to_its_end()["counts"] == {"stored": 23}
@@ -187,6 +189,21 @@ def test_one_bad_image_is_one_row(sandbox, s3, archive):
     reasons = {row["outcome"]: row["reason"] for row in rows(s3, result)}
     assert "is not a JPEG, PNG or WebP" in reasons["rejected"]
     assert sandbox.charges()["count"] == 3
+
+
+def test_a_retry_reads_no_receipt_again_of_what_it_stored(sandbox, s3, archive):
+    """After a crash of a run with ten thousand videos, that would take most of a minute."""
+    archive(6)
+    s3.put_object(Bucket="images", Key="lot/zero.jpg", Body=b"")
+    with pytest.raises(AirflowFailException, match=r"1 rejected, 6 stored"):
+        make("monday", max_in_flight=3)
+    first, *_ = receipts(s3)
+    s3.put_object(Bucket="videos", Key=first, Body=b"no longer a receipt")
+    s3.delete_object(Bucket="images", Key="lot/zero.jpg")
+    with pytest.raises(VeoBatchError, match=r"1 error, 5 stored"):
+        make("monday", 2, max_in_flight=4)  # for other terms, each receipt is read
+    assert make("monday", 3, max_in_flight=3)["counts"] == {"stored": 6}
+    assert sandbox.charges()["count"] == 6
 
 
 def test_a_failed_generation_is_made_again(sandbox, archive):

@@ -10,9 +10,10 @@ import pytest
 
 from veo_provider import summary
 from veo_provider.archive import Item, archive_of
+from veo_provider.notes import Notes
 from veo_provider.outcomes import Outcome
 from veo_provider.receipts import Attempt, ReceiptState, claim
-from veo_provider.summary import Notes, Row
+from veo_provider.summary import Row
 
 RUN = Attempt("archive / manual / make")
 OTHER = Attempt("archive / yesterday / make")
@@ -60,6 +61,10 @@ def archive(s3, prefix):
     return archive_of([*images, images[0]], f"s3://videos/{prefix}", s3)
 
 
+def notes_of(s3, folder, try_number=1):
+    return Notes(s3, folder, RUN.task_instance, "a request", try_number)
+
+
 def put(s3, key, body=b"x", bucket="videos"):
     s3.put_object(Bucket=bucket, Key=key, Body=body)
 
@@ -75,7 +80,7 @@ def lines(s3, uri):
 
 def test_every_image_has_a_row(s3, archive, folder):
     """Receipts tell of what was paid, notes of the rest, and what neither knows was not started."""
-    first, later = Notes(s3, folder, "1"), Notes(s3, folder, "1")
+    first, later = notes_of(s3, folder), notes_of(s3, folder)
     item = {each.path: each for each in archive.items()}
     first.add(item["02.jpg"], Outcome.CHANGED, "of another request")
     first.add(item["04.jpg"], Outcome.ERROR, "storing failed")
@@ -85,7 +90,7 @@ def test_every_image_has_a_row(s3, archive, folder):
     later.add(item["07.jpg"], Outcome.REJECTED, "refused\nby the service")
     later.add(item["10.jpg"], Outcome.REJECTED, "empty")
     later.flush()
-    made = summary.write(summary.rows_of(archive, s3, RUN.task_instance, later.read()), s3, folder)
+    made = summary.write(later.rows(archive), s3, folder)
     found = [
         (row["image"][-6:], row["outcome"], row["reason"], row["cost_usd"]) for row in lines(s3, made.uri)
     ]
@@ -111,7 +116,7 @@ def test_every_image_has_a_row(s3, archive, folder):
 
 def test_parquet_has_the_same_rows(s3, archive, folder):
     """Each column has its type, whether or not the first rows have a value there."""
-    rows = [*summary.rows_of(archive, s3, RUN.task_instance, {})]
+    rows = [*notes_of(s3, folder).rows(archive)]
     rows += [Row(f"{n}", "i", "o", Outcome.NOT_STARTED) for n in range(2500)]
     made = summary.write(rows, s3, folder)
     table = pyarrow.parquet.read_table(pyarrow.BufferReader(read(s3, made.parquet_uri)))
@@ -169,31 +174,46 @@ def test_a_summary_is_in_the_order_of_a_listing(s3, prefix, folder):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda key: put(s3, key, bucket="images"), keys))
     archive = archive_of(f"s3://images/{prefix}", f"s3://videos/{prefix}", s3)
-    assert [row.key for row in summary.rows_of(archive, s3, "run", {})] == keys
+    assert [row.key for row in notes_of(s3, folder).rows(archive)] == keys
 
 
 def test_notes_of_another_try_do_not_count(s3, archive, folder):
     """A new try walks over everything anew; and in the end no notes are left."""
-    first, second = Notes(s3, folder, "1"), Notes(s3, folder, "2")
-    item, other, *_ = archive.items()
+    first, second = (notes_of(s3, folder, number) for number in (1, 2))
+    item, other = list(archive.items())[9:11]
     for notes in (first, second):
         notes.add(item if notes is first else other, Outcome.REJECTED, "empty")
         notes.flush()
         notes.flush()
-    assert [note.key for note in second.read().values()] == [other.key]
+    assert rejected(second, archive) == [other.key]
     second.clear()
-    assert first.read() == second.read() == {}
-
-
-def test_what_is_there_needs_no_note(s3, archive, folder):
-    """Ten thousand videos leave ten thousand receipts, and no notes."""
-    notes = Notes(s3, folder, "1")
-    for item in archive.items():
-        notes.add(item, Outcome.STORED, "")
-        notes.add(item, Outcome.SKIPPED, "")
-    notes.flush()
-    assert notes.read() == {}
+    assert rejected(first, archive) == rejected(second, archive) == []
     assert s3.list_objects_v2(Bucket="videos", Prefix=folder.removeprefix("s3://videos/"))["KeyCount"] == 0
+
+
+def rejected(notes, archive):
+    return [row.key for row in notes.rows(archive) if row.outcome is Outcome.REJECTED]
+
+
+def test_a_noted_video_needs_no_receipt_in_the_end(s3, prefix, folder, monkeypatch):
+    """Rows are noted as videos finish; they come in the archive's order, and receipts tell the rest."""
+    monkeypatch.setattr("veo_provider.notes.MOST_ROWS", 6)
+    archive = archive_of(
+        [f"s3://images/{number:02}.jpg" for number in range(20)], f"s3://videos/{prefix}", s3
+    )
+    items = list(archive.items())
+    stored = claim("f", {}, 0.30, RUN, seconds=100).moved(
+        ReceiptState.STORED, RUN, veo_task_id="task_1", video={"bytes": 7}
+    )
+    put(s3, items[11].output.removeprefix("s3://videos/") + ".veo.json", stored.to_json())
+    notes = notes_of(s3, folder)
+    for number in (1, 0, 3, 2, 5, 4, 6, 7, 9, 8, 10, 13, 12, 15, 14, 17, 16, 18, 19):
+        notes.add(items[number], Outcome.STORED, "", stored)
+        if number % 2:
+            notes.flush()
+    rows = list(notes.rows(archive))
+    assert [row.key for row in rows] == [item.key for item in items]
+    assert {(row.outcome, row.bytes, row.cost_usd) for row in rows} == {(Outcome.STORED, 7, 0.30)}
 
 
 def test_progress_is_an_object_beside_the_summary(s3, folder):
@@ -211,9 +231,10 @@ def test_notes_that_cannot_be_written_are_kept(s3, archive, folder):
     keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
     config = Config(retries={"total_max_attempts": 1})
     away = boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=config, **keys)
-    notes = Notes(away, folder, "1")
+    notes = notes_of(away, folder)
     notes.add(next(archive.items()), Outcome.REJECTED, "empty")
-    for attempt in (notes.flush, notes.flush, notes.read, lambda: summary.write([], away, folder)):
+    made = (lambda: list(notes.rows(archive)), lambda: summary.write([], away, folder))
+    for attempt in (notes.flush, notes.flush, *made):
         with pytest.raises(summary.VeoSummaryUnavailableError) as caught:
             attempt()
         assert caught.value.temporary

@@ -208,12 +208,11 @@ class VeoBatchOperator(VeoRequestOperator):
     def _finish(self, context: Context, job: Job, progress: Progress) -> dict[str, Any]:
         """Write the summary, and succeed or fail by it."""
         from veo_provider.s3 import s3_client
-        from veo_provider.summary import rows_of, write
+        from veo_provider.summary import write
 
         s3 = s3_client(job.aws_conn_id)
         notes = job.notes(s3)
-        rows = rows_of(job.archive(s3), s3, job.run, notes.read())
-        summary = write(rows, s3, job.folder)
+        summary = write(notes.rows(job.archive(s3)), s3, job.folder)
         self.log.info("%s: %s, $%.2f", summary.uri, summary.counts, summary.cost_usd)
         self._warn_if_empty(summary)
         self._require_success(summary, progress)

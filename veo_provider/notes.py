@@ -1,0 +1,188 @@
+"""What a batch notes about each image as it finishes, of which the summary is made in the end.
+
+For an image without a video, its note is the only word on what went wrong, and it counts in its try: the
+next one tries again. For an image with a video it is the row of the summary, and counts for all tries of a
+run. Its receipt tells the same, but ten thousand of them take most of a minute, in the end and after a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from contextlib import closing
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from veo_provider.outcomes import WITH_VIDEO, Outcome
+from veo_provider.receipts import ReceiptState, S3ReceiptStore, VeoReceiptError, sidecar_of
+from veo_provider.s3 import S3Uri
+from veo_provider.summary import Row, put, unavailable
+from veo_provider.threads import in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+    from veo_provider.archive import Archive, Item
+    from veo_provider.receipts import Receipt
+
+log = logging.getLogger(__name__)
+
+MOST_ROWS = 2_000
+"""Rows that are held at once while the summary is written, about a kilobyte each."""
+_THREADS = 8
+_AHEAD = 64
+"""How many receipts are asked for before their rows are due."""
+
+
+class Note(NamedTuple):
+    """What became of an image without a video, beyond what its receipt tells.
+
+    :param key: the item's, see :class:`~veo_provider.archive.Item`.
+    :param outcome: one of :class:`~veo_provider.outcomes.Outcome`, as its value.
+    :param reason: why there is no video.
+    """
+
+    key: str
+    outcome: str
+    reason: str
+
+
+class Notes:
+    """The notes of a run, kept in S3 until the summary is written.
+
+    Between :meth:`add` and :meth:`flush` they are held, and those on images without a video are held again
+    while the summary is written: memory grows with the images that went wrong, not with the archive.
+
+    :param s3: boto3's client.
+    :param folder: of the run, see :func:`~veo_provider.summary.folder_of`.
+    :param run: the task instance, see :class:`~veo_provider.receipts.Attempt`.
+    :param request: names what was asked for: rows that were noted for something else do not count.
+    :param try_number: Airflow's number of the try: what went wrong in others does not count.
+    """
+
+    def __init__(self, s3: S3Client, folder: str, run: str, request: str, try_number: int) -> None:
+        self._s3 = s3
+        self._all = S3Uri.parse(f"{folder}notes", "folder")
+        self._run = run
+        self._with = f"{self._all.key}/videos-{request}/"
+        self._without = f"{self._all.key}/try-{try_number}/"
+        self._notes: list[Note] = []
+        self._rows: list[dict[str, Any]] = []
+        self._flushing = Lock()
+
+    def add(self, item: Item, outcome: Outcome, reason: str = "", receipt: Receipt | None = None) -> None:
+        """Note what became of an item; its last note counts.
+
+        :param receipt: of its video, where there is one.
+        """
+        if outcome not in WITH_VIDEO:
+            self._notes.append(Note(item.key, outcome.value, reason))
+        elif receipt is not None:
+            self._rows.append(Row.of(item, receipt, self._run, outcome=outcome, reason=reason).to_dict())
+
+    def flush(self) -> None:
+        """Write what was added since. Before that, no cursor may go on behind an item that was noted.
+
+        :raises VeoSummaryUnavailableError: it cannot be written now; it is kept for the next time.
+        """
+        with self._flushing:
+            self._write(self._without, self._notes)
+            self._write(self._with, self._rows)
+
+    def _write(self, below: str, added: list[Any]) -> None:
+        lines = [f"{json.dumps(one)}\n" for one in added[:]]
+        if lines:
+            name = f"{below}{time.time_ns()}-{uuid.uuid4().hex}.jsonl"
+            put(self._s3, S3Uri(self._all.bucket, name), "".join(lines).encode(), "application/jsonl")
+            del added[: len(lines)]
+
+    def videos(self) -> Noted:
+        """Return the rows of the images that had their videos before."""
+        return Noted(self._lines(self._with))
+
+    def rows(self, archive: Archive) -> Iterator[Row]:
+        """Yield the row of each image in the order of the archive: from its note, or from its receipt.
+
+        :raises VeoSummaryUnavailableError: the notes cannot be read now.
+        :raises VeoReceiptUnavailableError: a receipt cannot be read now.
+        """
+        notes = self._read()
+        noted = self.videos()
+
+        def row(told: tuple[Item, Row | None]) -> Row:
+            item, row = told
+            return row or self._row(item, notes.get(item.key))
+
+        # A receipt cannot tell more than a note of its own try; of what was noted as without a video, it can.
+        told = ((item, None if item.key in notes else noted.pop(item)) for item in archive.items())
+        return in_order(row, told, threads=_THREADS, ahead=_AHEAD, name="summary")
+
+    def clear(self) -> None:
+        """Delete the notes of all tries; harmless where a policy forbids it."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            for key in self._keys(f"{self._all.key}/"):
+                self._s3.delete_object(Bucket=self._all.bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            log.warning("The notes in %s could not be deleted: %s", self._all, error)
+
+    def _row(self, item: Item, note: Note | None) -> Row:
+        """Return the row of an item that was not noted with a video."""
+        if item.outcome is not None:
+            return Row.of(item, None, self._run)
+        output = S3Uri.parse(item.output, "output")
+        try:
+            held = S3ReceiptStore(self._s3, sidecar_of(output)).read()
+        except VeoReceiptError as error:
+            return Row.of(item, None, self._run, outcome=Outcome.ERROR, reason=str(error))
+        receipt = held.receipt if held else None
+        # A video that is there belies a note of an earlier leg, unless it is that of another request.
+        stored = receipt is not None and receipt.state is ReceiptState.STORED
+        if note is not None and (not stored or note.outcome == Outcome.CHANGED):
+            return Row.of(item, receipt, self._run, outcome=Outcome(note.outcome), reason=note.reason)
+        return Row.of(item, receipt, self._run)
+
+    def _read(self) -> dict[str, Note]:
+        """Return the last note of each item without a video, by the item's key."""
+        found = (Note(*note) for notes in self._lines(self._without) for note in notes)
+        return {note.key: note for note in found}
+
+    def _lines(self, below: str) -> Iterator[list[Any]]:
+        """Yield what was written, one flush after the other."""
+        with unavailable(f"The notes in {self._all}"):
+            for key in self._keys(below):
+                with closing(self._s3.get_object(Bucket=self._all.bucket, Key=key)["Body"]) as body:
+                    yield [json.loads(line) for line in body.iter_lines()]
+
+    def _keys(self, below: str) -> Iterator[str]:
+        listing = self._s3.get_paginator("list_objects_v2")
+        pages = listing.paginate(Bucket=self._all.bucket, Prefix=below)
+        return (found["Key"] for page in pages for found in page.get("Contents", []))
+
+
+class Noted:
+    """Rows that were noted, to be had about in the order of the archive: no more are held than that asks for.
+
+    :param written: what was noted, flush by flush.
+    """
+
+    def __init__(self, written: Iterator[list[dict[str, Any]]]) -> None:
+        self._written = written
+        self._held: dict[str, Row] = {}
+
+    def pop(self, item: Item) -> Row | None:
+        """Return the row of an item; None if it was not noted, or out of all order.
+
+        :raises VeoSummaryUnavailableError: the notes cannot be read now.
+        """
+        while item.key not in self._held and len(self._held) < MOST_ROWS:
+            rows = next(self._written, None)
+            if rows is None:
+                break
+            self._held.update((row["key"], Row.from_dict(row)) for row in rows)
+        return self._held.pop(item.key, None)
