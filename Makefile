@@ -70,12 +70,19 @@ crash: $(VENV)/.test ## Kill real workers at every step of the way, and see what
 	$(PYTEST) tests/crash
 
 .PHONY: some-chaos
-some-chaos: $(VENV)/.test ## A few videos at once in a real Airflow, with every fault and random kills
+some-chaos: $(VENV)/.test ## A few videos and a small archive in a real Airflow, with every fault and random kills
 	$(PYTEST) -s tests/chaos
 
 .PHONY: chaos
 chaos: $(VENV)/.test ## The same with 300 videos: most of an hour
-	CHAOS_VIDEOS=300 $(PYTEST) -s tests/chaos
+	CHAOS_VIDEOS=300 $(PYTEST) -s tests/chaos/test_chaos.py
+
+.PHONY: archives
+archives: $(VENV)/.test ## Archives of 500 and 10,000 images, and 10,000 with random kills: an hour and a half
+	ARCHIVE_IMAGES=500 ARCHIVE_IN_FLIGHT=10 ARCHIVE_SECONDS=20 $(PYTEST) -s tests/chaos/test_archive.py
+	ARCHIVE_IMAGES=10000 ARCHIVE_IN_FLIGHT=100 ARCHIVE_SECONDS=10 $(PYTEST) -s tests/chaos/test_archive.py
+	ARCHIVE_IMAGES=10000 ARCHIVE_IN_FLIGHT=100 ARCHIVE_SECONDS=10 ARCHIVE_KILL_EVERY=30 \
+	    $(PYTEST) -s tests/chaos/test_archive.py
 
 .PHONY: system
 system: $(VENV)/.test ## Tests of a whole running Airflow

@@ -133,12 +133,10 @@ def run(airflow, sandbox, s3):
     cpu = watch.cpu_seconds() - cpu
     assert airflow.dag_run("archive", run_id)["state"] == "success"
     result = airflow.xcom("archive", run_id, "make")
-    print(
-        f"{result}\nwall time {took:.0f} s, {took / ideal:.3f} of {ideal:.0f} s; the task's own {result['seconds']:.0f} s"
-    )
-    print(
-        f"{len(watch.launches)} launches, {100 * len(watch.launches) / IMAGES:.2f} for 100 videos; killed {dict(watch.killed)}"
-    )
+    launches, own = len(watch.launches), result["seconds"]
+    print(result)
+    print(f"wall time {took:.0f} s, {took / ideal:.3f} of {ideal:.0f} s; the task's own {own:.0f} s")
+    print(f"{launches} launches, {100 * launches / IMAGES:.2f} for 100 videos; killed {dict(watch.killed)}")
     print(f"peaks in MiB: {early} after {EARLY} videos, {watch.megabytes()} after all of them")
     print(f"scheduler, tasks and triggerer: {1000 * cpu / IMAGES:.0f} ms CPU a video; {sandbox.summary()}")
     return result
