@@ -48,7 +48,11 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "veo_provider.transfers.veo_to_s3",
             }
         ],
-        "extra-links": ["veo_provider.links.VeoVideoLink", "veo_provider.links.VeoTaskLogLink"],
+        "extra-links": [
+            "veo_provider.links.VeoVideoLink",
+            "veo_provider.links.VeoArchiveLink",
+            "veo_provider.links.VeoTaskLogLink",
+        ],
         "connection-types": [
             {
                 "connection-type": "veo",

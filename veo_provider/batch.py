@@ -152,6 +152,8 @@ class Batch:
         helpers = [asyncio.create_task(tell_often(leg, self._archive, self._tell))]
         if self._balance is not None:
             helpers.append(asyncio.create_task(watch_balance(leg, self._balance)))
+        for helper in helpers:
+            helper.add_done_callback(_tell_of_trouble)
         try:
             while not self._is_over(walker):
                 self._news.clear()
@@ -309,3 +311,9 @@ class Batch:
         while self._order and self._order[0] in progress.finished:
             progress.cursor = self._order.popleft()
             progress.finished.discard(progress.cursor)
+
+
+def _tell_of_trouble(helper: asyncio.Task[None]) -> None:
+    """A batch goes on without its helpers, but not without a word."""
+    if not helper.cancelled() and (error := helper.exception()) is not None:
+        log.warning("The batch goes on, but without one of its helpers.", exc_info=error)

@@ -73,6 +73,7 @@ class Maker:
         self._target = S3Uri.parse(item.output, "output")
         self._store = S3ReceiptStore(making.s3, sidecar_of(self._target), unconditional=making.unconditional)
         self._upload: S3Upload | None = None
+        self._cancelled = False
         self._submitted: str | None = None
 
     def look(self) -> tuple[Step | None, Held | None]:
@@ -160,6 +161,8 @@ class Maker:
         if stored is None:
             model = held.receipt.request.get("model", "")
             self._upload = storing.upload_to(s3, target, veo_task_id, model)
+            if self._cancelled:  # before its turn came
+                self._upload.cancel()
             stored = storing.store(self._making.client, veo_task_id, str(target), self._upload)
         held = generation.record_video(self._store, held, stored.to_dict(), self._making.by)
         if stored.bytes > PART_BYTES:  # smaller ones are uploaded whole
@@ -167,7 +170,8 @@ class Maker:
         return held
 
     def cancel(self) -> None:
-        """Take back what was uploaded so far; from any thread, or from a signal."""
+        """Take back what was uploaded so far, and upload nothing more; from any thread, or from a signal."""
+        self._cancelled = True
         if self._upload is not None:
             self._upload.cancel()
 

@@ -49,6 +49,8 @@ LATELY = 30.0
 """Seconds without a success after which a failure is not the item's own fault."""
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at an item, at most."""
+_PAID = (Phase.UNSEEN, Phase.FLYING, Phase.COMPLETED)
+"""Here, an item has been submitted: it is brought to its end, whatever stops the others."""
 _STOPPERS = (VeoQuotaError, VeoAuthenticationError, VeoWrongHostError)
 """What is wrong with the account and not with an image."""
 
@@ -127,12 +129,13 @@ class Way:
                 return await self._follow()
             except Exception as error:  # noqa: BLE001 - a bad image is one row, and never the batch's end
                 self._leave_slot()
+                paid = self.phase in _PAID
                 if self._leg.cancelled:
                     await self._wait_for_the_end()
                 ending = self._ending(error)
                 if ending is not None:
                     return ending
-            if self._leg.stopped:
+            if self._leg.stopped and not paid:
                 await self._wait_for_the_end()
             self._enter(Phase.TROUBLED)
             await self._leg.sleep(min(2.0**self._tries, LONGEST_PAUSE))

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from archive import listed
 
 from veo_provider import batch as engine
 from veo_provider import way
@@ -26,6 +27,10 @@ class Instance:
 
     def __init__(self, run_id="monday", try_number=1):
         self.run_id, self.try_number = run_id, try_number
+        self.xcoms = {}
+
+    def xcom_push(self, key, value):
+        self.xcoms[key] = value
 
 
 @pytest.fixture(autouse=True)
@@ -277,6 +282,29 @@ def test_an_empty_account_stops_the_batch(sandbox, archive):
     assert make("monday", 2)["counts"] == {"stored": 4}
 
 
+@pytest.mark.usefixtures("impatient")
+def test_what_is_paid_is_stored_at_the_second_attempt_too(sandbox, archive):
+    """Trouble with a download does not leave a video behind, though the batch has stopped meanwhile."""
+    archive(3)
+    broke = {"error": {"message": "insufficient_user_quota", "code": "insufficient_user_quota"}}
+    sandbox.add_faults(
+        [
+            {"call": "submit", "occurrence": 2, "status": 403, "body": broke},
+            {"call": "content", "first": 7, "status": 503},
+        ]
+    )
+    assert make(max_in_flight=1, fail_on="never")["counts"] == {"stored": 1, "not started": 2}
+
+
+def test_a_run_says_from_the_beginning_where_it_keeps_its_books(sandbox, s3, archive):
+    """The XCom is there while the run lasts, and the summary is in that folder."""
+    archive(1)
+    run = Run()
+    result = run.to_its_end()
+    folder = run.context["ti"].xcoms["folder"]
+    assert result["summary_uri"] == f"{folder}summary.jsonl"
+
+
 @pytest.mark.parametrize("why", ["the account is empty", "the ceiling is reached"])
 def test_what_is_paid_is_stored_though_nothing_more_can_be_paid(sandbox, s3, archive, why):
     """What an earlier try has submitted is fetched, wherever in the archive it stands."""
@@ -465,6 +493,9 @@ def test_a_task_that_is_killed_takes_back_what_it_uploads(sandbox, s3, archive):
         killed.join()
         signal.signal(signal.SIGUSR1, before)
     assert not s3.list_multipart_uploads(Bucket="videos").get("Uploads")
+    assert [key for key in listed(s3, "videos", "lot/") if key.endswith(".mp4")] == [], (
+        "none of those in line"
+    )
     sandbox.clear_faults()
     assert make("monday", 2)["counts"] == {"stored": 6}
     assert sandbox.charges()["count"] == 6

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.api.request import VeoRequest
 from veo_provider.failures import airflow_failures
+from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
 from veo_provider.operators.veo import VeoRequestOperator, attempt_of, seconds_of
 from veo_provider.outcomes import Outcome, is_failure, require_fail_on
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from veo_provider.batch import Batch
     from veo_provider.job import Job
@@ -52,7 +53,8 @@ class VeoBatchOperator(VeoRequestOperator):
     image that cannot be used is a row in the summary, and the rest goes on.
 
     The XCom value is a small dict: ``counts``, ``cost_usd``, ``summary_uri``, ``seconds``. The events of the
-    task's ``outlets`` carry it as their extra.
+    task's ``outlets`` carry it as their extra. The XCom ``folder``, and a link to it, say from the beginning
+    where ``progress.json`` is, and the summary in the end.
 
     The parameters of a request, and those for receipts, are those of
     :class:`~veo_provider.operators.veo.VeoRequestOperator`, without ``image`` and ``text_to_video``.
@@ -89,6 +91,7 @@ class VeoBatchOperator(VeoRequestOperator):
         *(name for name in VeoRequestOperator.template_fields if name != "image"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"negative_prompt": "md"}
+    operator_extra_links: Sequence[BaseOperatorLink] = (VeoArchiveLink(), VeoTaskLogLink())
 
     def __init__(
         self,
@@ -131,6 +134,7 @@ class VeoBatchOperator(VeoRequestOperator):
 
         with airflow_failures():
             job = self._job(context)
+            context["ti"].xcom_push(key=FOLDER_KEY, value=job.folder)
             if _truth(self.only_estimate):
                 return self._estimate(job)
             return self._go(context, job, Progress(began=time.time()))
