@@ -154,10 +154,15 @@ def encode(request: VeoRequest, send_before: float | None = None) -> SubmissionB
 def _multipart(fields: dict[str, str], image: Image, send_before: float | None) -> SubmissionBody:
     boundary = secrets.token_hex(16)
     # The API reads the image under this name only, and ignores any other.
-    image_part = RequestField("input_reference", b"", filename=image.name)
+    image_part = RequestField("input_reference", b"", filename=_printable(image.name))
     image_part.make_multipart(content_type=image.content_type)
     parts = [RequestField.from_tuples(name, value) for name, value in fields.items()]
     # Encoded with an empty image at the end, whose place is then between head and tail.
     form, content_type = encode_multipart_formdata([*parts, image_part], boundary)
     tail = f"\r\n--{boundary}--\r\n".encode()
     return SubmissionBody(form.removesuffix(tail), image, tail, content_type, send_before)
+
+
+def _printable(name: str) -> str:
+    """Return a file name that any server can read in a header; to the service it means nothing."""
+    return "".join(each if each.isprintable() else "_" for each in name)

@@ -51,6 +51,20 @@ def test_the_form_on_the_wire():
     assert b"".join(body) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("bell\x07 line\nbreak\x7f.png", "bell_ line_break_.png"),
+        ("half a character \udcff.png", "half a character _.png"),
+        ("größe-日本-🚀 #1 100%25.png", "größe-日本-🚀 #1 100%25.png"),
+    ],
+)
+def test_a_file_name_is_sent_without_what_no_header_may_hold(name, sent):
+    """A server that stumbles over it would leave open whether the submission was accepted."""
+    body = b"".join(body_of(Image.from_bytes(PNG, name)))
+    assert f'filename="{sent}"\r\n'.encode() in body
+
+
 def test_text_to_video_is_json():
     """Without an image the body is a JSON object."""
     body = encode(VeoRequest(prompt="A rocket"))
