@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from veo_provider import pictures
@@ -12,11 +13,13 @@ from veo_provider.api.image import HEADER_BYTES, ByteStream, Image
 from veo_provider.s3 import S3Uri, s3_client
 
 _NOT_TO_BE_HAD = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_NO_SUCH_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
     from mypy_boto3_s3 import S3Client
 
     Check = Callable[..., Image]
@@ -86,15 +89,26 @@ def _s3_stream(client: S3Client, source: S3Uri, etag: str) -> ByteStream:
 
 
 def _in_object_storage(image: str, check: Check) -> Image:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
     try:
-        path = ObjectStoragePath(image)
+        path = _path(image)
         with path.open("rb") as stream:
             header = stream.read(HEADER_BYTES)
         size = path.stat().st_size
-    except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError, ImportError) as error:
+    except (*_NO_SUCH_FILE, ValueError, ImportError) as error:
         raise VeoImageError(f"The image {image} cannot be read: {error}.") from error
     except OSError as error:
         raise VeoImageUnavailableError(f"The image {image} cannot be reached: {error}.") from error
     return check(image, size=size, header=header, open_stream=lambda: path.open("rb"))
+
+
+def _path(image: str) -> Path | ObjectStoragePath:
+    """Return where an image is. A local one goes by its very name: as a URI it would lose some characters."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    local = image.removeprefix("file://")
+    if "://" not in image or local.startswith("/"):
+        return Path(local)
+    path = ObjectStoragePath(image)
+    if path.name != image.rpartition("/")[2]:
+        raise ValueError(f"by its URI it would be taken for {path.name!r}")
+    return path
