@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from veo_provider.api.errors import VeoError
+from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.s3 import S3Uri
 
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ class ReceiptStore(Protocol):
 
         :raises ReceiptConflictError: it is not.
         :raises VeoReceiptUnavailableError: it could not be written, or nobody knows whether it was.
+        :raises VeoRequestError: it never can be, under this name.
         """
 
 
@@ -280,8 +281,13 @@ class S3ReceiptStore:
             )
         except (ClientError, BotoCoreError) as error:
             # AWS answers a condition on an object that is not there with 404.
-            if getattr(error, "response", {}).get("Error", {}).get("Code") in _REFUSED_CONDITIONS:
+            code = getattr(error, "response", {}).get("Error", {}).get("Code")
+            if code in _REFUSED_CONDITIONS:
                 return None
+            if code == "KeyTooLongError":
+                raise VeoRequestError(
+                    f"The name of the receipt {self.uri} is too long for its store."
+                ) from error
             raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be written: {error}.") from error
         return answer["ETag"]
 
@@ -312,7 +318,9 @@ class S3ReceiptStore:
 
     def _honours_if_match(self) -> bool:
         """Write an object that is not there, on condition of its ETag: nothing must come of it."""
-        key = f"{self._target.key}.probe-{uuid.uuid4().hex}"
+        # Not the receipt's own name with more behind it, which might be too long.
+        folder = self._target.key[: self._target.key.rfind("/") + 1]
+        key = f"{folder}{SUFFIX}.probe-{uuid.uuid4().hex}"
         try:
             if self._put(key, b"{}", {"IfMatch": '"00000000000000000000000000000000"'}) is None:
                 return True

@@ -16,7 +16,7 @@ from botocore.config import Config
 from veo_provider import generation, retrying
 from veo_provider.api import protocol
 from veo_provider.api.client import VeoClient
-from veo_provider.api.errors import VeoRateLimitError, VeoSubmissionUnknown
+from veo_provider.api.errors import VeoRateLimitError, VeoRequestError, VeoSubmissionUnknown
 from veo_provider.generation import Attach, Plan, Policy, WaitForClaim
 from veo_provider.receipts import (
     SUFFIX,
@@ -339,6 +339,20 @@ def test_finding_out_leaves_nothing_behind(s3):
         S3ReceiptStore(s3, S3Uri("videos", f"clips/{time.monotonic_ns()}{SUFFIX}")).write(new_claim(), None)
     assert all(key.endswith(SUFFIX) for key in keys(s3))
     assert len(keys(s3)) == 3
+
+
+def test_finding_out_takes_no_longer_name_than_the_receipt(s3):
+    """A receipt whose name just fits is written, first in its bucket or not."""
+    longest = "z" * (255 - len(SUFFIX))  # this store's limit for one part of a key
+    store = S3ReceiptStore(s3, S3Uri("videos", f"clips/{longest}{SUFFIX}"))
+    assert store.write(new_claim(), None) == store.read()
+
+
+def test_a_name_that_is_too_long_for_the_store_is_no_matter_of_time(s3):
+    """Tried again and again, it would hold up a whole archive."""
+    store = S3ReceiptStore(s3, S3Uri("videos", f"clips/{'z' * 256}{SUFFIX}"))
+    with pytest.raises(VeoRequestError, match="too long"):
+        store.write(new_claim(), None)
 
 
 def test_finding_out_needs_no_right_to_delete(s3, new_s3):
