@@ -12,7 +12,7 @@ import itertools
 import logging
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
@@ -72,6 +72,8 @@ _QUARTER_TURNS = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 _OPAQUE = 255
 _VISIBLE = 6  # of 255: how far the many variants of sRGB stay from each other, and no wider gamut does
 _ONE_AT_A_TIME = threading.Lock()
+_LARGE_BYTES = 8_000_000
+_ONE_LARGE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,10 @@ def verify(image: Image) -> None:
     :raises VeoImageUnavailableError: it cannot be read now.
     """
     _require_pillow()
-    source = _whole(image, image.name)
-    with _pillow(image.name):
-        _decode(_opened(source, image.name))
+    with _room_for(image.size):
+        source = _whole(image, image.name)
+        with _pillow(image.name):
+            _decode(_opened(source, image.name))
 
 
 def convert(name: str, *, size: int, header: bytes, open_stream: Callable[[], ByteStream]) -> Image:
@@ -149,6 +152,11 @@ def convert(name: str, *, size: int, header: bytes, open_stream: Callable[[], By
     :raises VeoImageUnavailableError: it cannot be read now.
     """
     _require_pillow()
+    with _room_for(size):
+        return _taken_or_converted(name, size, header, open_stream)
+
+
+def _taken_or_converted(name: str, size: int, header: bytes, open_stream: Callable[[], ByteStream]) -> Image:
     source = _whole(Image(name, size, "", open_stream), name)
     with _pillow(name):
         picture = _opened(source, name)
@@ -171,6 +179,11 @@ def _require_pillow() -> None:
             "Looking into pictures needs Pillow, which is not installed: "
             "pip install 'airflow-provider-veo[pictures]'."
         ) from error
+
+
+def _room_for(size: int) -> AbstractContextManager[object]:
+    """Let one large file at a time be read and held: many threads wait here to decode one by one."""
+    return _ONE_LARGE_AT_A_TIME if size > _LARGE_BYTES else nullcontext()
 
 
 @contextmanager

@@ -5,7 +5,9 @@ import hashlib
 import io
 import logging
 import sys
+import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import awkward
 import PIL.Image
@@ -400,3 +402,17 @@ def test_without_a_conversion_the_first_bytes_decide(tmp_path):
         else:
             with pytest.raises(VeoImageError, match=wanted):
                 find_image(path, None)
+
+
+def test_large_files_are_held_one_at_a_time():
+    """Eight threads that convert 25 MB each hold one such file and its copy while it grows, not eight."""
+    data = awkward_file("25 MB with much behind the picture").data
+    convert(data)
+    tracemalloc.start()
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(convert, [data] * 16))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 3 * len(data)
