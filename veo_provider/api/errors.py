@@ -5,6 +5,7 @@
     VeoError
     ├── VeoRequestError              a rule of the API is broken; nothing was sent
     │   └── VeoImageError            the image does not exist, or is nothing the API takes
+    │       └── VeoImageUnfitError   the image is too large, or of another format: convert it
     ├── VeoImageUnavailableError     the image's source failed; no server can have accepted the request
     ├── VeoConnectionError           no answer came; the call was a free one
     │   └── VeoNotSentError          the request never reached the server whole
@@ -69,7 +70,16 @@ class VeoRequestError(VeoError, ValueError):
 class VeoImageError(VeoRequestError):
     """The image does not exist, is too large, or is not a JPEG, PNG or WebP."""
 
-    advice = "Give another image, or convert this one, and run the task again."
+    advice = "Give another image, and run the task again."
+
+
+class VeoImageUnfitError(VeoImageError):
+    """The image is too large for the service, or not a JPEG, PNG or WebP: converted, it may do."""
+
+    advice = (
+        "Give another image, or convert this one, as VeoBatchOperator does with convert=True, and run the "
+        "task again."
+    )
 
 
 class VeoImageUnavailableError(VeoError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
+from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError, VeoImageUnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,18 +68,19 @@ class Image:
         :param size: bytes.
         :param header: at least the first :data:`HEADER_BYTES` bytes.
         :param open_stream: opens the image from its start.
-        :raises VeoImageError: it is empty, over 20 MB, or not a JPEG, PNG or WebP.
+        :raises VeoImageError: it is empty.
+        :raises VeoImageUnfitError: it is over 20 MB, or not a JPEG, PNG or WebP.
         """
         if size == 0:
             raise VeoImageError(f"The image {name} is empty.")
         if size > MAX_IMAGE_BYTES:
-            raise VeoImageError(
+            raise VeoImageUnfitError(
                 f"The image {name} has {size / 1e6:.1f} MB, and the service takes at most "
                 f"{MAX_IMAGE_BYTES // 1_000_000} MB (it would ignore a larger one, and charge all the same)."
             )
         content_type = detect_content_type(header)
         if content_type is None:
-            raise VeoImageError(
+            raise VeoImageUnfitError(
                 f"The image {name} is not a JPEG, PNG or WebP: it begins with {header[:HEADER_BYTES]!r}."
             )
         return cls(name.rsplit("/", 1)[-1], size, content_type, open_stream)
