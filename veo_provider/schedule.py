@@ -14,8 +14,8 @@ MEAN_DELAY = 3.9
 
 The API's documentation recommends a look every 8 s, which makes 4 s; a little less, as what is learned errs.
 """
-RELATIVE_DELAY = 0.045
-"""The same as a share of what videos take, where they are quick: then it is less."""
+QUICK = 90.0
+"""Seconds that videos take on average, below which they are seen sooner: their delay counts for more."""
 SHORTEST_PAUSE = 0.5
 """Seconds; a look sooner than that is worth less to its user than it costs the service."""
 LONGEST_PAUSE = 120.0
@@ -160,7 +160,8 @@ class PollSchedule:
         self._lay_out()
         delay, age = self._means()
         # The delay grows with the scale nearly in proportion, so a step or two lead there and keep it there.
-        self._scale *= min(max(min(MEAN_DELAY, RELATIVE_DELAY * age) / delay, 0.5), 2.0)
+        wanted = max(MEAN_DELAY * min(age / QUICK, 1.0) ** 1.5, SHORTEST_PAUSE / 2)
+        self._scale *= min(max(wanted / delay, 0.5), 2.0)
         self._lay_out()
 
     def _lay_out(self) -> None:

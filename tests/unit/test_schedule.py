@@ -56,9 +56,9 @@ def test_pauses_stay_within_bounds(resolution, seen, elapsed):
     schedule = fresh(resolution)
     for earliest, latest, times in seen:
         for _ in range(times):
-            assert 1 <= schedule.pause(earliest) <= 120
+            assert 0.5 <= schedule.pause(earliest) <= 120
             schedule.learn(earliest, latest)
-    assert 1 <= schedule.pause(elapsed) <= 120
+    assert 0.5 <= schedule.pause(elapsed) <= 120
 
 
 @settings(deadline=None, max_examples=50)  # no timings in tests
@@ -123,7 +123,7 @@ def with_outliers(chance: random.Random) -> float:
         pytest.param(with_outliers, 0.7, 1.1, id="outliers"),
         pytest.param(lognormal(90, 0.6), 0.9, 1.1, id="widely spread"),
         pytest.param(lognormal(360, 0.2), 0.8, 1.1, id="far slower than documented"),
-        pytest.param(lognormal(10, 0.1), 2.5, 0.2, id="far faster than documented, so seen sooner"),
+        pytest.param(lognormal(10, 0.1), 5.0, 0.1, id="far faster than documented, so seen sooner"),
         pytest.param(lognormal(90, 0), 0.3, 1.6, id="always the same"),
     ],
 )
@@ -151,10 +151,10 @@ def test_forgets_what_is_long_past():
     simulate(schedule, drawn(lognormal(200, 0.2), 300), 10)
     looks, delay = against_fixed(schedule, drawn(lognormal(200, 0.2), 300, seed=2))
     assert looks <= 0.75
-    assert delay <= 1.1
+    assert delay <= 1.2
     looks, delay = against_fixed(schedule, drawn(lognormal(60, 0.2), 300))
     assert looks <= 0.6
-    assert delay <= 1.1
+    assert delay <= 1.2
 
 
 def test_videos_that_are_done_at_once_are_looked_at_at_once():
