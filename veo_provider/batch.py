@@ -53,6 +53,10 @@ LIST_PAUSE = 15.0
 """Seconds after which an archive that could not be listed is listed again."""
 
 
+_BUSY = (Phase.COMPLETED, Phase.UNSEEN, Phase.SUBMITTING, Phase.TROUBLED)
+"""While an item is in one of these, a worker has something to do, or will have soon."""
+
+
 class VeoOutageError(VeoError):
     """Nothing has succeeded for a long time."""
 
@@ -182,7 +186,8 @@ class Batch:
             return True
         if not self._stores:
             return phases[Phase.COMPLETED] >= LOT
-        busy = phases[Phase.COMPLETED] + phases[Phase.UNSEEN] + phases[Phase.SUBMITTING]
+        # Who left with a video that cannot be stored now would be launched again at once, for the same video.
+        busy = sum(phases[phase] for phase in _BUSY)
         submits = phases[Phase.READY] and leg.window.is_open
         return self._defers and not (walks or busy or submits) and leg.expected(LOOK_AHEAD_SECONDS) < LOT
 

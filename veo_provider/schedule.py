@@ -50,11 +50,12 @@ class Latency(NamedTuple):
         return 0.5 * math.erfc(math.log(age / self.median) / (self.sigma * math.sqrt(2))) if age > 0 else 1.0
 
 
-# Documented: 60-120 s, with an image 10-30 % more; 4k 5-6 minutes. Upstream: 11 s to 6 minutes at peak.
+# Documented: 60-120 s, with an image 10-30 % more; 4k 5-6 minutes.
 _DOCUMENTED = {"720p": Latency(95, 0.3), "1080p": Latency(95, 0.3), "4k": Latency(340, 0.2)}
 _UNKNOWN = Latency(110, 0.6)
-_ANY = Latency(63, 1.06)
-_SHARE_OF_ANY = 0.2
+# Upstream: 11 s to 6 minutes at peak. Looking too late at quick videos teaches nothing of how quick they are.
+_ANY = Latency(20, 1.0)
+_SHARE_OF_ANY = 0.3
 
 
 class PollSchedule:

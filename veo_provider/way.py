@@ -45,6 +45,8 @@ CLAIM_PAUSE = 15.0
 """Seconds between two looks at a receipt that another attempt has claimed."""
 MOST_TRIES = 6
 """Attempts at an item that fail for a reason that may pass, while others succeed."""
+LAST_TRIES = 12
+"""The same where no others are left; that is some seven minutes."""
 LATELY = 30.0
 """Seconds without a success after which a failure is not the item's own fault."""
 LONGEST_PAUSE = 60.0
@@ -367,7 +369,8 @@ class Way:
         self._tries += 1
         log.warning("%s: %s", self.item.image, error, exc_info=not isinstance(error, VeoError))
         # While nothing else succeeds either, it is not the item's fault.
-        if self._tries < MOST_TRIES or leg.without_success() > LATELY:
+        alone = leg.without_success() > LATELY
+        if self._tries < (LAST_TRIES if alone else MOST_TRIES) or (alone and not leg.walked):
             return None
         return Ending(Outcome.ERROR, str(error) or repr(error))
 

@@ -283,6 +283,19 @@ def test_an_empty_account_stops_the_batch(sandbox, archive):
 
 
 @pytest.mark.usefixtures("impatient")
+def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, monkeypatch):
+    """What fails again and again for a reason that might pass is a row, though nothing else succeeds."""
+    archive(1)
+    monkeypatch.setattr(way, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(way, "LATELY", 0.0)
+    sandbox.add_faults([{"call": "content", "status": 503}])
+    assert make(fail_on="never")["counts"] == {"error": 1}
+    sandbox.clear_faults()
+    assert make("monday", 2)["counts"] == {"stored": 1}
+    assert sandbox.charges()["count"] == 1
+
+
+@pytest.mark.usefixtures("impatient")
 def test_what_is_paid_is_stored_at_the_second_attempt_too(sandbox, archive):
     """Trouble with a download does not leave a video behind, though the batch has stopped meanwhile."""
     archive(3)
