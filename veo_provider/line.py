@@ -94,12 +94,13 @@ class Line:
         return video
 
     async def turn(self, until: float) -> bool:
-        """Wait for one's turn to call the service oneself; False if that does not come in time.
+        """Wait for one's turn to submit, before all who only look; False if that does not come in time.
 
         :param until: Unix seconds at which to give up.
         :raises VeoError: the connection is no good.
         """
-        return await self._connect(until) is not None and await self._pace.turn(until - time.time())
+        connected = await self._connect(until) is not None
+        return connected and await self._pace.turn(until - time.time(), first=True)
 
     async def close(self) -> None:
         """Close the connections."""

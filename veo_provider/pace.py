@@ -39,10 +39,11 @@ class Pace:
         self._rate *= limit / self._limit
         self._limit = limit
 
-    async def turn(self, patience: float) -> bool:
+    async def turn(self, patience: float, *, first: bool = False) -> bool:
         """Wait for one's turn to call; False if it does not come in time.
 
         :param patience: seconds to queue; a turn that is free at once is taken even with none.
+        :param first: go before all who queue.
         """
         now = self._loop.time()
         if not self._queue and now >= self._next:
@@ -51,7 +52,7 @@ class Pace:
         if patience <= 0:
             return False
         mine: asyncio.Future[bool] = self._loop.create_future()
-        self._queue.append(mine)
+        (self._queue.appendleft if first else self._queue.append)(mine)
         self._wind_up()
         giving_up = self._loop.call_later(patience, _settle, mine, False)
         try:

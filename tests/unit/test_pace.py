@@ -52,6 +52,23 @@ def test_turns_come_evenly_and_in_order(run, clock):
     assert run(scene()) == [0.0, 0.1, 0.2, 0.3, 0.4]
 
 
+def test_who_is_first_goes_before_all_who_queue(run, clock):
+    """A submission that waits for a thousand looks leaves a slot empty."""
+
+    async def scene():
+        pace = Pace(10)
+
+        async def submission():
+            await asyncio.sleep(0.05)
+            await pace.turn(1e9, first=True)
+            return round(clock.now, 3)
+
+        looks, submitted_at = await asyncio.gather(times_of_turns(pace, clock, 4), submission())
+        return looks, submitted_at
+
+    assert run(scene()) == ([0.0, 0.2, 0.3, 0.4], 0.1)
+
+
 @pytest.mark.parametrize(("asked", "first"), [(5.0, 5.05), (None, 0.05 + UNASKED_PAUSE)])
 def test_a_refusal_holds_back_those_who_queue_already(run, clock, asked, first):
     """Nobody calls before the time that the service asked for, and then at half the rate."""
