@@ -88,6 +88,10 @@ archives: $(VENV)/.test ## Archives of 500 and 10,000 images, and 10,000 with ra
 system: $(VENV)/.test ## Tests of a whole running Airflow
 	$(PYTEST) tests/system
 
+.PHONY: backfill
+backfill: $(VENV)/.test ## The test of backfills with 30 days: a quarter of an hour
+	BACKFILL_DAYS=30 $(PYTEST) -s tests/system/test_backfill.py
+
 .PHONY: docs
 docs: $(VENV)/.test ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

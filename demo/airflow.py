@@ -101,7 +101,8 @@ class LocalAirflow:
             stack.callback(self._reap)
             self._prepare(stack.enter_context(guarded(MARK)))
             stack.enter_context(self._http)
-            self._migrate()
+            self._on_progress("Airflow: creating its database")
+            self.command("db", "migrate")
             self._on_progress(f"Airflow: starting {', '.join(COMPONENTS)}")
             for component in COMPONENTS:
                 self.start(component)
@@ -147,6 +148,30 @@ class LocalAirflow:
         """Tell where a component's output is."""
         return self.home / "components" / f"{component}.log"
 
+    # The command line
+
+    def command(self, *arguments: str) -> str:
+        """Run ``airflow`` with these arguments to its end, and return what it printed.
+
+        :raises AirflowError: the command failed; the error has what it printed.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            check=False,
+            env=self._env,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            timeout=self._patience,
+        )
+        if done.returncode:
+            said = f"airflow {' '.join(arguments)} ended with code {done.returncode}."
+            raise AirflowError(f"{said} It printed:\n{done.stdout}")
+        return done.stdout
+
     # The REST API
 
     def wait_for_dag(self, dag_id: str) -> None:
@@ -176,18 +201,30 @@ class LocalAirflow:
         run: dict[str, Any] = self._request("GET", f"dags/{dag_id}/dagRuns/{run_id}")
         return run
 
+    def dag_runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return a DAG's runs as the API shows them, in the order in which they were made."""
+        return self._all("dag_runs", f"dags/{dag_id}/dagRuns")
+
+    def backfills(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return a DAG's backfills as the API shows them, in the order in which they were made."""
+        return self._all("backfills", "backfills", dag_id=dag_id)
+
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return a run's task instances as the API shows them, in the order of their ids."""
-        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        instances: list[dict[str, Any]] = []
-        # The API gives a hundred at a time, whatever is asked for.
-        while page := self._page(path, len(instances)):
-            instances += page
+        instances = self._all("task_instances", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")
         return sorted(instances, key=lambda one: (one["task_id"], one["map_index"]))
 
-    def _page(self, path: str, offset: int) -> list[dict[str, Any]]:
-        params = {"limit": 100, "offset": offset, "order_by": "id"}
-        page: list[dict[str, Any]] = self._request("GET", path, params=params)["task_instances"]
+    def _all(self, what: str, path: str, **params: str) -> list[dict[str, Any]]:
+        """Ask for a list's pages: the API gives a hundred at a time, whatever is asked for."""
+        found: list[dict[str, Any]] = []
+        while page := self._page(what, path, {**params, "offset": len(found)}):
+            found += page
+        return found
+
+    def _page(self, what: str, path: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+        page: list[dict[str, Any]] = self._request(
+            "GET", path, params={**params, "limit": 100, "order_by": "id"}
+        )[what]
         return page
 
     def pool(self, name: str = "default_pool") -> dict[str, Any]:
@@ -256,23 +293,6 @@ class LocalAirflow:
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(),
             **self._extra_env,
         }
-
-    def _migrate(self) -> None:
-        self._on_progress("Airflow: creating its database")
-        with self.component_log("database").open("wb") as log:
-            done = subprocess.run(
-                [sys.executable, "-m", "airflow", "db", "migrate"],
-                check=False,
-                env=self._env,
-                cwd=self.home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                timeout=self._patience,
-            )
-        if done.returncode:
-            raise AirflowError(f"Airflow's database could not be created.\n{self._tail('database')}")
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + self._patience
