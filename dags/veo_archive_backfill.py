@@ -5,14 +5,15 @@ Copy this file, change the constants, set the connections ``veo_default`` (passw
 
     airflow pools set veo 10 "Veo generations under way" --include-deferred
 
-A month, first what it would cost, then for money (the summaries lie under ``_veo/`` of the videos)::
+A month, first what it would cost, then for money, and then once more, which pays for nothing twice (the
+summaries lie under ``_veo/`` of the videos)::
 
+    airflow backfill create --dag-id veo_archive_estimate --from-date 2026-01-01 --to-date 2026-01-31
+    airflow backfill create --dag-id veo_archive_backfill --from-date 2026-01-01 --to-date 2026-01-31
     airflow backfill create --dag-id veo_archive_backfill --from-date 2026-01-01 --to-date 2026-01-31 \
-        --dag-run-conf '{"dry_run": true}'
-    airflow backfill create --dag-id veo_archive_backfill --from-date 2026-01-01 --to-date 2026-01-31 \
-        --reprocess-behavior completed --dag-run-conf '{"dry_run": false}'
+        --reprocess-behavior completed
 
-A run that is repeated, cleared or reprocessed finds what is done, and pays for nothing twice.
+A backfill waits while its DAG is paused.
 """
 
 from __future__ import annotations
@@ -28,33 +29,35 @@ IMAGES = "s3://images/archive/{{ ds }}/"
 VIDEOS = "s3://videos/archive/"
 IN_FLIGHT = 10
 
-with DAG(
-    dag_id="veo_archive_backfill",
-    # With data intervals, {{ ds }} is the day that has passed, on every version of Airflow.
-    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
-    catchup=False,
-    max_active_runs=1,
-    default_args={"retries": 2},
-    params={
-        "prompt": Param("Slow zoom into $stem, the sounds of the place", type="string", minLength=1),
-        "max_cost_usd": Param(30, type="number", description="The most that one day may cost"),
-        "dry_run": Param(False, type="boolean", description="Only tell what would be made and paid"),
-    },
-    tags=["veo", "example"],
-    doc_md=__doc__,
-) as dag:
-    VeoBatchOperator(
-        task_id="make",
-        images=IMAGES,
-        prompt="{{ params.prompt }}",
-        output_prefix=VIDEOS + "{{ ds }}/",
-        max_in_flight=IN_FLIGHT,
-        max_cost_usd="{{ params.max_cost_usd }}",
-        dry_run="{{ params.dry_run }}",
-        # One bad image is a row of the summary; the day fails if more than a tenth are without a video.
-        fail_on=0.1,
-        pool="veo",
-        pool_slots=IN_FLIGHT,
-        outlets=[Asset(VIDEOS)],
-    )
+# Two DAGs, not a parameter: before Airflow 3.2, a run that is reprocessed keeps the parameters that it had.
+for dag_id, dry_run in (("veo_archive_backfill", False), ("veo_archive_estimate", True)):
+    with DAG(
+        dag_id=dag_id,
+        # With data intervals, {{ ds }} is the day that has passed, on every version of Airflow.
+        schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
+        start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+        catchup=False,
+        max_active_runs=1,
+        default_args={"retries": 2},
+        params={
+            "prompt": Param("Slow zoom into $stem, the sounds of the place", type="string", minLength=1),
+            "max_cost_usd": Param(30, type="number", description="The most that one day may cost"),
+        },
+        tags=["veo", "example"],
+        doc_md=__doc__,
+    ):
+        VeoBatchOperator(
+            task_id="make",
+            images=IMAGES,
+            prompt="{{ params.prompt }}",
+            output_prefix=VIDEOS + "{{ ds }}/",
+            max_in_flight=IN_FLIGHT,
+            max_cost_usd="{{ params.max_cost_usd }}",
+            dry_run=dry_run,
+            # One bad image is a row of the summary; the day fails if more than a tenth are without a video.
+            fail_on=0.1,
+            pool="veo",
+            pool_slots=IN_FLIGHT,
+            # An estimate makes nothing that others could wait for.
+            outlets=[] if dry_run else [Asset(VIDEOS)],
+        )

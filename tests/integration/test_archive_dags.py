@@ -13,9 +13,9 @@ pytestmark = pytest.mark.usefixtures("airflow_db", "connections")
 DAGS = Path(__file__).parents[2] / "dags"
 
 
-def run(dag_id, date, **conf):
+def run(dag_id, date):
     """Run a DAG of dags/ to its end, and return the command's exit code and log."""
-    command = [sys.executable, "-m", "airflow", "dags", "test", dag_id, date, "--conf", json.dumps(conf)]
+    command = [sys.executable, "-m", "airflow", "dags", "test", dag_id, date]
     done = subprocess.run(
         command,
         stdout=subprocess.PIPE,
@@ -51,13 +51,13 @@ def below(s3, prefix):
 
 
 def test_a_day_of_an_archive_costs_what_was_agreed_and_once(sandbox, s3, put):
-    """A dry run tells the price, the run pays it, and the same again pays nothing; other days stay away."""
+    """An estimate tells the price, a run pays it, and the same again pays nothing; other days stay away."""
     put("archive/2026-01-01/a cat.jpg")
     put("archive/2026-01-01/deep/dog.jpg")
     put("archive/2026-01-02/another day.jpg")
     bills = []
-    for dry_run in (True, False, False):
-        code, log = run("veo_archive_backfill", "2026-01-01", dry_run=dry_run)
+    for dag_id in ("veo_archive_estimate", "veo_archive_backfill", "veo_archive_backfill"):
+        code, log = run(dag_id, "2026-01-01")
         assert code == 0, log
         bills.append(sandbox.charges()["usd"])
     assert bills == [0, 0.60, 0.60]

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from demo.airflow import LocalAirflow
 
-DAG_ID = "veo_archive_backfill"
-DAG = Path(__file__).parents[2] / "dags" / f"{DAG_ID}.py"
+DAG = Path(__file__).parents[2] / "dags" / "veo_archive_backfill.py"
 TOLD = ("2026-01-01", "2026-01-31")
 """The first and the last day in the commands that the DAG's docstring has."""
 DAYS = [
@@ -50,7 +49,7 @@ class Backfill:
     bill: dict[str, Any]
 
 
-def commands() -> list[list[str]]:
+def told_commands() -> list[list[str]]:
     """Return the arguments of each command in the DAG's docstring, for the days of this test."""
     text = ast.get_docstring(ast.parse(DAG.read_text("utf-8"))) or ""
     lines = text.replace("\\\n", " ").replace(TOLD[1], DAYS[-1]).splitlines()
@@ -59,14 +58,16 @@ def commands() -> list[list[str]]:
 
 def backfill(airflow: LocalAirflow, sandbox: Sandbox, command: list[str]) -> Backfill:
     """Run a backfill to its end."""
+    dag_id = command[command.index("--dag-id") + 1]
+    airflow.wait_for_dag(dag_id)
     began = time.monotonic()
     airflow.command(*command)
-    while any(one["completed_at"] is None for one in airflow.backfills(DAG_ID)):
+    while any(one["completed_at"] is None for one in airflow.backfills(dag_id)):
         time.sleep(2)
-    runs = {one["logical_date"][:10]: one for one in airflow.dag_runs(DAG_ID)}
+    runs = {one["logical_date"][:10]: one for one in airflow.dag_runs(dag_id)}
     seen = Backfill(
         states={day: run["state"] for day, run in runs.items()},
-        told={day: airflow.xcom(DAG_ID, run["dag_run_id"], "make") for day, run in runs.items()},
+        told={day: airflow.xcom(dag_id, run["dag_run_id"], "make") for day, run in runs.items()},
         bill=sandbox.charges(),
     )
     took = f"{len(runs)} days in {time.monotonic() - began:.0f} s"
@@ -89,10 +90,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def backfills(airflow: LocalAirflow, sandbox: Sandbox) -> list[Backfill]:
     """Run the docstring's commands: the estimate, the same for money, and the latter once more."""
-    airflow.wait_for_dag(DAG_ID)
-    pool, estimate, make = commands()
+    pool, *commands = told_commands()
     airflow.command(*pool)
-    return [backfill(airflow, sandbox, command) for command in (estimate, make, make)]
+    return [backfill(airflow, sandbox, command) for command in commands]
 
 
 def receipts(sandbox: Sandbox) -> list[dict[str, Any]]:
