@@ -10,11 +10,13 @@ import json
 import os
 import shlex
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from archive import fill, listed
 from buckets import s3_client_of
@@ -56,12 +58,29 @@ def told_commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.strip().startswith("airflow ")]
 
 
+@contextmanager
+def nobody_writing(airflow: LocalAirflow) -> Iterator[None]:
+    """Let Airflow pause for a moment: making a backfill, it reads before it writes, in one transaction.
+
+    SQLite refuses that, "database is locked", whenever another process has written in between.
+    """
+    writers = [psutil.Process(airflow.pid(name)) for name in ("scheduler", "dag-processor", "triggerer")]
+    for process in writers:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in writers:
+            process.resume()
+
+
 def backfill(airflow: LocalAirflow, sandbox: Sandbox, command: list[str]) -> Backfill:
     """Run a backfill to its end."""
     dag_id = command[command.index("--dag-id") + 1]
     airflow.wait_for_dag(dag_id)
     began = time.monotonic()
-    airflow.command(*command)
+    with nobody_writing(airflow):
+        airflow.command(*command)
     while any(one["completed_at"] is None for one in airflow.backfills(dag_id)):
         time.sleep(2)
     runs = {one["logical_date"][:10]: one for one in airflow.dag_runs(dag_id)}
