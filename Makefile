@@ -17,6 +17,8 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 BIN         := $(VENV)/bin
 PIP         := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST      := $(BIN)/python -m pytest
+# A process for each core, each with a sandbox of its own.
+PARALLEL    := -n auto --dist loadfile
 # The pip that comes with Python 3.11 takes twice as long.
 FAST_PIP    := "pip>=25.1"
 
@@ -59,11 +61,11 @@ lint: $(VENV)/.test ## Style, types and the direction of imports
 
 .PHONY: unit
 unit: $(VENV)/.test ## Tests of single modules
-	$(PYTEST) tests/unit
+	$(PYTEST) $(PARALLEL) tests/unit
 
 .PHONY: integration
 integration: $(VENV)/.test ## Tests over real HTTP and real S3, and DAGs run by dag.test()
-	$(PYTEST) tests/integration
+	$(PYTEST) $(PARALLEL) tests/integration
 
 .PHONY: crash
 crash: $(VENV)/.test ## Kill real workers at every step of the way, and see what the next attempt does
