@@ -128,8 +128,10 @@ class Row:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Row:
-        """Read what :meth:`to_dict` returned."""
-        return cls(**{**data, "outcome": Outcome(data["outcome"])})
+        """Read what :meth:`to_dict` returned, of this release or another one."""
+        names = {one.name for one in fields(cls)}
+        known = {name: value for name, value in data.items() if name in names}
+        return cls(**{**known, "outcome": Outcome(data["outcome"])})
 
 
 def _outcome(item: Item, receipt: Receipt | None, run: str) -> tuple[Outcome, str]:
