@@ -103,11 +103,6 @@ class Watch:
     def megabytes(self):
         return {who: round(peak / 2**20) for who, peak in sorted(self.peaks.items())}
 
-    def cpu_seconds(self):
-        """The processor time of all of Airflow, ended tasks included; killed processes take theirs along."""
-        times = [psutil.Process(self.airflow.pid(one)).cpu_times() for one in ("scheduler", "triggerer")]
-        return sum(one.user + one.system + one.children_user + one.children_system for one in times)
-
 
 @pytest.fixture(scope="module")
 def run(airflow, sandbox, s3):
@@ -116,7 +111,7 @@ def run(airflow, sandbox, s3):
     chance = random.Random(11)  # noqa: S311 - no secret is made of it
     airflow.wait_for_dag("archive")
     watch, began = Watch(airflow), time.monotonic()
-    cpu, run_id = watch.cpu_seconds(), airflow.trigger("archive")
+    run_id = airflow.trigger("archive")
     next_kill, next_report, early = began + KILL_EVERY, began, {}
     while airflow.dag_run("archive", run_id)["state"] not in {"success", "failed"}:
         until = time.monotonic() + REPORT_EVERY / 6
@@ -133,7 +128,6 @@ def run(airflow, sandbox, s3):
             next_report = time.monotonic() + REPORT_EVERY
             print(f"{time.monotonic() - began:.0f} s: {done} completed, {watch.megabytes()}", flush=True)
     took, ideal = time.monotonic() - began, IMAGES * MEAN / IN_FLIGHT
-    cpu = watch.cpu_seconds() - cpu
     assert airflow.dag_run("archive", run_id)["state"] == "success"
     result = airflow.xcom("archive", run_id, "make")
     launches, own = len(watch.launches), result["seconds"]
@@ -141,7 +135,7 @@ def run(airflow, sandbox, s3):
     print(f"wall time {took:.0f} s, {took / ideal:.3f} of {ideal:.0f} s; the task's own {own:.0f} s")
     print(f"{launches} launches, {100 * launches / IMAGES:.2f} for 100 videos; killed {dict(watch.killed)}")
     print(f"peaks in MiB: {early} after {EARLY} videos, {watch.megabytes()} after all of them")
-    print(f"scheduler, tasks and triggerer: {1000 * cpu / IMAGES:.0f} ms CPU a video; {sandbox.summary()}")
+    print(sandbox.summary())
     return result
 
 
