@@ -144,6 +144,7 @@ class Job(Terms):
         try:
             archive, making = await asyncio.to_thread(lambda: (self.archive(s3), self.making(client, s3)))
             notes = self.notes(s3)
+            known = await asyncio.to_thread(notes.begin) if not progress.total else None
 
             def tell(figures: dict[str, Any]) -> None:
                 write_progress(s3, self.folder, figures)
@@ -157,19 +158,15 @@ class Job(Terms):
                 copy.deepcopy(progress),
                 stores=stores,
                 defers=defers,
-                known=notes.videos() if progress.cursor is None else None,
+                known=known,
                 note=lambda item, ending: notes.add(item, *ending),
                 tell=tell,
                 balance=client.balance if settings.account_token else None,
             )
             started(batch)
             await batch.run()
-            try:
-                await asyncio.to_thread(notes.flush)
-            except VeoSummaryUnavailableError as error:
-                # Without their notes, the images count as not looked at.
-                log.warning("%s", error)
-                return progress
+            # Without their notes, the images would count as not looked at: an error here ends the try.
+            await asyncio.to_thread(notes.flush)
             return batch.progress
         finally:
             await asyncio.to_thread(client.close)

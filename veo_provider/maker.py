@@ -155,14 +155,14 @@ class Maker:
 
     def store(self, held: Held) -> Held:
         """Stream the video into its place, unless it is there, and record it."""
+        if self._cancelled:
+            raise InterruptedError("The task was ended before the video's turn to be stored.")
         veo_task_id, s3, target = held.receipt.veo_task_id or "", self._making.s3, self._target
         # A worker that was killed behind the upload leaves the video without its record.
         stored = None if self._submitted == veo_task_id else storing.find(s3, target, veo_task_id)
         if stored is None:
             model = held.receipt.request.get("model", "")
             self._upload = storing.upload_to(s3, target, veo_task_id, model)
-            if self._cancelled:  # before its turn came
-                self._upload.cancel()
             stored = storing.store(self._making.client, veo_task_id, str(target), self._upload)
         held = generation.record_video(self._store, held, stored.to_dict(), self._making.by)
         if stored.bytes > PART_BYTES:  # smaller ones are uploaded whole

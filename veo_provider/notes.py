@@ -1,8 +1,9 @@
 """What a batch notes about each image as it finishes, of which the summary is made in the end.
 
 For an image without a video, its note is the only word on what went wrong, and it counts in its try: the
-next one tries again. For an image with a video it is the row of the summary, and counts for all tries of a
-run. Its receipt tells the same, but ten thousand of them take most of a minute, in the end and after a crash.
+next one tries again. For an image with a video it is the row of the summary. Its receipt tells the same, but
+ten thousand of them take most of a minute, in the end and after a crash; so the try that follows a crash
+believes the rows, if they are fresh. In all other cases, receipts tell.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from veo_provider.outcomes import WITH_VIDEO, Outcome
 from veo_provider.receipts import ReceiptState, S3ReceiptStore, VeoReceiptError, sidecar_of
 from veo_provider.s3 import S3Uri
-from veo_provider.summary import Row, put, unavailable
+from veo_provider.summary import Row, VeoSummaryUnavailableError, put, unavailable
 from veo_provider.threads import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from mypy_boto3_s3 import S3Client
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FRESH_SECONDS = 900.0
+"""The age up to which the newest row makes the next try believe them all; it is written every few seconds."""
 MOST_ROWS = 2_000
 """Rows that are held at once while the summary is written, about a kilobyte each."""
 _THREADS = 8
@@ -79,6 +82,8 @@ class Notes:
 
         :param receipt: of its video, where there is one.
         """
+        if outcome is Outcome.NOT_STARTED:
+            return  # which is what an item is that nobody knows anything of
         if outcome not in WITH_VIDEO:
             self._notes.append(Note(item.key, outcome.value, reason))
         elif receipt is not None:
@@ -87,11 +92,15 @@ class Notes:
     def flush(self) -> None:
         """Write what was added since. Before that, no cursor may go on behind an item that was noted.
 
-        :raises VeoSummaryUnavailableError: it cannot be written now; it is kept for the next time.
+        :raises VeoSummaryUnavailableError: it cannot be written now; it is kept for the next time. Rows are
+            not worth an error: receipts tell the same.
         """
         with self._flushing:
             self._write(self._without, self._notes)
-            self._write(self._with, self._rows)
+            try:
+                self._write(self._with, self._rows)
+            except VeoSummaryUnavailableError as error:
+                log.warning("%s", error)
 
     def _write(self, below: str, added: list[Any]) -> None:
         lines = [f"{json.dumps(one)}\n" for one in added[:]]
@@ -100,38 +109,52 @@ class Notes:
             put(self._s3, S3Uri(self._all.bucket, name), "".join(lines).encode(), "application/jsonl")
             del added[: len(lines)]
 
-    def videos(self) -> Noted:
-        """Return the rows of the images that had their videos before."""
-        return Noted(self._lines(self._with))
+    def begin(self) -> Noted | None:
+        """Begin a try: delete what does not count for it, and return the rows that a crash has just left.
 
-    def rows(self, archive: Archive) -> Iterator[Row]:
+        :raises VeoSummaryUnavailableError: the notes cannot be listed now.
+        """
+        with unavailable(f"The notes in {self._all}"):
+            keys = list(self._keys(f"{self._all.key}/"))
+        rows = [key for key in keys if key.startswith(self._with)]
+        oldest_to_count = time.time_ns() - FRESH_SECONDS * 1e9
+        fresh = bool(rows) and int(max(rows).removeprefix(self._with).partition("-")[0]) > oldest_to_count
+        self._delete(key for key in keys if not fresh or key not in rows)
+        return Noted(self._lines(self._with)) if fresh else None
+
+    def rows(self, archive: Archive, why_not_started: str = "") -> Iterator[Row]:
         """Yield the row of each image in the order of the archive: from its note, or from its receipt.
 
+        :param why_not_started: the reason for those that nothing is known of.
         :raises VeoSummaryUnavailableError: the notes cannot be read now.
         :raises VeoReceiptUnavailableError: a receipt cannot be read now.
         """
         notes = self._read()
-        noted = self.videos()
+        noted = Noted(self._lines(self._with))
 
         def row(told: tuple[Item, Row | None]) -> Row:
             item, row = told
-            return row or self._row(item, notes.get(item.key))
+            return row or self._row(item, notes.get(item.key), why_not_started)
 
         # A receipt cannot tell more than a note of its own try; of what was noted as without a video, it can.
         told = ((item, None if item.key in notes else noted.pop(item)) for item in archive.items())
         return in_order(row, told, threads=_THREADS, ahead=_AHEAD, name="summary")
 
     def clear(self) -> None:
-        """Delete the notes of all tries; harmless where a policy forbids it."""
+        """Delete the notes of all tries."""
+        self._delete(self._keys(f"{self._all.key}/"))
+
+    def _delete(self, keys: Iterable[str]) -> None:
+        """Delete notes; harmless where a policy forbids it."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            for key in self._keys(f"{self._all.key}/"):
+            for key in keys:
                 self._s3.delete_object(Bucket=self._all.bucket, Key=key)
         except (BotoCoreError, ClientError) as error:
             log.warning("The notes in %s could not be deleted: %s", self._all, error)
 
-    def _row(self, item: Item, note: Note | None) -> Row:
+    def _row(self, item: Item, note: Note | None, why_not_started: str) -> Row:
         """Return the row of an item that was not noted with a video."""
         if item.outcome is not None:
             return Row.of(item, None, self._run)
@@ -145,6 +168,8 @@ class Notes:
         stored = receipt is not None and receipt.state is ReceiptState.STORED
         if note is not None and (not stored or note.outcome == Outcome.CHANGED):
             return Row.of(item, receipt, self._run, outcome=Outcome(note.outcome), reason=note.reason)
+        if receipt is None:
+            return Row.of(item, None, self._run, outcome=Outcome.NOT_STARTED, reason=why_not_started)
         return Row.of(item, receipt, self._run)
 
     def _read(self) -> dict[str, Note]:

@@ -54,6 +54,8 @@ class VeoNotInTimeError(VeoError):
 
 
 WITH_VIDEO = (Outcome.STORED, Outcome.SKIPPED)
+MAY_PASS = (Outcome.ERROR, Outcome.UNDER_WAY)
+"""The next attempt may make something else of these."""
 
 
 def outcome_of(error: VeoError) -> Outcome:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from veo_provider.api.errors import VeoError
 from veo_provider.budget import charges
-from veo_provider.outcomes import Outcome
+from veo_provider.outcomes import MAY_PASS, Outcome
 from veo_provider.receipts import ReceiptState
 from veo_provider.s3 import S3Upload, S3Uri
 
@@ -164,12 +164,14 @@ class Summary:
     :param parquet_uri: of the same in Parquet; None where pyarrow is not installed.
     :param counts: how many images have which outcome; those of which there are none are left out.
     :param cost_usd: the sum over its rows. Prices that are not known are left out.
+    :param to_fetch: how many were submitted, are not known to have failed, and have no video yet.
     """
 
     uri: str
     parquet_uri: str | None
     counts: dict[str, int]
     cost_usd: float
+    to_fetch: int = 0
 
 
 def folder_of(output_prefix: str, run: str) -> str:
@@ -192,7 +194,7 @@ def write(rows: Iterable[Row], s3: S3Client, folder: str) -> Summary:
     :raises VeoSummaryUnavailableError: they cannot be written now.
     """
     counts: Counter[str] = Counter()
-    cost = 0.0
+    cost, to_fetch = 0.0, 0
     lines = S3Uri.parse(f"{folder}summary.jsonl", "folder")
     columns = S3Uri.parse(f"{folder}summary.parquet", "folder") if _has_pyarrow() else None
     with unavailable(f"The summary {lines}"), ExitStack() as uploads:
@@ -202,11 +204,12 @@ def write(rows: Iterable[Row], s3: S3Client, folder: str) -> Summary:
         for row in rows:
             counts[row.outcome.value] += 1
             cost += row.cost_usd
+            to_fetch += row.outcome in MAY_PASS and row.veo_task_id is not None
             for table in tables:
                 table.add(row)
         for table in tables:
             table.complete()
-    return Summary(str(lines), str(columns) if columns else None, dict(counts), round(cost, 2))
+    return Summary(str(lines), str(columns) if columns else None, dict(counts), round(cost, 2), to_fetch)
 
 
 def write_progress(s3: S3Client, folder: str, progress: Mapping[str, Any]) -> None:

@@ -131,7 +131,8 @@ class Way:
                 return await self._follow()
             except Exception as error:  # noqa: BLE001 - a bad image is one row, and never the batch's end
                 self._leave_slot()
-                paid = self.phase in _PAID
+                # What could not be looked at may be paid as well.
+                paid = self.phase in _PAID or isinstance(self._seen, Exception)
                 if self._leg.cancelled:
                     await self._wait_for_the_end()
                 ending = self._ending(error)
@@ -345,7 +346,7 @@ class Way:
     async def _store(self, held: Held) -> Held:
         """Store a completed video, or leave that to the next leg."""
         self._enter(Phase.COMPLETED)
-        if not self._leg.stores:
+        if self._leg.cancelled or not self._leg.stores:
             await self._leg.sleep(math.inf)
         stored = await self._leg.threads.store(self._maker.store, held)
         count("completed")

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from archive import listed
 
 from veo_provider import batch as engine
-from veo_provider import way
+from veo_provider import notes, way
 from veo_provider.line import Line
 from veo_provider.operators.batch import VeoBatchError, VeoBatchOperator, VeoBatchUnfinishedError
 from veo_provider.triggers import batch as trigger_module
@@ -196,19 +196,37 @@ def test_one_bad_image_is_one_row(sandbox, s3, archive):
     assert sandbox.charges()["count"] == 3
 
 
-def test_a_retry_reads_no_receipt_again_of_what_it_stored(sandbox, s3, archive):
+def test_a_retry_reads_no_receipt_again_of_what_it_stored(sandbox, s3, archive, monkeypatch):
     """After a crash of a run with ten thousand videos, that would take most of a minute."""
     archive(6)
-    s3.put_object(Bucket="images", Key="lot/zero.jpg", Body=b"")
-    with pytest.raises(AirflowFailException, match=r"1 rejected, 6 stored"):
-        make("monday", max_in_flight=3)
+    crash(monkeypatch)
     first, *_ = receipts(s3)
     s3.put_object(Bucket="videos", Key=first, Body=b"no longer a receipt")
-    s3.delete_object(Bucket="images", Key="lot/zero.jpg")
+    assert make("monday", 2)["counts"] == {"stored": 6}
     with pytest.raises(VeoBatchError, match=r"1 error, 5 stored"):
-        make("monday", 2, max_in_flight=4)  # for other terms, each receipt is read
-    assert make("monday", 3, max_in_flight=3)["counts"] == {"stored": 6}
+        make("monday", 3)  # after a try that came to its end, receipts tell
     assert sandbox.charges()["count"] == 6
+
+
+@pytest.mark.parametrize("why", ["it is long ago", "another request"])
+def test_what_a_crash_left_does_not_count_for_ever(s3, archive, monkeypatch, why):
+    """A person who clears the task, or changes it, may have changed the rest as well: receipts tell."""
+    archive(3)
+    crash(monkeypatch)
+    first, *_ = receipts(s3)
+    s3.put_object(Bucket="videos", Key=first, Body=b"no longer a receipt")
+    if why == "it is long ago":
+        monkeypatch.setattr(notes, "FRESH_SECONDS", 0.0)
+    fields = {"max_in_flight": 7} if why == "another request" else {}
+    assert make("monday", 2, fail_on="never", **fields)["counts"] == {"error": 1, "stored": 2}
+
+
+def crash(monkeypatch):
+    """A first try that is killed when all is stored, and before the summary is written."""
+    with monkeypatch.context() as patch:
+        patch.setattr(VeoBatchOperator, "_finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            make("monday")
 
 
 def test_a_failed_generation_is_made_again(sandbox, archive):

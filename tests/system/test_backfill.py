@@ -21,6 +21,7 @@ import pytest
 from archive import fill, listed
 from buckets import s3_client_of
 
+from demo.airflow import AirflowError
 from veo_provider.sandbox.process import Sandbox
 
 if TYPE_CHECKING:
@@ -74,13 +75,26 @@ def nobody_writing(airflow: LocalAirflow) -> Iterator[None]:
             process.resume()
 
 
+def create(airflow: LocalAirflow, command: list[str]) -> None:
+    """Make a backfill; one of those that pause may have been in the middle of writing."""
+    for left in reversed(range(5)):
+        try:
+            with nobody_writing(airflow):
+                airflow.command(*command)
+        except AirflowError as error:
+            if not left or "database is locked" not in str(error):
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
 def backfill(airflow: LocalAirflow, sandbox: Sandbox, command: list[str]) -> Backfill:
     """Run a backfill to its end."""
     dag_id = command[command.index("--dag-id") + 1]
     airflow.wait_for_dag(dag_id)
     began = time.monotonic()
-    with nobody_writing(airflow):
-        airflow.command(*command)
+    create(airflow, command)
     while any(one["completed_at"] is None for one in airflow.backfills(dag_id)):
         time.sleep(2)
     runs = {one["logical_date"][:10]: one for one in airflow.dag_runs(dag_id)}

@@ -14,7 +14,7 @@ from veo_provider.api.request import VeoRequest
 from veo_provider.failures import airflow_failures
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
 from veo_provider.operators.veo import VeoRequestOperator, attempt_of, seconds_of
-from veo_provider.outcomes import Outcome, is_failure, require_fail_on
+from veo_provider.outcomes import MAY_PASS, is_failure, require_fail_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from veo_provider.job import Job
     from veo_provider.progress import Progress
     from veo_provider.summary import Summary
-
-_MAY_PASS = (Outcome.ERROR, Outcome.UNDER_WAY)
 
 
 class VeoBatchError(VeoError):
@@ -75,7 +73,8 @@ class VeoBatchOperator(VeoRequestOperator):
     :param dry_run: submit nothing, and tell what would be made, skipped, rejected and paid.
         (templated)
     :param fail_on: when the task fails, after everything was tried: ``any`` image without a video (the
-        default), ``all``, ``never``, or more than a fraction from 0 to 1.
+        default), ``all``, ``never``, or more than a fraction from 0 to 1. But for ``never``, it is tried
+        again also while a video that was submitted is not stored.
     :param poll_interval: seconds, or a ``timedelta``, between two looks at a generation; default is a
         schedule that is learned from what generations take.
     :param timeout: seconds, or a ``timedelta``, from its submission for which a video is waited for; default
@@ -216,22 +215,26 @@ class VeoBatchOperator(VeoRequestOperator):
 
         s3 = s3_client(job.aws_conn_id)
         notes = job.notes(s3)
-        summary = write(notes.rows(job.archive(s3)), s3, job.folder)
+        summary = write(notes.rows(job.archive(s3), progress.stopped), s3, job.folder)
+        # From here on the receipts tell: whoever clears the task may have changed things meanwhile.
+        notes.clear()
         self.log.info("%s: %s, $%.2f", summary.uri, summary.counts, summary.cost_usd)
         self._warn_if_empty(summary)
         self._require_success(summary, progress)
-        notes.clear()
         result = self._result(summary, time.time() - progress.began)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = result
         return result
 
     def _require_success(self, summary: Summary, progress: Progress) -> None:
-        if not is_failure(summary.counts, require_fail_on(self.fail_on)):
+        fail_on = require_fail_on(self.fail_on)
+        # A paid video that nobody fetches is gone after two days: no share of images allows for that.
+        unfinished = summary.to_fetch > 0 and fail_on != "never"
+        if not unfinished and not is_failure(summary.counts, fail_on):
             return
         said = ", ".join(f"{number} {outcome}" for outcome, number in sorted(summary.counts.items()))
         what = f"Images by outcome: {said}. {progress.stopped} The summary is {summary.uri}."
-        may_pass = any(summary.counts.get(outcome.value) for outcome in _MAY_PASS)
+        may_pass = any(summary.counts.get(outcome.value) for outcome in MAY_PASS)
         raise (VeoBatchUnfinishedError if may_pass else VeoBatchError)(what.replace("  ", " "))
 
     def _estimate(self, job: Job) -> dict[str, Any]:
