@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _REMEMBERED = 1000
 """Completions from which the next ones are estimated, at most."""
+_MEMORY = 20
+"""Generations after which the mean of what they take counts for a third only."""
 _SHORTEST_ESTIMATE = 5.0
 """Seconds that are looked back for that, at least: a leg that has just begun is no measure."""
 
@@ -121,9 +123,14 @@ class Leg:
         """Return for how many seconds nothing has succeeded."""
         return self._loop.time() - self._succeeded_at
 
-    def completed(self) -> None:
-        """Note that a generation has just finished."""
+    def completed(self, seconds: float) -> None:
+        """Note that a generation has just finished.
+
+        :param seconds: since its submission.
+        """
         self._completions.append(self._loop.time())
+        mean = self.progress.mean_seconds
+        self.progress.mean_seconds = seconds if mean is None else mean + (seconds - mean) / _MEMORY
 
     def expected(self, seconds: float) -> float:
         """Return how many completions the next seconds will bring, by those of the last."""

@@ -32,6 +32,7 @@ class Progress:
     :param began: Unix seconds at which the task's try began.
     :param images: how many there are; 0 while that is not known.
     :param window: how many generations may be under way at once; None before the service refused any.
+    :param mean_seconds: that a generation took lately, on average; None while that is not known.
     :param stopped: why nothing more is taken up; empty if that is not so.
     :param done: whether nothing is left to do.
     """
@@ -45,6 +46,7 @@ class Progress:
     began: float = 0.0
     images: int = 0
     window: float | None = None
+    mean_seconds: float | None = None
     stopped: str = ""
     done: bool = False
 

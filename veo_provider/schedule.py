@@ -56,6 +56,8 @@ _UNKNOWN = Latency(110, 0.6)
 # Upstream: 11 s to 6 minutes at peak. Looking too late at quick videos teaches nothing of how quick they are.
 _ANY = Latency(20, 1.0)
 _SHARE_OF_ANY = 0.3
+_SPREAD = 0.4
+"""Of what another process has seen, of which only the mean is known."""
 
 
 class PollSchedule:
@@ -72,6 +74,23 @@ class PollSchedule:
     """
 
     def __init__(self, expected: Latency) -> None:
+        self._finished = [0.0] * len(_WIDTHS)
+        self._seconds = [0.0] * len(_WIDTHS)
+        self._known = 0
+        self._refit_at = 0.0
+        self._lock = Lock()
+        self._begin(expected)
+
+    def expect(self, mean: float) -> None:
+        """Begin with what another process has seen, unless this one has seen something itself.
+
+        :param mean: seconds that videos took there on average.
+        """
+        with self._lock:
+            if not self._known:
+                self._begin(Latency(mean, _SPREAD))
+
+    def _begin(self, expected: Latency) -> None:
         shares = [
             (1 - _SHARE_OF_ANY) * expected.unfinished(age) + _SHARE_OF_ANY * _ANY.unfinished(age)
             for age in _EDGES
@@ -80,11 +99,6 @@ class PollSchedule:
             math.log(before / after) / width
             for (before, after), width in zip(pairwise(shares), _WIDTHS, strict=True)
         ]
-        self._finished = [0.0] * len(_WIDTHS)
-        self._seconds = [0.0] * len(_WIDTHS)
-        self._known = 0
-        self._refit_at = 0.0
-        self._lock = Lock()
         self._scale = 1.0
         for _ in range(5):
             self._refit()

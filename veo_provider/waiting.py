@@ -26,6 +26,7 @@ class Waiting:
     :param resolution: the resolution, as far as it is known.
     :param submitted_at: Unix seconds; a clock that is ahead of ours is not believed. Without them there is no
         schedule to follow: the interval is then the documented one.
+    :param mean: seconds that such generations took in another process; None if that is not known.
     """
 
     __slots__ = ("_interval", "_said", "_schedule", "_submitted_at", "_unfinished_at")
@@ -37,11 +38,14 @@ class Waiting:
         model: str = "",
         resolution: str = "",
         submitted_at: float | None = None,
+        mean: float | None = None,
     ) -> None:
         now = time.time()
         self._interval = poll_interval
         follows = poll_interval is None and submitted_at
         self._schedule = schedule_of(model, resolution) if follows else None
+        if self._schedule is not None and mean is not None:
+            self._schedule.expect(mean)
         self._submitted_at = min(max(submitted_at or now, 0.0), now)
         self._unfinished_at = self._submitted_at
         self._said: object = None

@@ -297,6 +297,7 @@ class Way:
             model=receipt.request.get("model", ""),
             resolution=receipt.request.get("resolution", ""),
             submitted_at=receipt.submitted_at,
+            mean=self._leg.progress.mean_seconds,
         )
         deadline = (receipt.submitted_at or time.time()) + terms.timeout
         self._take_slot()
@@ -339,9 +340,10 @@ class Way:
     def _measure(self, receipt: Receipt) -> None:
         """Note what a generation has taken, unless it may have been finished before this leg."""
         if self.phase is Phase.FLYING:
-            self._leg.completed()
             now = time.time()
-            time_taken("generation_seconds", now - (receipt.submitted_at or now))
+            seconds = now - (receipt.submitted_at or now)
+            self._leg.completed(seconds)
+            time_taken("generation_seconds", seconds)
 
     async def _store(self, held: Held) -> Held:
         """Store a completed video, or leave that to the next leg."""
