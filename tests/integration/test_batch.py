@@ -314,6 +314,21 @@ def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, mon
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_paid_video_that_is_not_stored_is_tried_for_again(sandbox, archive, monkeypatch):
+    """However many images may stay without a video: the service keeps it for two days only."""
+    monkeypatch.setattr(way, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(way, "LATELY", 0.0)
+    archive(1)
+    assert make()["counts"] == {"stored": 1}
+    archive(2)
+    sandbox.add_faults([{"call": "content", "status": 503}])
+    with pytest.raises(VeoBatchUnfinishedError, match="1 error, 1 stored"):
+        make("monday", 2, fail_on=0.6)
+    sandbox.clear_faults()
+    assert make("monday", 3, fail_on=0.6)["counts"] == {"stored": 2}
+
+
+@pytest.mark.usefixtures("impatient")
 def test_what_is_paid_is_stored_at_the_second_attempt_too(sandbox, archive):
     """Trouble with a download does not leave a video behind, though the batch has stopped meanwhile."""
     archive(3)
