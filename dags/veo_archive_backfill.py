@@ -30,7 +30,7 @@ VIDEOS = "s3://videos/archive/"
 IN_FLIGHT = 10
 
 # Two DAGs, not a parameter: before Airflow 3.2, a run that is reprocessed keeps the parameters that it had.
-for dag_id, dry_run in (("veo_archive_backfill", False), ("veo_archive_estimate", True)):
+for dag_id, dry_run in (("veo_archive_estimate", True), ("veo_archive_backfill", False)):
     with DAG(
         dag_id=dag_id,
         # With data intervals, {{ ds }} is the day that has passed, on every version of Airflow.
@@ -45,7 +45,7 @@ for dag_id, dry_run in (("veo_archive_backfill", False), ("veo_archive_estimate"
         },
         tags=["veo", "example"],
         doc_md=__doc__,
-    ):
+    ) as dag:
         VeoBatchOperator(
             task_id="make",
             images=IMAGES,
