@@ -34,7 +34,7 @@ TOLD = ("2026-01-01", "2026-01-31")
 """The first and the last day in the commands that the DAG's docstring has."""
 DAYS = [
     str(date.fromisoformat(TOLD[0]) + timedelta(days=number))
-    for number in range(int(os.environ.get("BACKFILL_DAYS", "3")))
+    for number in range(int(os.environ.get("BACKFILL_DAYS", "2")))
 ]
 PICTURES = 2
 """A day."""
