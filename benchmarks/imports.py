@@ -24,6 +24,7 @@ RIVALS = {
         "airflow.providers.dbt.cloud.operators.dbt",
         "airflow.providers.databricks.operators.databricks",
     ),
+    "veo_provider.operators.batch": ("airflow.providers.amazon.aws.operators.batch",),
     "veo_provider.sensors.veo": (
         "airflow.providers.http.sensors.http",
         "airflow.providers.amazon.aws.sensors.s3",
@@ -36,6 +37,7 @@ RIVALS = {
         "airflow.providers.dbt.cloud.triggers.dbt",
         "airflow.providers.databricks.triggers.databricks",
     ),
+    "veo_provider.triggers.batch": ("airflow.providers.amazon.aws.triggers.batch",),
     "veo_provider.hooks.veo": (
         "airflow.providers.http.hooks.http",
         "airflow.providers.openai.hooks.openai",
@@ -66,7 +68,7 @@ def measure() -> list[Figure]:
     values = {module: tuple(one[module] for one in rounds) for module in installed}
     return [
         Figure(
-            name=f"import-{ours.split('.')[1]}",
+            name=f"import-{'-'.join(ours.split('.')[1:])}",
             title=f"CPU time of importing {ours}",
             unit="ms",
             ours=ours,
