@@ -12,6 +12,8 @@
     ├── VeoInterruptedError          the task was ended before its submission was sent whole
     ├── VeoAPIError                  the service answered, and said no
     │   ├── VeoBadRequestError       400, 413, …: the service refused the request
+    │   │   └── VeoModelRetiredError    the model has ended: every request for it is refused
+    │   ├── VeoNoChannelError        the gateway itself has no channel for the model; nothing was relayed
     │   ├── VeoWrongHostError        what answers is not the API
     │   ├── VeoAuthenticationError   401, 403: wrong key, or the wrong type of key
     │   ├── VeoWrongTokenError       the token for the balance is wrong; the key may be right
@@ -26,6 +28,8 @@
     │   └── VeoUnexpectedAnswerError an answer that is none of the API's
     ├── VeoSubmissionUnknown         a submission's answer was lost: it may be generating, and charged
     ├── VeoGenerationFailed          the service gave up; not charged
+    ├── VeoNotFetchedError           accepted, and its video could not be fetched yet: paid once, not lost
+    ├── VeoVideoLostError            charged, and there is no video: filtered, or deleted by the service
     └── VeoIncompleteVideoError      what arrived is not a whole MP4
 
 Each message is up to three sentences: what happened, whether money was spent, what to do next.
@@ -136,6 +140,22 @@ class VeoBadRequestError(VeoAPIError):
     advice = "Sending it again unchanged will fail again: correct the parameters first."
 
 
+class VeoModelRetiredError(VeoBadRequestError):
+    """The model has ended, so that the service refuses every request for it."""
+
+    advice = "No request for this model will be accepted again: name another model."
+
+
+class VeoNoChannelError(VeoAPIError):
+    """The gateway has no channel for the model: it answered by itself, before it relayed anything."""
+
+    advice = (
+        "Trying again later is safe. If it stays so, the gateway does not serve this model to this key: name "
+        "another model, or ask the gateway."
+    )
+    temporary = True
+
+
 class VeoWrongHostError(VeoAPIError):
     """What answers under the connection's host is not the API."""
 
@@ -225,13 +245,22 @@ class VeoUnexpectedAnswerError(VeoAPIError):
 
 
 class VeoSubmissionUnknown(VeoError):  # noqa: N818 - it names a state of knowledge, not a fault
-    """A submission went out and its answer never came back, or made no sense."""
+    """A submission went out and its answer never came back, or made no sense.
+
+    :param what: one sentence that says what happened.
+    :param veo_task_id: the id that could be read in what came of the answer, where one could. It is no more
+        than a candidate: a free look at its status tells whether there is such a generation.
+    """
 
     money = "It may have been accepted, and would then be charged."
     advice = (
         f"It is not sent again by itself: look for the newest task in {TASK_LOG}. If it is there, wait for "
         "its id with VeoTaskSensor; if it is not, clear this task to submit once more."
     )
+
+    def __init__(self, what: str, *, veo_task_id: str | None = None) -> None:
+        super().__init__(what)
+        self.veo_task_id = veo_task_id
 
 
 class VeoGenerationFailed(VeoError):  # noqa: N818 - the API's own word for it
@@ -256,6 +285,30 @@ class VeoGenerationFailed(VeoError):  # noqa: N818 - the API's own word for it
             else self._advice
         )
         return f"{super().__str__()} {advice}"
+
+
+class VeoNotFetchedError(VeoError):
+    """A generation was accepted, and its video could not be fetched yet.
+
+    :param what: one sentence that says what happened, with the task id.
+    """
+
+    money = "The generation is paid for once, when it completes; fetching it costs nothing."
+    advice = "Trying again goes on with the same generation, and pays nothing more."
+    temporary = True
+
+
+class VeoVideoLostError(VeoError):
+    """A generation completed and was charged, and there is no video to fetch.
+
+    :param what: one sentence that says what happened, with the task id and the cause.
+    """
+
+    money = "The generation was charged."
+    advice = (
+        "No retry brings the video back. To accept the loss and pay for a new one, run the task with "
+        f'on_lost_video="regenerate"; to ask for the money back, look it up in {TASK_LOG}.'
+    )
 
 
 class VeoIncompleteVideoError(VeoError):
