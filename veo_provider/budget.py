@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from veo_provider.receipts import (
+    CLOCK_DIFFERENCE,
     SUFFIX,
     ReceiptState,
     S3ReceiptStore,
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from veo_provider.receipts import Held, Receipt
 
-CLOCK_DIFFERENCE = 300.0
-"""Seconds that the clocks of S3, workers and triggerers may differ by."""
 _READERS = 8
 _AHEAD = 256
 

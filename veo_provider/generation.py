@@ -29,6 +29,7 @@ from veo_provider.api.errors import (
 from veo_provider.api.protocol import SUBMIT_TIMEOUT
 from veo_provider.pictures import ConvertedImage
 from veo_provider.receipts import (
+    CLOCK_DIFFERENCE,
     Attempt,
     Held,
     Receipt,
@@ -51,8 +52,8 @@ log = logging.getLogger(__name__)
 OnUnknownSubmission = Literal["fail", "resubmit"]
 OnChangedRequest = Literal["fail", "regenerate", "keep"]
 
-ANSWER_SECONDS = SUBMIT_TIMEOUT + 60
-"""The longest that a live attempt may take from the end of its request to its record."""
+ANSWER_SECONDS = SUBMIT_TIMEOUT + 60 + CLOCK_DIFFERENCE
+"""The longest that a live attempt may take from the end of its request to its record, by any clock."""
 CLAIM_SECONDS = 180 + ANSWER_SECONDS
 """The longest from its claim to its record: the end of a request is sent in the time before, or never."""
 RECORD_PATIENCE = 45.0
@@ -170,7 +171,7 @@ def next_step(
     # Back with its own claim, an attempt knows that nothing was accepted.
     if receipt is None or (receipt.state is ReceiptState.CLAIMED and receipt.claim_id == by.id):
         return Submit()
-    if receipt.state is ReceiptState.CLAIMED and _is_alive(receipt, by, policy, now):
+    if _is_alive(receipt, by, policy, now):
         return WaitForClaim(receipt.claimed_by, receipt.claimed_until)
     undecided = receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN)
     if undecided and policy.on_unknown_submission == "fail":
@@ -200,7 +201,7 @@ def _is_alive(receipt: Receipt, by: Attempt, policy: Policy, now: float) -> bool
     Airflow only, and not the service.
     """
     own = receipt.claimant == by.task_instance and by.alone and policy.on_unknown_submission == "fail"
-    return not own and now < receipt.claimed_until
+    return not own and receipt.is_claim_alive(now)
 
 
 def _changed(receipt: Receipt, policy: Policy, *, stored: bool) -> Step:

@@ -11,7 +11,7 @@ from veo_provider.api.errors import VeoRequestError
 from veo_provider.api.request import VeoRequest
 from veo_provider.generation import WaitForClaim
 from veo_provider.images import find_image
-from veo_provider.receipts import ReceiptState, S3ReceiptStore, sidecar_of
+from veo_provider.receipts import S3ReceiptStore, sidecar_of
 from veo_provider.s3 import PART_BYTES, S3Uri, abort_leftovers, head
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class Maker:
         if held is None:
             return None
         receipt, by = held.receipt, self._making.by
-        claimed = receipt.state is ReceiptState.CLAIMED and receipt.claim_id != by.id
-        if claimed and time.time() < receipt.claimed_until:
+        if receipt.claim_id != by.id and receipt.is_claim_alive(time.time()):
             return WaitForClaim(receipt.claimed_by, receipt.claimed_until)
         if receipt.claimant != by.task_instance or not self._is_ours(receipt):
             return None

@@ -10,8 +10,10 @@ from veo_provider.api.errors import (
     VeoError,
     VeoGenerationFailed,
     VeoModerationError,
+    VeoNotFetchedError,
     VeoRequestError,
     VeoSubmissionUnknown,
+    VeoVideoLostError,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class Outcome(str, enum.Enum):
     """The service's safety filter refused the image or the prompt. Not charged."""
     FAILED = "failed"
     """The service gave up on it, as often as it may be tried. Not charged."""
+    LOST = "lost"
+    """It was charged, and the service has no video: filtered, or deleted."""
     UNKNOWN = "unknown"
     """It was submitted, and the answer was lost: it may be charged."""
     CHANGED = "changed"
@@ -69,6 +73,8 @@ def outcome_of(error: VeoError) -> Outcome:
         (VeoSubmissionUnknown, Outcome.UNKNOWN),
         (VeoRecordLostError, Outcome.UNKNOWN),
         (VeoNotInTimeError, Outcome.UNDER_WAY),
+        (VeoVideoLostError, Outcome.LOST),
+        (VeoNotFetchedError, Outcome.UNDER_WAY),
         (VeoModerationError, Outcome.MODERATED),
         (VeoGenerationFailed, Outcome.FAILED),
         (VeoRequestChangedError, Outcome.CHANGED),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+CLOCK_DIFFERENCE = 300.0
+"""Seconds that the clocks of S3, workers and triggerers may differ by."""
 SUFFIX = ".veo.json"
 """What the sidecar's name adds to the video's."""
 
@@ -69,6 +71,8 @@ class ReceiptState(str, enum.Enum):
     """The service gave up, and did not charge."""
     STORED = "stored"
     """The video is in its place."""
+    LOST = "lost"
+    """Completed and charged, and the service has no video: filtered, or deleted."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class Receipt:
     :param claimant: the same attempt's task instance.
     :param claimed_until: Unix seconds after which a claim without a task id is a dead attempt's.
     :param veo_task_id: the API's task id, once it is known.
+    :param candidate_task_id: the id that was read in what came of a lost answer; nobody has verified it yet.
     :param generations: how many submissions were accepted for this video so far.
     :param reason: why it was refused or failed, or is unknown.
     :param moderated: whether the service's safety filter was the reason.
@@ -126,6 +131,7 @@ class Receipt:
     video: dict[str, Any] | None = None
     history: tuple[dict[str, str], ...] = ()
     revision: str = ""
+    candidate_task_id: str | None = None
 
     def moved(self, state: ReceiptState, by: Attempt, **changes: Any) -> Receipt:
         """Return the receipt in another state, with the step added to its history."""
@@ -133,6 +139,13 @@ class Receipt:
         if changes.get("veo_task_id"):
             step["veo_task_id"] = changes["veo_task_id"]
         return replace(self, state=state, history=(*self.history, step), revision=uuid.uuid4().hex, **changes)
+
+    def is_claim_alive(self, now: float) -> bool:
+        """Whether the attempt that has claimed may still be submitting.
+
+        :param now: Unix seconds by the reader's clock; a claim lasts long enough for one that is ahead.
+        """
+        return self.state is ReceiptState.CLAIMED and now < self.claimed_until
 
     @property
     def submitted_at(self) -> float | None:

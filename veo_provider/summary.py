@@ -140,7 +140,7 @@ def _outcome(item: Item, receipt: Receipt | None, run: str) -> tuple[Outcome, st
         return item.outcome, item.reason
     if receipt is None:
         return Outcome.NOT_STARTED, ""
-    alive = time.time() < receipt.claimed_until
+    alive = receipt.is_claim_alive(time.time())
     found = {
         ReceiptState.STORED: (Outcome.STORED if receipt.claimant == run else Outcome.SKIPPED, ""),
         ReceiptState.SUBMITTED: (Outcome.UNDER_WAY, f"Submitted by {receipt.claimed_by}, not stored yet."),
@@ -149,6 +149,7 @@ def _outcome(item: Item, receipt: Receipt | None, run: str) -> tuple[Outcome, st
             if alive
             else (Outcome.UNKNOWN, f"{receipt.claimed_by} ended without recording what came of it.")
         ),
+        ReceiptState.LOST: (Outcome.LOST, receipt.reason),
         ReceiptState.UNKNOWN: (Outcome.UNKNOWN, receipt.reason),
         ReceiptState.FAILED: (Outcome.MODERATED if receipt.moderated else Outcome.FAILED, receipt.reason),
         ReceiptState.REFUSED: (Outcome.NOT_STARTED, receipt.reason),
