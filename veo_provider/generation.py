@@ -1,4 +1,4 @@
-"""What to do next for one video: submit it, attach to what was submitted, wait for another, or leave it.
+"""What to do next for one video: submit it, attach to what was submitted, verify an id, wait, or leave it.
 
 :func:`next_step` decides from the receipt alone, without any I/O, so that whoever comes next (a retry, a
 cleared task, another run, a backfill, another worker at the same time) comes to the same decision. The rest
@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import tenacity
@@ -19,14 +19,21 @@ import tenacity
 from veo_provider import receipts, retrying
 from veo_provider.api.errors import (
     TASK_LOG,
+    VeoContentGoneError,
+    VeoContentNotReadyError,
+    VeoContentServerError,
     VeoError,
     VeoGenerationFailed,
     VeoImageError,
     VeoImageUnavailableError,
+    VeoNotFetchedError,
     VeoRequestError,
     VeoSubmissionUnknown,
+    VeoTaskNotFoundError,
+    VeoVideoLostError,
 )
 from veo_provider.api.protocol import SUBMIT_TIMEOUT
+from veo_provider.api.request import VeoRequest
 from veo_provider.pictures import ConvertedImage
 from veo_provider.receipts import (
     CLOCK_DIFFERENCE,
@@ -44,18 +51,20 @@ if TYPE_CHECKING:
 
     from veo_provider.api.client import VeoClient
     from veo_provider.api.image import Image
-    from veo_provider.api.request import VeoRequest
     from veo_provider.api.video import Video
 
 log = logging.getLogger(__name__)
 
 OnUnknownSubmission = Literal["fail", "resubmit"]
 OnChangedRequest = Literal["fail", "regenerate", "keep"]
+OnLostVideo = Literal["fail", "regenerate"]
 
 ANSWER_SECONDS = SUBMIT_TIMEOUT + 60 + CLOCK_DIFFERENCE
 """The longest that a live attempt may take from the end of its request to its record, by any clock."""
 CLAIM_SECONDS = 180 + ANSWER_SECONDS
 """The longest from its claim to its record: the end of a request is sent in the time before, or never."""
+KEPT_SECONDS = 2 * 24 * 60 * 60 + CLOCK_DIFFERENCE
+"""How long the service keeps a video: "upstream keeps videos for 2 days", says its documentation."""
 RECORD_PATIENCE = 45.0
 """Seconds that a claim or a task id is tried to be written."""
 _CHUNK_BYTES = 1024 * 1024
@@ -68,6 +77,23 @@ class VeoRequestChangedError(VeoError):
         'Give it another output, or say what to do: on_changed_request="regenerate" pays for a new video, '
         '"keep" stays with the one that there is.'
     )
+
+
+class VeoAlreadyPaidError(VeoRequestChangedError):
+    """This try, or another task since an earlier one, has paid for the output: to go on would pay again.
+
+    :param what: one sentence that says what happened.
+    :param advice: what to do next.
+    """
+
+    money = "Nothing more was spent."
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what)
+        self._advice = advice
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.what, self.money, self._advice) if part)
 
 
 class VeoUnknownReceiptError(VeoSubmissionUnknown):
@@ -105,16 +131,20 @@ class Policy:
         again, or ``keep`` what there is.
     :param max_generations: how many submissions one video may need while the service fails it (a failed one
         is not charged).
+    :param on_lost_video: if the generation was charged, and the service has no video: ``fail``, or
+        ``regenerate`` and pay again.
     :raises VeoRequestError: a value is not one of these.
     """
 
     on_unknown_submission: OnUnknownSubmission = "fail"
     on_changed_request: OnChangedRequest = "fail"
     max_generations: int = 2
+    on_lost_video: OnLostVideo = "fail"
 
     def __post_init__(self) -> None:
         self._require("on_unknown_submission", ("fail", "resubmit"))
         self._require("on_changed_request", ("fail", "regenerate", "keep"))
+        self._require("on_lost_video", ("fail", "regenerate"))
         if self.max_generations < 1:
             raise VeoRequestError(f"max_generations={self.max_generations} is not possible: it is 1 or more.")
 
@@ -131,6 +161,13 @@ class Submit:
 @dataclass(frozen=True)
 class Attach:
     """Wait for a task that was submitted, and store its video."""
+
+    veo_task_id: str
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Ask for the status of the id that was read in what came of a lost answer, which is free."""
 
     veo_task_id: str
 
@@ -155,7 +192,7 @@ class Refuse:
     error: VeoError
 
 
-Step = Submit | Attach | WaitForClaim | Done | Refuse
+Step = Submit | Attach | Verify | WaitForClaim | Done | Refuse
 
 
 def next_step(
@@ -168,30 +205,93 @@ def next_step(
     :param now: Unix seconds.
     :param stored: whether the receipt's video is in its place.
     """
+    if receipt is None:
+        return Submit()
+    step = _next_step(receipt, fingerprint, by, policy, now, stored=stored)
+    paid_before = _paid_before(receipt, by) if isinstance(step, Submit) else None
+    return Refuse(paid_before) if paid_before else step
+
+
+def _next_step(
+    receipt: Receipt, fingerprint: str, by: Attempt, policy: Policy, now: float, *, stored: bool
+) -> Step:
+    """Decide by the receipt's state; whether this attempt may pay at all is decided by :func:`next_step`."""
     # Back with its own claim, an attempt knows that nothing was accepted.
-    if receipt is None or (receipt.state is ReceiptState.CLAIMED and receipt.claim_id == by.id):
+    if receipt.state is ReceiptState.CLAIMED and receipt.claim_id == by.id:
         return Submit()
     if _is_alive(receipt, by, policy, now):
         return WaitForClaim(receipt.claimed_by, receipt.claimed_until)
-    undecided = receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN)
-    if undecided and policy.on_unknown_submission == "fail":
-        return Refuse(
-            VeoUnknownReceiptError(f"{receipt.claimed_by} submitted this video, and its answer was lost.")
-        )
+    if receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN):
+        step = _unknown(receipt, policy)
+        if step is not None:
+            return step
     if receipt.fingerprint != fingerprint:
         return _changed(receipt, policy, stored=stored)
-    if undecided or receipt.state is ReceiptState.REFUSED:
+    if receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN, ReceiptState.REFUSED):
         return Submit()
     return _attach_to(receipt, policy, stored=stored)
+
+
+def _unknown(receipt: Receipt, policy: Policy) -> Step | None:
+    """Decide about a submission of unknown fate; None where the policy says to submit again."""
+    if receipt.state is ReceiptState.UNKNOWN and receipt.candidate_task_id:
+        return Verify(receipt.candidate_task_id)
+    if policy.on_unknown_submission == "resubmit":
+        return None
+    return Refuse(
+        VeoUnknownReceiptError(f"{receipt.claimed_by} submitted this video, and its answer was lost.")
+    )
 
 
 def _attach_to(receipt: Receipt, policy: Policy, *, stored: bool) -> Step:
     """Decide about a generation that was accepted."""
     if receipt.state is ReceiptState.FAILED:
         return _failed(receipt, policy)
-    if receipt.state is ReceiptState.STORED and stored:
+    if stored:
         return Done()
+    if receipt.state is ReceiptState.LOST and policy.on_lost_video == "regenerate":
+        return Submit()
+    # A video that was lost is looked for again: that is free, and a service may have been wrong.
     return Attach(receipt.veo_task_id or "")
+
+
+def _paid_before(receipt: Receipt, by: Attempt) -> VeoError | None:
+    """Say why an attempt must not pay: one try pays for one output once, whatever others do meanwhile.
+
+    And a task whose payment another task has replaced since does not answer by another payment, or the two
+    would take turns without end.
+    """
+    payers = receipt.payers
+    if receipt.state is ReceiptState.CLAIMED and receipt.claim_id == by.id:
+        payers = payers[:-1]
+    own = [number for number, payer in enumerate(payers) if payer.task_instance == by.task_instance]
+    if not own:
+        return None
+    others = [payer for payer in payers[own[-1] + 1 :] if payer.task_instance != by.task_instance]
+    if others:
+        return VeoAlreadyPaidError(
+            f"{others[-1]} has generated this output anew since {payers[own[-1]]} paid for it.",
+            f"Both write the same output, and each would pay for it again and again. Make their outputs "
+            f"differ: {_difference(by.task_instance, others[-1].task_instance)} is missing from the output.",
+        )
+    if payers[own[-1]].try_number != by.try_number:
+        return None
+    if receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN):
+        return VeoUnknownReceiptError(f"{by} has submitted this video already, and its answer was lost.")
+    return VeoAlreadyPaidError(
+        f"{by} has paid for this output already, as {receipt.veo_task_id}.",
+        "One try pays for one output once. Look for a template that renders anew each time, such as now(), "
+        "uuid4() or a random seed; to pay for another video, clear the task.",
+    )
+
+
+def _difference(one: str, other: str) -> str:
+    """Return the template that tells two task instances apart, for what both of them write."""
+    templates = ("{{ dag.dag_id }}", "{{ run_id }}", "{{ task.task_id }}")
+    for template, mine, theirs in zip(templates, one.split(" / "), other.split(" / "), strict=False):
+        if mine.partition(" [")[0] != theirs.partition(" [")[0]:
+            return template
+    return "{{ ti.map_index }}"
 
 
 def _is_alive(receipt: Receipt, by: Attempt, policy: Policy, now: float) -> bool:
@@ -302,6 +402,27 @@ def prepare(
     return Plan.of(request, image=image, image_sha256=digest, account=account, image_error=trouble)
 
 
+def is_retry_of(receipt: Receipt, by: Attempt) -> bool:
+    """Whether an attempt tries again what its own task has paid for since it was started or cleared last."""
+    own = [payer.try_number for payer in receipt.payers if payer.task_instance == by.task_instance]
+    return (
+        receipt.claimant == by.task_instance
+        and by.first_try is not None
+        and bool(own)
+        and by.first_try <= own[-1] < by.try_number
+    )
+
+
+def request_of(receipt: Receipt, image: Image | None) -> VeoRequest:
+    """Return the request that a receipt describes, however its templates render now."""
+    fields = {
+        name: receipt.request[name]
+        for name in ("prompt", "model", "seconds", "resolution", "aspect_ratio", "seed", "negative_prompt")
+        if name in receipt.request
+    }
+    return VeoRequest(image=image, **fields)
+
+
 def decide(
     held: Held | None, fingerprint: str, by: Attempt, policy: Policy, is_stored: Callable[[Receipt], bool]
 ) -> Step:
@@ -310,7 +431,8 @@ def decide(
     :param is_stored: tells whether a receipt's video is in its place.
     """
     receipt = held.receipt if held else None
-    stored = receipt is not None and receipt.state is ReceiptState.STORED and is_stored(receipt)
+    finished = receipt is not None and receipt.state in (ReceiptState.STORED, ReceiptState.LOST)
+    stored = finished and receipt is not None and receipt.video is not None and is_stored(receipt)
     return next_step(receipt, fingerprint, by, policy, now=time.time(), stored=stored)
 
 
@@ -345,23 +467,56 @@ def advance_once(
     is_stored: Callable[[Receipt], bool],
 ) -> tuple[Attach | WaitForClaim | Done, Held]:
     """Advance as :func:`advance` does, with one submission at most, accepted or not."""
+    held = store.read()
     while True:
-        held = store.read()
         step = decide(held, plan.fingerprint, by, policy, is_stored)
         if isinstance(step, Refuse):
             raise step.error
+        if isinstance(step, Verify):
+            held = verify(store, client, _existing(held), by)
+            continue
         if not isinstance(step, Submit):
-            assert held is not None, "every other step comes from a receipt"  # noqa: S101 - for the type
-            return step, held
+            return step, _existing(held)
         if plan.image_error:
             raise plan.image_error
         try:
-            claimed = _patient()(store.write, _claim(plan, by, held.receipt if held else None), held)
+            claimed = _write(store, _claim(plan, by, held.receipt if held else None), held)
         except ReceiptConflictError:
             log.info("Another attempt has claimed %s first.", store.uri)
+            held = store.read()
             continue
-        submitted = _submit_claimed(store, client, plan, by, claimed)
-        return Attach(submitted.receipt.veo_task_id or ""), submitted
+        held = _submit_claimed(store, client, plan, by, claimed)
+        if held.receipt.state is ReceiptState.SUBMITTED:
+            return Attach(held.receipt.veo_task_id or ""), held
+
+
+def _existing(held: Held | None) -> Held:
+    assert held is not None, "every step but a submission comes from a receipt"  # noqa: S101 - for the type
+    return held
+
+
+def verify(store: ReceiptStore, client: VeoClient, held: Held, by: Attempt) -> Held:
+    """Settle a submission of unknown fate by the id that was read in its answer, with a free status call.
+
+    :returns: the receipt with that id, if there is such a generation; else as it was, but without the
+        candidate, so that it stays of unknown fate.
+    :raises VeoNotFetchedError: the service cannot tell now.
+    :raises VeoReceiptChangedError: another attempt has changed the receipt meanwhile.
+    """
+    receipt = held.receipt
+    candidate = receipt.candidate_task_id or ""
+    try:
+        client.get(candidate)
+    except (VeoTaskNotFoundError, VeoRequestError) as error:
+        log.warning("The lost answer named %s, but there is no such generation: %s", candidate, error)
+        return replace(held, receipt=replace(receipt, candidate_task_id=None))
+    except VeoError as error:
+        raise VeoNotFetchedError(
+            f"The answer to the submission broke off after it had named {candidate}, and whether there is "
+            f"such a generation could not be asked now: {error.what}"
+        ) from error
+    log.info("The lost answer named %s, and there is such a generation: going on with it.", candidate)
+    return _record(store, held, _submitted(receipt, by, candidate))
 
 
 def record_video(store: ReceiptStore, held: Held, video: dict[str, Any], by: Attempt) -> Held:
@@ -375,18 +530,70 @@ def record_video(store: ReceiptStore, held: Held, video: dict[str, Any], by: Att
 def record_failure(store: ReceiptStore, held: Held, video: Video, by: Attempt) -> Held:
     """Record that the service gave up on a generation.
 
+    :raises VeoVideoLostError: it ended by a word that does not say whether it was charged.
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
     """
+    if not getattr(video, "resubmittable", True):
+        what = f"The generation {video.id} has ended without a video: {video.failure_reason}."
+        record_loss(store, held, what, by)
+        raise VeoVideoLostError(what)
     failed = held.receipt.moved(
         ReceiptState.FAILED, by, reason=video.failure_reason, moderated=video.moderated
     )
     return _record(store, held, failed)
 
 
+def not_stored(
+    store: ReceiptStore, held: Held, error: VeoError, video: Video | None, by: Attempt
+) -> VeoError:
+    """Return what an error means that kept a completed video from its place, and record a loss.
+
+    :param error: of the download or of the store.
+    :param video: as its status describes it, where that was asked for.
+    :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    """
+    veo_task_id = held.receipt.veo_task_id or ""
+    if not _is_lost(held.receipt, error, video):
+        return VeoNotFetchedError.of(veo_task_id, error)
+    cause = f"{error.what} {error.advice}"
+    if video is not None and (video.error_code or video.error_message):
+        cause = f"its status says {video.failure_reason}; {cause}"
+    what = f"The generation {veo_task_id} was completed, and there is no video of it: {cause}"
+    record_loss(store, held, what, by)
+    return VeoVideoLostError(what)
+
+
+def _is_lost(receipt: Receipt, error: VeoError, video: Video | None) -> bool:
+    """Whether there is no video any more, or never was: a closed list, in which no outage is.
+
+    The service says so itself; or it said in the status why there is none, and gives none; or it gives none
+    after the time that it keeps videos for.
+    """
+    if isinstance(error, VeoContentGoneError):
+        return True
+    if not isinstance(error, (VeoContentNotReadyError, VeoContentServerError)):
+        return False
+    explained = video is not None and bool(video.error_code or video.error_message)
+    submitted_at = receipt.submitted_at
+    expired = submitted_at is not None and time.time() - submitted_at > KEPT_SECONDS
+    return explained or expired
+
+
+def record_loss(store: ReceiptStore, held: Held, reason: str, by: Attempt) -> Held:
+    """Record that a generation was charged, or may have been, and that the service has no video of it.
+
+    :param reason: why, in one sentence.
+    :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    """
+    if held.receipt.state is ReceiptState.LOST:
+        return held
+    return _record(store, held, held.receipt.moved(ReceiptState.LOST, by, reason=reason))
+
+
 def _record(store: ReceiptStore, held: Held, receipt: Receipt) -> Held:
     """Write a receipt, or take what another attempt has written about the same generation."""
     try:
-        return store.write(receipt, held)
+        return _write(store, receipt, held)
     except ReceiptConflictError as error:
         found = store.read()
         if found and (found.receipt.veo_task_id, found.receipt.state) == (receipt.veo_task_id, receipt.state):
@@ -426,14 +633,20 @@ def _claim(plan: Plan, by: Attempt, before: Receipt | None) -> Receipt:
 
 
 def _submit_claimed(store: ReceiptStore, client: VeoClient, plan: Plan, by: Attempt, claimed: Held) -> Held:
-    """Submit, and record the outcome whatever it is."""
+    """Submit, and record the outcome whatever it is.
+
+    :returns: the receipt with the id; or of unknown fate with an id to verify.
+    """
     try:
         video = _send(client, plan.request, claimed.receipt.claimed_until - ANSWER_SECONDS)
     except VeoSubmissionUnknown as error:
-        _record_if_possible(store, claimed, by, ReceiptState.UNKNOWN, error.what)
+        unknown = {"reason": error.what, "candidate_task_id": error.veo_task_id}
+        recorded = _record_if_possible(store, claimed, by, ReceiptState.UNKNOWN, unknown)
+        if recorded and error.veo_task_id:
+            return recorded
         raise VeoUnknownReceiptError(f"{error.what} Its receipt is {store.uri}.") from error
     except VeoError as error:
-        _record_if_possible(store, claimed, by, ReceiptState.REFUSED, str(error))
+        _record_if_possible(store, claimed, by, ReceiptState.REFUSED, {"reason": str(error)})
         raise
     log.info("Submitted as %s.", video.id)
     return _record_submission(store, claimed, by, video)
@@ -441,35 +654,48 @@ def _submit_claimed(store: ReceiptStore, client: VeoClient, plan: Plan, by: Atte
 
 def _record_submission(store: ReceiptStore, claimed: Held, by: Attempt, video: Video) -> Held:
     """Record the task id: patiently, for without it the generation is lost."""
-    submitted = claimed.receipt.moved(
-        ReceiptState.SUBMITTED, by, veo_task_id=video.id, generations=claimed.receipt.generations + 1
-    )
     try:
-        return _patient()(store.write, submitted, claimed)
+        return _write(store, _submitted(claimed.receipt, by, video.id), claimed)
     except (VeoError, ReceiptConflictError) as error:
         raise VeoRecordLostError(
             f"The submission was accepted as {video.id}, but {store.uri} was not written: {error}"
         ) from error
 
 
-def _patient() -> tenacity.Retrying:
-    """Outlast a store that is away for a moment: a write whose answer was lost is found to be ours."""
-    return tenacity.Retrying(
+def _submitted(receipt: Receipt, by: Attempt, veo_task_id: str) -> Receipt:
+    """Return the receipt of a submission that was accepted."""
+    return receipt.moved(
+        ReceiptState.SUBMITTED,
+        by,
+        veo_task_id=veo_task_id,
+        candidate_task_id=None,
+        generations=receipt.generations + 1,
+    )
+
+
+def _write(store: ReceiptStore, receipt: Receipt, after: Held | None) -> Held:
+    """Write a receipt, and outlast a store that is away for a moment.
+
+    A write whose answer was lost is found to be ours.
+    """
+    patiently = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(VeoReceiptUnavailableError),
         wait=tenacity.wait_exponential(multiplier=0.5, max=10),
         stop=tenacity.stop_after_delay(RECORD_PATIENCE),
         reraise=True,
     )
+    return patiently(store.write, receipt, after)
 
 
 def _record_if_possible(
-    store: ReceiptStore, held: Held, by: Attempt, state: ReceiptState, reason: str
-) -> None:
+    store: ReceiptStore, held: Held, by: Attempt, state: ReceiptState, changes: dict[str, Any]
+) -> Held | None:
     """Record why there is no task id; without that record, the submission counts as of unknown fate."""
     try:
-        store.write(held.receipt.moved(state, by, reason=reason), held)
+        return _write(store, held.receipt.moved(state, by, **changes), held)
     except (VeoError, ReceiptConflictError) as error:
         log.warning("The receipt %s could not be written: %s", store.uri, error)
+        return None
 
 
 def sha256_of(request: VeoRequest) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from veo_provider import generation, storing
-from veo_provider.api.errors import VeoRequestError
+from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.api.request import VeoRequest
 from veo_provider.generation import WaitForClaim
 from veo_provider.images import find_image
@@ -148,21 +148,34 @@ class Maker:
             self._submitted = held.receipt.veo_task_id
         return step, held
 
+    def verify(self, held: Held) -> tuple[Step | None, Held]:
+        """Settle a submission of unknown fate; see :func:`generation.verify`."""
+        held = generation.verify(self._store, self._making.client, held, self._making.by)
+        return self._step(held), held
+
     def record_failure(self, held: Held, video: Video) -> Held:
         """Record that the service gave up on a generation."""
         return generation.record_failure(self._store, held, video, self._making.by)
 
-    def store(self, held: Held) -> Held:
-        """Stream the video into its place, unless it is there, and record it."""
+    def store(self, held: Held, video: Video | None = None) -> Held:
+        """Stream the video into its place, unless it is there, and record it.
+
+        :param video: as its status describes it.
+        :raises VeoNotFetchedError: it cannot be fetched or stored now.
+        :raises VeoVideoLostError: the service has no video.
+        """
         if self._cancelled:
             raise InterruptedError("The task was ended before the video's turn to be stored.")
         veo_task_id, s3, target = held.receipt.veo_task_id or "", self._making.s3, self._target
-        # A worker that was killed behind the upload leaves the video without its record.
-        stored = None if self._submitted == veo_task_id else storing.find(s3, target, veo_task_id)
-        if stored is None:
-            model = held.receipt.request.get("model", "")
-            self._upload = storing.upload_to(s3, target, veo_task_id, model)
-            stored = storing.store(self._making.client, veo_task_id, str(target), self._upload)
+        try:
+            # A worker that was killed after the upload leaves the video without its record.
+            stored = None if self._submitted == veo_task_id else storing.find(s3, target, veo_task_id)
+            if stored is None:
+                model = held.receipt.request.get("model", "")
+                self._upload = storing.upload_to(s3, target, veo_task_id, model)
+                stored = storing.store(self._making.client, veo_task_id, str(target), self._upload)
+        except VeoError as error:
+            raise generation.not_stored(self._store, held, error, video, self._making.by) from error
         held = generation.record_video(self._store, held, stored.to_dict(), self._making.by)
         if stored.bytes > PART_BYTES:  # smaller ones are uploaded whole
             abort_leftovers(s3, target)

@@ -14,7 +14,7 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.s3 import S3Uri
@@ -83,12 +83,25 @@ class Attempt:
     :param try_number: Airflow's number of the try.
     :param alone: whether no other attempt of the task instance can still be about.
     :param id: of this very attempt, unlike any other.
+    :param first_try: Airflow's number of the first try since the task was started or cleared last; a later
+        one is a retry. None where that is not known.
     """
 
     task_instance: str
     try_number: int = 1
     alone: bool = True
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    first_try: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.task_instance} try {self.try_number}"
+
+
+class Payer(NamedTuple):
+    """A try that may be charged, as a receipt's history names it."""
+
+    task_instance: str
+    try_number: int
 
     def __str__(self) -> str:
         return f"{self.task_instance} try {self.try_number}"
@@ -146,6 +159,21 @@ class Receipt:
         :param now: Unix seconds by the reader's clock; a claim lasts long enough for one that is ahead.
         """
         return self.state is ReceiptState.CLAIMED and now < self.claimed_until
+
+    @property
+    def payers(self) -> list[Payer]:
+        """Return who may be charged, oldest first: each submission that did not provably fail."""
+        payers: list[Payer] = []
+        claimed = False
+        for step in self.history:
+            if step.get("state") == ReceiptState.CLAIMED.value:
+                name, _, number = str(step.get("by", "")).rpartition(" try ")
+                payers.append(Payer(name, int(number) if number.isdigit() else 0))
+                claimed = True
+            elif step.get("state") in (ReceiptState.REFUSED.value, ReceiptState.FAILED.value) and claimed:
+                payers.pop()
+                claimed = False
+        return payers
 
     @property
     def submitted_at(self) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
 
-from veo_provider.api.errors import VeoAPIError, VeoError
+from veo_provider.api.errors import VeoError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -32,7 +32,7 @@ class VeoRetryPolicy(RetryPolicy):
             return RetryDecision.default()
         if not exception.temporary:
             return RetryDecision.fail(str(exception))
-        asked = exception.retry_after if isinstance(exception, VeoAPIError) else None
+        asked = getattr(exception, "retry_after", None)
         if asked:
             return RetryDecision.retry(timedelta(seconds=asked), f"The service asked to wait {asked:.0f} s.")
         return RetryDecision.default()

@@ -6,7 +6,13 @@ import logging
 
 import tenacity
 
-from veo_provider.api.errors import VeoContentNotReadyError, VeoError, VeoNotSentError, VeoRateLimitError
+from veo_provider.api.errors import (
+    VeoContentGoneError,
+    VeoContentNotReadyError,
+    VeoError,
+    VeoNotSentError,
+    VeoRateLimitError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -14,6 +20,8 @@ SUBMIT_PATIENCE = 300.0
 """Seconds that a submission is tried for while it is provably not accepted; Airflow's retries follow."""
 STORE_ATTEMPTS = 6
 """A first download and five more: the documented patience with the 400 after completion."""
+GONE_ATTEMPTS = 3
+"""So often must the service say that there is no video before that is believed."""
 CONTENT_NOT_READY_WAIT = 4.0
 """Seconds between two attempts at a video that is not there yet, as documented."""
 
@@ -30,7 +38,17 @@ def of_submission() -> tenacity.Retrying:
 
 def of_storing() -> tenacity.Retrying:
     """Try again whatever may pass: this is free, and never leads back to a submission."""
-    return _retrying(tenacity.retry_if_exception(is_temporary), tenacity.stop_after_attempt(STORE_ATTEMPTS))
+    return _retrying(_MayPass(), tenacity.stop_after_attempt(STORE_ATTEMPTS))
+
+
+class _MayPass(tenacity.retry_base):
+    """Whether a step of storing is tried again; that a video is gone is believed when it is said again."""
+
+    def __call__(self, state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, VeoContentGoneError):
+            return state.attempt_number < GONE_ATTEMPTS
+        return error is not None and is_temporary(error)
 
 
 def is_temporary(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from veo_provider.api.errors import VeoError
-from veo_provider.generation import Attach, Done, Refuse, Submit
+from veo_provider.generation import Attach, Done, Refuse, Submit, Verify
 from veo_provider.maker import Maker
 from veo_provider.outcomes import Outcome, outcome_of
 from veo_provider.summary import Row
@@ -54,6 +54,8 @@ def _row(item: Item, making: Making, price_usd: float) -> Row:
         if isinstance(step, Refuse):
             raise step.error
         if isinstance(step, Done):
+            return Row.of(item, receipt, run)
+        if isinstance(step, Verify):
             return Row.of(item, receipt, run)
         said = "It was submitted before." if isinstance(step, Attach) else f"{step.by} is submitting it."
         return Row.of(item, receipt, run, outcome=Outcome.UNDER_WAY, reason=said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from veo_provider.api.errors import VeoAPIError
+from veo_provider.api.errors import VeoAPIError, VeoTaskNotFoundError
 from veo_provider.schedule import schedule_of
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ DEFAULT_INTERVAL = 8.0
 """Seconds between two looks that the API's documentation recommends."""
 LATE_LOOK_SECONDS = 30.0
 """How long a wait whose deadline has passed may queue for its last look."""
+NOT_FOUND_POLLS = 5
+NOT_FOUND_SECONDS = 60.0
+"""So often and so long must the service deny that it knows an id before that is believed."""
 
 
 class Waiting:
@@ -29,7 +32,15 @@ class Waiting:
     :param mean: seconds that such generations took in another process; None if that is not known.
     """
 
-    __slots__ = ("_interval", "_said", "_schedule", "_submitted_at", "_unfinished_at")
+    __slots__ = (
+        "_interval",
+        "_not_found",
+        "_not_found_since",
+        "_said",
+        "_schedule",
+        "_submitted_at",
+        "_unfinished_at",
+    )
 
     def __init__(
         self,
@@ -49,6 +60,7 @@ class Waiting:
         self._submitted_at = min(max(submitted_at or now, 0.0), now)
         self._unfinished_at = self._submitted_at
         self._said: object = None
+        self._not_found, self._not_found_since = 0, 0.0
 
     def pause(self) -> float:
         """Return the seconds to the next look, after one that found the generation unfinished."""
@@ -63,9 +75,22 @@ class Waiting:
         asked = error.retry_after if isinstance(error, VeoAPIError) else None
         return max(DEFAULT_INTERVAL if self._interval is None else self._interval, asked or 0.0)
 
+    def ends_with(self, error: VeoError) -> bool:
+        """Whether an error of a look ends the wait: waiting does not mend a refused key, or an unknown id.
+
+        An id that was handed out may be unknown for a moment, and is asked for again.
+        """
+        if not isinstance(error, VeoTaskNotFoundError):
+            return not error.temporary
+        now = time.time()
+        self._not_found_since = self._not_found_since if self._not_found else now
+        self._not_found += 1
+        return self._not_found >= NOT_FOUND_POLLS and now - self._not_found_since >= NOT_FOUND_SECONDS
+
     def saw(self, video: Video) -> None:
         """Note what a look has shown; one that is completed says how long its kind takes."""
         now = time.time()
+        self._not_found = 0
         if not video.finished:
             self._unfinished_at = now
         elif video.status is video.status.COMPLETED and self._schedule is not None:

@@ -23,7 +23,7 @@ from veo_provider.api.errors import (
 )
 from veo_provider.budget import charges
 from veo_provider.compat import count, time_taken
-from veo_provider.generation import Attach, Done, Refuse, Submit, WaitForClaim
+from veo_provider.generation import Attach, Done, Refuse, Submit, Verify, WaitForClaim
 from veo_provider.leg import Phase
 from veo_provider.outcomes import Outcome, VeoNotInTimeError, outcome_of
 from veo_provider.waiting import LATE_LOOK_SECONDS, Waiting
@@ -166,12 +166,14 @@ class Way:
                 raise step.error
             elif isinstance(step, Done):
                 return self._done(held)
+            elif isinstance(step, Verify):
+                step, held = await self._leg.threads.call(self._maker.verify, held)
             elif isinstance(step, WaitForClaim):
                 step, held = await self._look_later()
             else:
                 video = await self._watch(held.receipt, fresh=submitted)
                 if video.status is video.status.COMPLETED:
-                    return self._done(await self._store(held))
+                    return self._done(await self._store(held, video))
                 step, held = None, await self._record_failure(held, video)
 
     async def _look_later(self) -> Seen:
@@ -345,12 +347,12 @@ class Way:
             self._leg.completed(seconds)
             time_taken("generation_seconds", seconds)
 
-    async def _store(self, held: Held) -> Held:
+    async def _store(self, held: Held, video: Video) -> Held:
         """Store a completed video, or leave that to the next leg."""
         self._enter(Phase.COMPLETED)
         if self._leg.cancelled or not self._leg.stores:
             await self._leg.sleep(math.inf)
-        stored = await self._leg.threads.store(self._maker.store, held)
+        stored = await self._leg.threads.store(self._maker.store, held, video)
         count("completed")
         count("cost_cents", round(100 * (held.receipt.price_usd or 0.0)))
         self._leg.succeeded()

@@ -297,6 +297,18 @@ class VeoNotFetchedError(VeoError):
     advice = "Trying again goes on with the same generation, and pays nothing more."
     temporary = True
 
+    def __init__(self, what: str, *, retry_after: float | None = None) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
+
+    @classmethod
+    def of(cls, veo_task_id: str, error: VeoError) -> VeoNotFetchedError:
+        """Return what an error means that came after the generation was accepted."""
+        return cls(
+            f"The video of {veo_task_id} is still to be fetched: {error.what} {error.advice}".rstrip(),
+            retry_after=getattr(error, "retry_after", None),
+        )
+
 
 class VeoVideoLostError(VeoError):
     """A generation completed and was charged, and there is no video to fetch.

@@ -7,13 +7,14 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator
 
-from veo_provider.api.errors import VeoError, VeoRequestError
+from veo_provider.api.errors import VeoError, VeoNotFetchedError, VeoRequestError
 from veo_provider.api.request import FAST_MODEL, VeoRequest
 from veo_provider.compat import default_retry_policy
 from veo_provider.failures import airflow_failures
 from veo_provider.links import VeoTaskLogLink, VeoVideoLink
+from veo_provider.operators import fixed_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.image import Image
     from veo_provider.api.video import Video
-    from veo_provider.generation import OnChangedRequest, OnUnknownSubmission, Plan, Policy, WaitForClaim
+    from veo_provider.generation import (
+        OnChangedRequest,
+        OnLostVideo,
+        OnUnknownSubmission,
+        Plan,
+        Policy,
+        WaitForClaim,
+    )
     from veo_provider.receipts import Attempt, Held, Receipt, ReceiptStore, S3ReceiptStore
     from veo_provider.s3 import S3Upload, S3Uri
 
@@ -78,6 +86,9 @@ class VeoRequestOperator(BaseOperator):
         attempt: ``fail`` (the default), or ``resubmit`` at the risk of paying twice.
     :param on_changed_request: what to do if the receipt belongs to another request: ``fail`` (the default),
         ``regenerate`` and pay again, or ``keep`` what there is.
+    :param on_lost_video: what to do if an earlier try was charged and the service has no video of it, because
+        its filter held the video back or it was not fetched in time: ``fail`` (the default) after another
+        free look, or ``regenerate`` and pay again.
     :param max_generations: how many submissions one video may need while the service fails it; default 2.
         A failed one is not charged, and one that moderation refused is not repeated.
     :param allow_unconditional_writes: go on where the receipt's store ignores conditional writes, without
@@ -106,6 +117,7 @@ class VeoRequestOperator(BaseOperator):
         aws_conn_id: str | None = "aws_default",
         on_unknown_submission: OnUnknownSubmission = "fail",
         on_changed_request: OnChangedRequest = "fail",
+        on_lost_video: OnLostVideo = "fail",
         max_generations: int = 2,
         allow_unconditional_writes: bool = False,
         **kwargs: Any,
@@ -125,8 +137,18 @@ class VeoRequestOperator(BaseOperator):
         self.aws_conn_id = aws_conn_id
         self.on_unknown_submission = on_unknown_submission
         self.on_changed_request = on_changed_request
+        self.on_lost_video = on_lost_video
         self.max_generations = max_generations
         self.allow_unconditional_writes = allow_unconditional_writes
+        self._asked: dict[str, Any] | None = None
+
+    def _fix_request(self, context: Context, resumed: dict[str, Any] | None = None) -> None:
+        """Ask for what the task asked for when it first ran, however its templates render now."""
+        rendered = {name: getattr(self, name) for name in self.template_fields}
+        self._asked = fixed_request.fixed(context, rendered, resumed)
+        for name, value in fixed_request.plain(rendered).items():
+            if self._asked[name] != value:
+                setattr(self, name, self._asked[name])
 
     def _request(self, image: Image | None) -> VeoRequest:
         """Return what is asked for, with templates rendered to nothing taken as not given."""
@@ -153,12 +175,15 @@ class VeoRequestOperator(BaseOperator):
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None
 
-    def _plan(self, client: VeoClient, receipt: Receipt | None) -> Plan:
+    def _plan(self, client: VeoClient, receipt: Receipt | None, by: Attempt) -> Plan:
         """Return what is asked for; where it is paid for already, the image need not be there any more."""
         from veo_provider import generation
 
         account = generation.account_of(self.veo_conn_id, client)
-        plan = generation.prepare(self._image, self._request, receipt, image=self.image, account=account)
+        request_for = self._request
+        if receipt is not None and generation.is_retry_of(receipt, by):
+            request_for = partial(generation.request_of, receipt)
+        plan = generation.prepare(self._image, request_for, receipt, image=self.image, account=account)
         if plan.image_error and receipt:
             self.log.warning("%s It is not needed for %s.", plan.image_error.what, receipt.veo_task_id)
         return plan
@@ -166,7 +191,12 @@ class VeoRequestOperator(BaseOperator):
     def _policy(self) -> Policy:
         from veo_provider.generation import Policy
 
-        return Policy(self.on_unknown_submission, self.on_changed_request, int(self.max_generations))
+        return Policy(
+            self.on_unknown_submission,
+            self.on_changed_request,
+            int(self.max_generations),
+            self.on_lost_video,
+        )
 
     def _s3_receipts(self, s3: S3Client, target: S3Uri) -> S3ReceiptStore:
         from veo_provider.receipts import S3ReceiptStore
@@ -202,12 +232,15 @@ class VeoSubmitOperator(VeoRequestOperator):
         from veo_provider import generation
         from veo_provider.hooks.veo import VeoHook
 
-        with airflow_failures(), VeoHook(self.veo_conn_id).get_conn() as client:
-            store = self._receipt_store(context)
-            if store is not None:
-                return self._submit_once(client, store, attempt_of(context))
-            request = self._request(self._image())
-            return self._tell(generation.submit(client, request).id, request)
+        with airflow_failures():
+            self._fix_request(context)
+            with VeoHook(self.veo_conn_id).get_conn() as client:
+                store = self._receipt_store(context)
+                if store is not None:
+                    return self._submit_once(client, store, attempt_of(context))
+                self._warn_of_paying_again("No receipt is kept: a retry after a crash, and a clear,")
+                request = self._request(self._image())
+                return self._tell(generation.submit(client, request).id, request)
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
         from veo_provider.receipts import TaskStateReceiptStore
@@ -217,6 +250,11 @@ class VeoSubmitOperator(VeoRequestOperator):
             return self._s3_receipts(s3_client(self.aws_conn_id), S3Uri.parse(self.receipt, "receipt"))
         state = context.get("task_state_store")
         return None if state is None else TaskStateReceiptStore(state)
+
+    def _warn_of_paying_again(self, who: str) -> None:
+        self.log.warning(
+            "%s may pay again. Keep the receipt in S3, where receipt= says, to rule that out.", who
+        )
 
     def _tell(self, veo_task_id: str, request: VeoRequest) -> str:
         """Say what was bought, before anything else can go wrong."""
@@ -229,7 +267,14 @@ class VeoSubmitOperator(VeoRequestOperator):
         from veo_provider import generation
 
         before = store.read()
-        plan, policy = self._plan(client, before.receipt if before else None), self._policy()
+        if not self.receipt:
+            found_none = before is None and by.try_number > 1
+            self._warn_of_paying_again(
+                f"{by} finds no receipt, though there were earlier tries. This submission"
+                if found_none
+                else "Newer versions of Airflow discard the receipt when a task is cleared. A clear"
+            )
+        plan, policy = self._plan(client, before.receipt if before else None, by), self._policy()
         while True:
             step, held = generation.advance(store, client, plan, by, policy, is_stored=lambda _: True)
             if isinstance(step, generation.WaitForClaim):
@@ -241,11 +286,19 @@ class VeoSubmitOperator(VeoRequestOperator):
                 return self._tell(veo_task_id, plan.request)
             if isinstance(step, generation.Done):
                 return veo_task_id
-            video = client.get(veo_task_id)
-            if video.status is not video.status.FAILED:
+            video = self._look(client, veo_task_id)
+            if video is None or video.status is not video.status.FAILED:
                 self.log.info("Submitted before, by %s: nothing is paid.", held.receipt.claimed_by)
                 return veo_task_id
             generation.record_failure(store, held, video, by)
+
+    def _look(self, client: VeoClient, veo_task_id: str) -> Video | None:
+        """Return the generation as it stands, or None: the id is good, whatever its status says now."""
+        try:
+            return client.get(veo_task_id)
+        except VeoError as error:
+            self.log.warning("The status of %s cannot be read now: %s", veo_task_id, error.what)
+            return None
 
 
 class VeoImageToVideoOperator(VeoRequestOperator):
@@ -296,13 +349,16 @@ class VeoImageToVideoOperator(VeoRequestOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Bring the video into S3, or defer until there is something to do."""
         with airflow_failures():
+            self._fix_request(context)
             return self._advance(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Carry on after the trigger; everything that matters is read from the receipt again."""
+        from veo_provider.api.video import Video
         from veo_provider.hooks.veo import VeoHook
 
         with airflow_failures():
+            self._fix_request(context, event.get("request"))
             if event["status"] == "claim":
                 return self._advance(context)
             target, s3, store = self._places()
@@ -310,11 +366,15 @@ class VeoImageToVideoOperator(VeoRequestOperator):
             if event["status"] == "timeout":
                 self._time_out()
             if event["status"] == "error":
-                raise AirflowFailException(event["message"])
-            if not _is_completed(held.receipt, event["video"]):
+                said = event.get("what") or event["message"]
+                raise VeoNotFetchedError(
+                    f"The video of {held.receipt.veo_task_id} is still to be fetched: {said}"
+                )
+            video = Video.from_dict(event["video"])
+            if not _is_completed(held.receipt, video):
                 return self._advance(context)
             with VeoHook(self.veo_conn_id).get_conn() as client:
-                return self._store(context, client, s3, target, store, held, attempt_of(context))
+                return self._store(context, client, s3, target, store, held, video, attempt_of(context))
 
     def on_kill(self) -> None:
         """Take back what was uploaded so far; the generation itself cannot be cancelled."""
@@ -331,7 +391,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         target, s3, store = self._places()
         before = store.read()
         with VeoHook(self.veo_conn_id).get_conn() as client:
-            plan, policy = self._plan(client, before.receipt if before else None), self._policy()
+            plan, policy = self._plan(client, before.receipt if before else None, by), self._policy()
             if before is None:
                 self._require_free(s3, target)
             while True:
@@ -355,7 +415,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
                     self.log.warning("The generation %s failed: %s", video.id, video.error_message)
                     generation.record_failure(store, held, video, by)
                     continue
-                return self._store(context, client, s3, target, store, held, by)
+                return self._store(context, client, s3, target, store, held, video, by)
 
     def _places(self) -> tuple[S3Uri, S3Client, S3ReceiptStore]:
         """Return the video's place, the client for it, and the receipt's place beside it."""
@@ -389,7 +449,8 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         if time.time() >= deadline:
             self._time_out()
         if self.deferrable:
-            self.defer(trigger=VeoClaimTrigger(), method_name="execute_complete")
+            trigger = VeoClaimTrigger(request=self._asked)
+            self.defer(trigger=trigger, method_name="execute_complete")
         time.sleep(_CLAIM_PAUSE)
 
     def _wait_for_video(
@@ -409,8 +470,8 @@ class VeoImageToVideoOperator(VeoRequestOperator):
             try:
                 video = client.get(veo_task_id)
             except VeoError as error:
-                if not error.temporary:
-                    raise
+                if waiting.ends_with(error):
+                    raise VeoNotFetchedError.of(veo_task_id, error) from error
                 self.log.warning("%s Waiting on.", error)
                 pause = waiting.pause_after(error)
             else:
@@ -428,7 +489,9 @@ class VeoImageToVideoOperator(VeoRequestOperator):
     def _defer(self, veo_task_id: str, deadline: float, kind: dict[str, Any]) -> NoReturn:
         from veo_provider.triggers.veo import VeoTaskTrigger, defer_to
 
-        trigger = VeoTaskTrigger(veo_task_id, self.veo_conn_id, self.poll_interval, deadline, **kind)
+        trigger = VeoTaskTrigger(
+            veo_task_id, self.veo_conn_id, self.poll_interval, deadline, **kind, request=self._asked
+        )
         defer_to(trigger, self, self.timeout)
 
     def _store(
@@ -439,6 +502,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         target: S3Uri,
         store: ReceiptStore,
         held: Held,
+        video: Video,
         by: Attempt,
     ) -> dict[str, Any]:
         """Stream the video into its place, and record it."""
@@ -446,11 +510,14 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         from veo_provider.s3 import abort_leftovers
 
         veo_task_id = held.receipt.veo_task_id or ""
-        # A worker that was killed behind the upload leaves the video without its record.
-        stored = storing.find(s3, target, veo_task_id)
-        if stored is None:
-            self._upload = storing.upload_to(s3, target, veo_task_id, self.model)
-            stored = storing.store(client, veo_task_id, str(target), self._upload)
+        try:
+            # A worker that was killed after the upload leaves the video without its record.
+            stored = storing.find(s3, target, veo_task_id)
+            if stored is None:
+                self._upload = storing.upload_to(s3, target, veo_task_id, self.model)
+                stored = storing.store(client, veo_task_id, str(target), self._upload)
+        except VeoError as error:
+            raise generation.not_stored(store, held, error, video, by) from error
         held = generation.record_video(store, held, stored.to_dict(), by)
         abort_leftovers(s3, target)
         return self._result(context, store, held)
@@ -476,18 +543,21 @@ def attempt_of(context: Context) -> Attempt:
         return Attempt("a call outside of Airflow")
     name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
     map_index = getattr(instance, "map_index", -1)
-    return Attempt(name if map_index in (None, -1) else f"{name} [{map_index}]", instance.try_number)
+    return Attempt(
+        name if map_index in (None, -1) else f"{name} [{map_index}]",
+        instance.try_number,
+        first_try=fixed_request.first_try_of(context),
+    )
 
 
-def _is_completed(receipt: Receipt, found: dict[str, Any]) -> bool:
+def _is_completed(receipt: Receipt, found: Video) -> bool:
     """Whether what the trigger found is the completed generation that the receipt waits for."""
-    from veo_provider.api.video import VideoStatus
     from veo_provider.receipts import ReceiptState
 
     return (
         receipt.state is ReceiptState.SUBMITTED
-        and receipt.veo_task_id == found["id"]
-        and VideoStatus(found["status"]) is VideoStatus.COMPLETED
+        and receipt.veo_task_id == found.id
+        and found.status is found.status.COMPLETED
     )
 
 

@@ -33,8 +33,9 @@ class VeoTaskTrigger(BaseTrigger):
     """Wait for a generation, through any outage, until a deadline.
 
     Sends one event: ``{"status": "finished", "video": {…}}``, ``{"status": "timeout"}``, or
-    ``{"status": "error", "message": …}`` for an error that waiting cannot mend. All waits on a connection
-    share one session, one look-up of the connection and one pace.
+    ``{"status": "error", "message": …, "what": …}`` for an error that waiting cannot mend. Each carries the
+    ``request`` that the trigger was given. All waits on a connection share one session, one look-up of the
+    connection and one pace.
 
     :param veo_task_id: the API's task id.
     :param veo_conn_id: connection of type ``veo``; its secrets are looked up here and stored nowhere.
@@ -44,6 +45,7 @@ class VeoTaskTrigger(BaseTrigger):
     :param model: the model's id, for the schedule.
     :param resolution: the resolution, for the schedule.
     :param submitted_at: Unix seconds of the submission, for the schedule.
+    :param request: the task's template fields as they rendered when it first ran, for its resumption.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class VeoTaskTrigger(BaseTrigger):
         model: str = "",
         resolution: str = "",
         submitted_at: float | None = None,
+        request: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow left this one untyped
         self.veo_task_id = veo_task_id
@@ -64,6 +67,7 @@ class VeoTaskTrigger(BaseTrigger):
         self.model = model
         self.resolution = resolution
         self.submitted_at = submitted_at
+        self.request = request
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer needs to rebuild this trigger; no secret is among it."""
@@ -77,6 +81,7 @@ class VeoTaskTrigger(BaseTrigger):
                 "model": self.model,
                 "resolution": self.resolution,
                 "submitted_at": self.submitted_at,
+                **_given(self.request),
             },
         )
 
@@ -85,12 +90,16 @@ class VeoTaskTrigger(BaseTrigger):
         try:
             video = await self._wait()
         except VeoError as error:
-            yield TriggerEvent({"status": "error", "message": str(error)})
-            return
-        if video is None:
-            yield TriggerEvent({"status": "timeout"})
-            return
-        yield TriggerEvent({"status": "finished", "video": video.to_dict()})
+            event: dict[str, Any] = {
+                "status": "error",
+                "message": str(error),
+                "what": f"{error.what} {error.advice}",
+            }
+        else:
+            finished = {"status": "finished", "video": video.to_dict()} if video else None
+            event = finished or {"status": "timeout"}
+        yield TriggerEvent({**event, **_given(self.request)})
+        return
 
     async def _wait(self) -> Video | None:
         """Return the finished video, or None when the deadline has passed.
@@ -112,7 +121,7 @@ class VeoTaskTrigger(BaseTrigger):
                 try:
                     video = await line.get(self.veo_task_id, until=last_turn)
                 except VeoError as error:
-                    if not error.temporary:
+                    if waiting.ends_with(error):
                         raise
                     pause = waiting.pause_after(error)
                     if waiting.is_news(error.what):
@@ -149,21 +158,30 @@ def defer_to(trigger: VeoTaskTrigger, operator: BaseOperator, timeout: float) ->
 class VeoClaimTrigger(BaseTrigger):
     """Give another attempt, which is submitting the same video, the time to do so.
 
-    Sends one event: ``{"status": "claim"}``. The task that resumes reads the receipt again.
+    Sends one event: ``{"status": "claim"}``, with the ``request`` that it was given. The task that resumes
+    reads the receipt again.
 
     :param seconds: how long to wait.
+    :param request: the task's template fields as they rendered when it first ran, for its resumption.
     """
 
-    def __init__(self, seconds: float = 15.0) -> None:
+    def __init__(self, seconds: float = 15.0, request: dict[str, Any] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow left this one untyped
         self.seconds = seconds
+        self.request = request
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer needs to rebuild this trigger."""
-        return "veo_provider.triggers.veo.VeoClaimTrigger", {"seconds": self.seconds}
+        kwargs = {"seconds": self.seconds, **_given(self.request)}
+        return "veo_provider.triggers.veo.VeoClaimTrigger", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the one event."""
         await asyncio.sleep(max(self.seconds, FIRST_EVENT_SECONDS))
-        yield TriggerEvent({"status": "claim"})
+        yield TriggerEvent({"status": "claim", **_given(self.request)})
         return
+
+
+def _given(request: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what a trigger and its event carry of a request: nothing for a wait that has none."""
+    return {} if request is None else {"request": request}

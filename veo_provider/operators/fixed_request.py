@@ -1,0 +1,82 @@
+"""What a task asks for, fixed when it first runs.
+
+Airflow renders templates again whenever a task resumes or is tried again, so that ``now()``, ``uuid4()`` or a
+random seed in one of them would ask for another video each time, and pay for it. So the first rendering
+counts: it travels with the trigger, and waits in Airflow's task state store (3.3 and later) for a retry. A
+cleared task starts anew: its templates count as they render then.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from veo_provider.receipts import VeoReceiptUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+
+log = logging.getLogger(__name__)
+
+KEY = "veo_request"
+"""Of the rendering in the task state store."""
+
+
+def fixed(
+    context: Context, rendered: Mapping[str, Any], resumed: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the template fields as the task rendered them when it first ran.
+
+    :param rendered: the template fields as they render now.
+    :param resumed: the same as the trigger brought them back; None for a task that does not resume.
+    :raises VeoReceiptUnavailableError: the first rendering cannot be read now, or cannot be kept.
+    """
+    now = plain(rendered)
+    if resumed is not None:
+        return _first(now, resumed)
+    store, first_try = context.get("task_state_store"), first_try_of(context)
+    if store is None or first_try is None:
+        return now
+    try:
+        kept = json.loads(str(store.get(KEY) or "{}"))
+        if kept.get("first_try") == first_try:
+            return _first(now, kept["fields"])
+        store.set(KEY, json.dumps({"first_try": first_try, "fields": now}))
+    # Airflow's API server or database: each has errors of its own.
+    except Exception as error:
+        raise VeoReceiptUnavailableError(
+            f"What the task asked for first cannot be kept in Airflow's task state store: {error}."
+        ) from error
+    return now
+
+
+def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as JSON carries them, so that two renderings can be compared."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(fields), default=str))
+    return plain
+
+
+def first_try_of(context: Context) -> int | None:
+    """Return the number of the first try since the task was started or cleared last; None if not known."""
+    instance, task = context.get("ti"), context.get("task")
+    most, current = getattr(instance, "max_tries", None), getattr(instance, "try_number", None)
+    if not isinstance(most, int) or not isinstance(current, int) or task is None:
+        return None
+    # Clearing a task adds its retries to the tries that it had: so does Airflow count them itself.
+    first = most - (task.retries or 0) + 1
+    return first if 1 <= first <= current else None
+
+
+def _first(now: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first rendering, and warn of what renders to something else now."""
+    different = sorted(name for name, value in first.items() if name in now and now[name] != value)
+    if different:
+        log.warning(
+            "%s rendered to something else than when the task first ran. What it asked for then counts; "
+            "clear the task to ask for something else.",
+            " and ".join(different),
+        )
+    return {**now, **first}
