@@ -413,6 +413,18 @@ def is_retry_of(receipt: Receipt, by: Attempt) -> bool:
     )
 
 
+def is_in_flight_elsewhere(receipt: Receipt, fingerprint: str, by: Attempt) -> bool:
+    """Whether another task has paid for another request, and has not stored its video yet.
+
+    Who means to replace it lets that one finish first, or it was paid for in vain.
+    """
+    return (
+        receipt.state is ReceiptState.SUBMITTED
+        and receipt.claimant != by.task_instance
+        and receipt.fingerprint != fingerprint
+    )
+
+
 def request_of(receipt: Receipt, image: Image | None) -> VeoRequest:
     """Return the request that a receipt describes, however its templates render now."""
     fields = {

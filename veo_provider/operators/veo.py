@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 _CLAIM_PAUSE = 5.0
 """Seconds between two looks at a receipt that another attempt has claimed."""
+_STORING_SECONDS = 600.0
+"""How long after its completion another task's video is expected to be stored."""
+_STORING_PAUSE = 60.0
+"""Seconds between two looks whether it is."""
 _REQUEST_FIELDS = (
     "image",
     "prompt",
@@ -360,7 +364,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         with airflow_failures():
             self._fix_request(context, event.get("request"))
             if event["status"] == "claim":
-                return self._advance(context)
+                return self._advance(context, resumed=True)
             target, s3, store = self._places()
             held = self._require_receipt(store)
             if event["status"] == "timeout":
@@ -371,17 +375,30 @@ class VeoImageToVideoOperator(VeoRequestOperator):
                     f"The video of {held.receipt.veo_task_id} is still to be fetched: {said}"
                 )
             video = Video.from_dict(event["video"])
-            if not _is_completed(held.receipt, video):
-                return self._advance(context)
+            by = attempt_of(context)
+            if not self._is_awaited(held.receipt, video, by):
+                return self._advance(context, resumed=True)
             with VeoHook(self.veo_conn_id).get_conn() as client:
-                return self._store(context, client, s3, target, store, held, video, attempt_of(context))
+                return self._store(context, client, s3, target, store, held, video, by)
+
+    def _is_awaited(self, receipt: Receipt, found: Video, by: Attempt) -> bool:
+        """Whether what the trigger found is the completed generation whose video is to be stored."""
+        from veo_provider.receipts import ReceiptState
+
+        may_be_replaced = self.on_changed_request == "regenerate" and receipt.claimant != by.task_instance
+        return (
+            receipt.state is ReceiptState.SUBMITTED
+            and not may_be_replaced
+            and receipt.veo_task_id == found.id
+            and found.status is found.status.COMPLETED
+        )
 
     def on_kill(self) -> None:
         """Take back what was uploaded so far; the generation itself cannot be cancelled."""
         if self._upload is not None:
             self._upload.cancel()
 
-    def _advance(self, context: Context) -> dict[str, Any]:
+    def _advance(self, context: Context, *, resumed: bool = False) -> dict[str, Any]:
         """Claim and submit as the receipt demands, then wait or store."""
         from veo_provider import generation, storing
         from veo_provider.hooks.veo import VeoHook
@@ -395,6 +412,8 @@ class VeoImageToVideoOperator(VeoRequestOperator):
             if before is None:
                 self._require_free(s3, target)
             while True:
+                if policy.on_changed_request == "regenerate":
+                    self._let_others_finish(client, store, plan, by, deadline, resumed=resumed)
                 step, held = generation.advance(
                     store,
                     client,
@@ -440,6 +459,39 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
         if not self.replace and head(s3, target) is not None:
             raise VeoRequestError(f"{target} exists and has no receipt. Set replace=True to overwrite it.")
+
+    def _let_others_finish(
+        self,
+        client: VeoClient,
+        store: ReceiptStore,
+        plan: Plan,
+        by: Attempt,
+        deadline: float,
+        *,
+        resumed: bool,
+    ) -> None:
+        """Let another task finish and store what is to be replaced; one that does not is not waited for long.
+
+        :param resumed: whether the task has waited before.
+        """
+        from veo_provider import generation
+        from veo_provider.triggers.veo import VeoClaimTrigger
+
+        while (held := store.read()) and generation.is_in_flight_elsewhere(
+            held.receipt, plan.fingerprint, by
+        ):
+            self.log.info("%s has not stored the video yet that is to be replaced.", held.receipt.claimed_by)
+            video = self._wait_for_video(client, plan.request, held.receipt, deadline)
+            ended = video.completed_at or held.receipt.submitted_at or 0.0
+            if video.status is video.status.FAILED or time.time() > ended + _STORING_SECONDS:
+                return
+            if self.deferrable and not resumed:
+                kind = {"model": plan.request.model, "submitted_at": held.receipt.submitted_at}
+                self._defer(video.id, deadline, kind)
+            if self.deferrable:
+                trigger = VeoClaimTrigger(_STORING_PAUSE, self._asked)
+                self.defer(trigger=trigger, method_name="execute_complete")
+            time.sleep(_CLAIM_PAUSE)
 
     def _wait_for_claim(self, claim: WaitForClaim, deadline: float) -> None:
         """Let another attempt submit, and look again a little later."""
@@ -547,17 +599,6 @@ def attempt_of(context: Context) -> Attempt:
         name if map_index in (None, -1) else f"{name} [{map_index}]",
         instance.try_number,
         first_try=fixed_request.first_try_of(context),
-    )
-
-
-def _is_completed(receipt: Receipt, found: Video) -> bool:
-    """Whether what the trigger found is the completed generation that the receipt waits for."""
-    from veo_provider.receipts import ReceiptState
-
-    return (
-        receipt.state is ReceiptState.SUBMITTED
-        and receipt.veo_task_id == found.id
-        and found.status is found.status.COMPLETED
     )
 
 
