@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -185,7 +186,95 @@ def test_another_request_is_not_held_to_what_moderation_refused(policy):
         assert decide(receipt("failed", fingerprint=THEIRS, **changes), policy) == Submit()
 
 
-@pytest.mark.parametrize("field", ["on_unknown_submission", "on_changed_request", "max_generations"])
+TRY_1, TRY_2 = Attempt("dag / monday / me", 1), Attempt("dag / monday / me", 2)
+TUESDAY = Attempt("dag / tuesday / me", 1)
+
+
+def history(*steps):
+    """What a receipt has been through: who reached which state."""
+    return tuple({"state": state, "at": "2026-11-01T00:00:00+00:00", "by": str(by)} for state, by in steps)
+
+
+def paid(by, *more):
+    return (("claimed", by), ("submitted", by), *more)
+
+
+PAID = [
+    # who has paid, who comes next -> whether it may pay again for another request
+    (paid(TRY_1), TRY_2, True),
+    (paid(TRY_1), TRY_1, False),
+    (paid(TRY_1), TUESDAY, True),
+    (paid(TRY_1, *paid(TUESDAY)), TRY_1, False),
+    (paid(TRY_1, *paid(TUESDAY)), TRY_2, False),
+    (paid(TRY_1, *paid(TUESDAY)), TUESDAY, False),
+    (paid(TRY_1, *paid(TUESDAY), *paid(TRY_2)), TUESDAY, False),
+    (paid(TRY_1, ("failed", TRY_1)), TRY_1, True),
+    (paid(TRY_1, *paid(TUESDAY, ("failed", TUESDAY))), TRY_2, True),
+    (paid(TRY_1, ("claimed", TUESDAY), ("refused", TUESDAY)), TRY_2, True),
+    ((("claimed", TRY_1), ("unknown", TRY_1), *paid(TUESDAY)), TRY_2, False),
+]
+
+
+@pytest.mark.parametrize(("steps", "by", "may_pay"), PAID)
+def test_one_try_pays_once_and_two_tasks_do_not_take_turns(steps, by, may_pay):
+    """Whoever regenerates an output pays for it once, and not after another task has replaced it."""
+    found = receipt("stored", fingerprint=THEIRS, history=history(*steps))
+    step = decide(found, REGENERATE, by=by)
+    assert kind(step) is (Submit if may_pay else generation.VeoAlreadyPaidError)
+
+
+@pytest.mark.parametrize(
+    ("other", "template"),
+    [
+        ("dag / tuesday / me", "{{ run_id }}"),
+        ("dag / monday / you", "{{ task.task_id }}"),
+        ("other / monday / me", "{{ dag.dag_id }}"),
+        ("dag / monday / me [3]", "{{ ti.map_index }}"),
+    ],
+)
+def test_two_tasks_that_share_an_output_are_named_with_the_template_that_is_missing(other, template):
+    """The error names both tasks, and what would tell their outputs apart."""
+    rival = Attempt(other)
+    step = decide(
+        receipt("stored", fingerprint=THEIRS, history=history(*paid(TRY_1, *paid(rival)))),
+        REGENERATE,
+        by=TRY_2,
+    )
+    assert str(TRY_1) in str(step.error)
+    assert str(rival) in str(step.error)
+    assert template in str(step.error)
+
+
+def test_resubmit_is_no_licence_to_pay_in_the_same_try():
+    """A try whose own answer was lost leaves the second payment to the next one."""
+    found = receipt("unknown", veo_task_id=None, history=history(("claimed", TRY_1), ("unknown", TRY_1)))
+    assert issubclass(kind(decide(found, RESUBMIT, by=TRY_1)), errors.VeoSubmissionUnknown)
+    assert decide(found, RESUBMIT, by=TRY_2) == Submit()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("fingerprint", [OURS, THEIRS])
+def test_an_id_from_a_lost_answer_is_verified_before_anything_else(policy, fingerprint):
+    """Whatever the policy, a free look comes before a refusal and before a second payment."""
+    found = receipt("unknown", fingerprint=fingerprint, veo_task_id=None, candidate_task_id="task_7")
+    assert decide(found, policy) == generation.Verify("task_7")
+
+
+def test_a_lost_video_is_looked_for_again_and_made_anew_only_if_wanted():
+    """The look is free; a second payment takes a policy, and another try than the one that was charged."""
+    found = receipt("lost", history=history(*paid(TRY_1, ("lost", TRY_1))))
+    anew = Policy(on_lost_video="regenerate")
+    assert decide(found, FAIL, by=TRY_2, stored=False) == Attach("task_1")
+    assert decide(found, anew, by=TRY_2, stored=False) == Submit()
+    assert decide(found, anew, by=TRY_2, stored=True) == Done()
+    assert kind(decide(found, anew, by=TRY_1, stored=False)) is generation.VeoAlreadyPaidError
+    changed = receipt("lost", fingerprint=THEIRS, history=history(*paid(TRY_1)))
+    assert kind(decide(changed, FAIL, by=TRY_2, stored=False)) is CHANGED
+
+
+@pytest.mark.parametrize(
+    "field", ["on_unknown_submission", "on_changed_request", "on_lost_video", "max_generations"]
+)
 def test_a_policy_that_does_not_exist_is_refused(field):
     """A misspelt policy is told before anything is read or paid."""
     with pytest.raises(errors.VeoRequestError, match=field):
@@ -309,7 +398,15 @@ STORE_TROUBLE = [f"{kind} {when}" for kind in BEFORE_OR_AFTER for when in ("befo
 TROUBLE = {
     "read": ["unavailable before", "killed before", "interrupted before"],
     "write": STORE_TROUBLE,
-    "submit": [*REFUSALS, "lost before", "lost after", "killed before", "killed after"],
+    "submit": [
+        *REFUSALS,
+        "lost before",
+        "lost after",
+        "named before",
+        "named after",
+        "killed before",
+        "killed after",
+    ],
     "get": ["unavailable", "killed before"],
 }
 
@@ -419,6 +516,10 @@ class Actor:
             self._end(REFUSALS[verdict])
         if not verdict.endswith("before"):
             self.accepted = self.world.accept(self.plan.fingerprint, self.policy)
+        if verdict.startswith("named"):
+            # An answer that breaks off after an id: the right one, or what looks like one.
+            name = self.accepted.id if verdict.endswith("after") else "req_0123456789"
+            raise LOST("The answer broke off.", veo_task_id=name)
         if verdict != "ok":
             self._end(Killed if verdict.startswith("killed") else LOST)
         return Video(self.accepted.id, VideoStatus.QUEUED)
@@ -427,6 +528,8 @@ class Actor:
         verdict = self._call("get")
         if verdict != "ok":
             self._end(Killed if verdict.startswith("killed") else errors.VeoServerError)
+        if veo_task_id not in self.world.tasks:
+            self._end(errors.VeoTaskNotFoundError)
         task = self.world.tasks[veo_task_id]
         return Video(task.id, task.status, error_code=task.code)
 
@@ -513,7 +616,8 @@ class Machine(RuleBasedStateMachine):
             if actor.ended and actor.accepted and isinstance(actor.outcome, errors.VeoError):
                 if actor.accepted.status is VideoStatus.FAILED or actor.accepted.id in self.world.recorded:
                     continue
-                assert isinstance(actor.outcome, (LOST, generation.VeoRecordLostError)), actor.outcome
+                truth = (LOST, generation.VeoRecordLostError, errors.VeoNotFetchedError)
+                assert isinstance(actor.outcome, truth), actor.outcome
             assert not isinstance(actor.outcome, (AssertionError, TypeError, AttributeError)), actor.outcome
 
     def run_to_the_end(self, actor):
@@ -772,3 +876,92 @@ def test_a_claim_whose_answer_was_lost_does_not_need_a_person(clock):
             continue
     assert held.receipt.veo_task_id == "task_1"
     assert service.submitted == 1
+
+
+def named(veo_task_id):
+    return Service(errors.VeoSubmissionUnknown("The answer broke off.", veo_task_id=veo_task_id))
+
+
+def test_an_id_that_arrived_in_a_broken_answer_is_used():
+    """One free look settles what the lost answer left open, and the generation is waited for."""
+    store, service = Memory(), named("task_1")
+    service.get = lambda veo_task_id: Video(veo_task_id, VideoStatus.IN_PROGRESS)
+    held = submitted_by(store, ME, service=service)
+    assert (held.receipt.state, held.receipt.veo_task_id) == (ReceiptState.SUBMITTED, "task_1")
+    assert held.receipt.candidate_task_id is None
+    assert held.receipt.generations == 1
+
+
+def test_an_id_that_the_service_does_not_know_leaves_the_submission_unknown():
+    """What looked like an id and is none is looked for again each time, and nothing is submitted."""
+    store, service, asked = Memory(), named("req_1"), []
+
+    def get(veo_task_id):
+        asked.append(veo_task_id)
+        raise errors.VeoTaskNotFoundError("There is no such task.")
+
+    service.get = get
+    for by in (ME, OTHER):
+        with pytest.raises(errors.VeoSubmissionUnknown):
+            submitted_by(store, by, service=service)
+    assert (service.submitted, asked) == (1, ["req_1", "req_1"])
+    assert store.world.receipt.state is ReceiptState.UNKNOWN
+
+
+def test_an_id_that_cannot_be_verified_now_waits_for_a_retry():
+    """While the service cannot tell, the task is left to its retries, and the receipt keeps the id."""
+    store, service = Memory(), named("task_1")
+
+    def get(veo_task_id):
+        raise errors.VeoServerError("The service answered 503.")
+
+    service.get = get
+    with pytest.raises(errors.VeoNotFetchedError, match="task_1"):
+        submitted_by(store, ME, service=service)
+    assert store.world.receipt.candidate_task_id == "task_1"
+    service.get = lambda veo_task_id: Video(veo_task_id, VideoStatus.QUEUED)
+    assert submitted_by(store, OTHER, service=service).receipt.veo_task_id == "task_1"
+    assert service.submitted == 1
+
+
+GONE = errors.VeoContentGoneError("The service answered 404.")
+NOT_READY = errors.VeoContentNotReadyError("The service answered 400.")
+AWAY = errors.VeoConnectionError("The call failed.")
+BUSY = errors.VeoContentServerError("The service answered 502.")
+PLAIN = Video("task_1", VideoStatus.COMPLETED)
+EXPLAINED = Video("task_1", VideoStatus.COMPLETED, error_code="filtered", error_message="held back")
+
+
+@pytest.mark.parametrize(
+    ("error", "video", "days", "lost"),
+    [
+        (GONE, PLAIN, 0, True),
+        (NOT_READY, PLAIN, 0, False),
+        (BUSY, PLAIN, 0, False),
+        (BUSY, None, 0, False),
+        (AWAY, EXPLAINED, 0, False),
+        (BUSY, EXPLAINED, 0, True),
+        (NOT_READY, EXPLAINED, 0, True),
+        (BUSY, PLAIN, 3, True),
+        (AWAY, PLAIN, 3, False),
+        (errors.VeoAuthenticationError("The service answered 401."), EXPLAINED, 3, False),
+    ],
+)
+def test_a_video_is_lost_only_where_that_is_certain(clock, error, video, days, lost):
+    """The service says that it is gone, has said why there is none, or keeps no video for so long."""
+    store = Memory()
+    held = submitted_by(store, ME)
+    clock.now = time.time() + days * 24 * 60 * 60
+    told = generation.not_stored(store, held, error, video, ME)
+    assert isinstance(told, errors.VeoVideoLostError if lost else errors.VeoNotFetchedError)
+    assert "task_1" in str(told)
+    assert told.temporary is not lost
+    assert store.world.receipt.state is (ReceiptState.LOST if lost else ReceiptState.SUBMITTED)
+
+
+def test_a_retry_asks_for_what_its_task_has_asked_for_first():
+    """Only a later try of the same round counts as a retry; a clear asks anew."""
+    found = receipt("submitted", claimant=TRY_1.task_instance, history=history(*paid(TRY_1)))
+    assert generation.is_retry_of(found, replace(TRY_2, first_try=1))
+    for by in (TRY_1, TRY_2, replace(TRY_2, first_try=2), replace(TUESDAY, first_try=1)):
+        assert not generation.is_retry_of(found, by)
