@@ -17,6 +17,18 @@ def default_retry_policy() -> dict[str, Any]:
     return {"retry_policy": VeoRetryPolicy()}
 
 
+def with_retry_policy(operator: object, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return an operator's arguments with this provider's retry policy, unless they name one, or None.
+
+    :param operator: as it is while its constructor runs.
+    """
+    # Airflow gives retry_policy=None to each task of a mapped operator, where nobody has asked for that.
+    mapped = getattr(operator, "_BaseOperator__from_mapped", False)
+    if "retry_policy" in arguments and not (mapped and arguments["retry_policy"] is None):
+        return arguments
+    return {**arguments, **default_retry_policy()}
+
+
 def count(name: str, number: int = 1) -> None:
     """Add to one of Airflow's metrics, where it has any: ``veo.…``."""
     from airflow.providers.common.compat.sdk import Stats

@@ -11,10 +11,11 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from veo_provider.api.errors import VeoError, VeoNotFetchedError, VeoRequestError
 from veo_provider.api.request import FAST_MODEL, VeoRequest
-from veo_provider.compat import default_retry_policy
+from veo_provider.compat import with_retry_policy
 from veo_provider.failures import airflow_failures
 from veo_provider.links import VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators import fixed_request
+from veo_provider.operators.outlets import report_to_outlets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +127,7 @@ class VeoRequestOperator(BaseOperator):
         allow_unconditional_writes: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{**default_retry_policy(), **kwargs})
+        super().__init__(**with_retry_policy(self, kwargs))
         self.image = image
         self.prompt = prompt
         self.model = model
@@ -578,8 +579,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         """Return what the task tells, and tell the same to its outlets."""
         video = held.receipt.video or {}
         result = {**video, "receipt_uri": store.uri, "price_usd": held.receipt.price_usd}
-        for outlet in self.outlets:
-            context["outlet_events"][outlet].extra = result
+        report_to_outlets(context, self.outlets, result)
         return result
 
     def _time_out(self) -> None:

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from veo_provider.api.errors import VeoAuthenticationError, VeoError
+from veo_provider.api.errors import VeoAuthenticationError, VeoError, VeoNotFetchedError
 from veo_provider.api.video import Video
 from veo_provider.waiting import DEFAULT_INTERVAL
 
@@ -69,6 +69,7 @@ class VeoTaskSensor(BaseSensorOperator):
         self.veo_conn_id = veo_conn_id
         self.deferrable = deferrable
         self._client: VeoClient | None = None
+        self._trouble: Exception | None = None
 
     def execute(self, context: Context) -> Any:
         """Look once, and defer if there is more to wait for."""
@@ -81,12 +82,21 @@ class VeoTaskSensor(BaseSensorOperator):
             return super().execute(context)
         except AirflowSensorTimeout:
             self._time_out()
+        except AirflowSkipException:
+            # Airflow skips a soft sensor on any error; a wrong connection must not hide in a green run.
+            if self._trouble is not None:
+                raise self._trouble from None
+            raise
         finally:
             self._disconnect()
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look at the status; an outage counts as not finished."""
-        video = self._look()
+        try:
+            video = self._look()
+        except Exception as error:
+            self._trouble = error
+            raise
         return PokeReturnValue(is_done=False) if video is None else self._judge(video)
 
     def _look(self) -> Video | None:
@@ -100,7 +110,7 @@ class VeoTaskSensor(BaseSensorOperator):
             if isinstance(error, VeoAuthenticationError) and not fresh:
                 return self._look()
             if not error.temporary:
-                self._fail(str(error))
+                self._give_up(f"{error.what} {error.advice}")
             self.log.warning("%s Waiting on.", error)
             return None
 
@@ -122,7 +132,7 @@ class VeoTaskSensor(BaseSensorOperator):
         if event["status"] == "timeout":
             self._time_out()
         if event["status"] == "error":
-            self._fail(event["message"])
+            self._give_up(event.get("what") or event["message"])
         return self._judge(Video.from_dict(event["video"])).xcom_value
 
     def _defer(self, video: Video | None) -> NoReturn:
@@ -154,6 +164,13 @@ class VeoTaskSensor(BaseSensorOperator):
                 "completed_at": video.completed_at,
             },
         )
+
+    def _give_up(self, reason: str) -> NoReturn:
+        """End the task without a retry, and never softly: what is wrong is not the generation."""
+        raise AirflowFailException(
+            f"The video of {self.veo_task_id} is still to be fetched: {reason.strip()} "
+            f"{VeoNotFetchedError.money} When that is mended, clear the task: it waits on for the same id."
+        ) from None
 
     def _fail(self, message: str) -> NoReturn:
         """End the task without a retry, as failed or as the sensor's soft_fail wants it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from veo_provider.api.errors import VeoContentNotReadyError, VeoRequestError
-from veo_provider.compat import default_retry_policy
+from veo_provider.compat import with_retry_policy
 from veo_provider.failures import airflow_failures
 from veo_provider.links import VeoVideoLink
 
@@ -56,7 +56,7 @@ class VeoToS3Operator(BaseOperator):
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{**default_retry_policy(), **kwargs})
+        super().__init__(**with_retry_policy(self, kwargs))
         self.veo_task_id = veo_task_id
         self.s3_key = s3_key
         self.replace = replace
@@ -68,10 +68,12 @@ class VeoToS3Operator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Store the video and return what was stored."""
         from veo_provider import storing
+        from veo_provider.api.protocol import check_task_id
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3 import S3Uri, abort_leftovers, s3_client
 
         with airflow_failures():
+            check_task_id(self.veo_task_id)
             target = S3Uri.parse(self.s3_key, "s3_key")
             s3 = s3_client(self.aws_conn_id)
             stored = storing.find(s3, target, self.veo_task_id)
