@@ -21,11 +21,51 @@ pytestmark = pytest.mark.usefixtures("connections")
         ({"host": "https://vip.apiyi.com"}, "https://vip.apiyi.com/v1"),
         ({"host": "vip.apiyi.com/gateway/v1"}, "https://vip.apiyi.com/gateway/v1"),
         ({"host": "127.0.0.1", "port": 8000, "schema": "http"}, "http://127.0.0.1:8000/v1"),
+        ({"host": "http://127.0.0.1", "port": 8000}, "http://127.0.0.1:8000/v1"),
+        ({"host": "http://127.0.0.1", "port": 8000, "schema": "v1"}, "http://127.0.0.1:8000/v1"),
+        ({"host": "http://127.0.0.1:8000", "port": 8000}, "http://127.0.0.1:8000/v1"),
+        ({"host": "127.0.0.1", "port": 8000, "schema": "openai/v1"}, "https://127.0.0.1:8000/openai/v1"),
+        ({"host": "http://[::1]", "port": 8000}, "http://[::1]:8000/v1"),
     ],
 )
 def test_the_host_becomes_the_base_url(fields, url):
     """A whole URL is taken as it is, a bare host is completed, none means the service's own."""
     assert base_url(Connection(conn_id="veo", conn_type="veo", **fields)) == url
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"host": "http://h:8000", "port": 9000}, "two ports"),
+        ({"host": "http://h:99999"}, "no number from 0"),
+        ({"host": "https://h/v1", "schema": "v2"}, "two paths"),
+        ({"host": "https://h/v1?x=1"}, "not an http or https URL"),
+        ({"port": 8000}, "no host"),
+        ({"schema": "v2"}, "no host"),
+    ],
+)
+def test_a_host_that_contradicts_itself_is_refused(fields, said):
+    """No field is dropped in silence: the key would go to another place than was meant."""
+    with pytest.raises(VeoRequestError, match=said):
+        base_url(Connection(conn_id="veo", conn_type="veo", **fields))
+
+
+@pytest.mark.parametrize("extra", ["[1]", "{", '"text"', "timeout=5"])
+async def test_an_extra_that_is_no_object_is_refused(monkeypatch, extra):
+    """A timeout that was written wrongly is told, and not replaced by the default."""
+    monkeypatch.setenv("AIRFLOW_CONN_X", json.dumps({"conn_type": "veo", "password": "k", "extra": extra}))
+    with pytest.raises(VeoRequestError, match="no JSON object"):
+        VeoHook("x").get_conn()
+    with pytest.raises(VeoRequestError, match="no JSON object"):
+        await VeoHook("x").get_async_conn()
+
+
+@pytest.mark.parametrize("form", ["veo://http://:{key}@{host}/v1", "veo://:{key}@{host}/http"])
+def test_the_same_connection_in_another_form_reaches_the_same_place(sandbox, monkeypatch, form):
+    """A URI with the scheme in its host works as one with the scheme in its path."""
+    uri = form.format(key=sandbox.api_key, host=sandbox.api.split("/")[2])
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_FORM", uri)
+    assert VeoHook("veo_form").test_connection()[0]
 
 
 def test_a_connection_uri_works(sandbox, monkeypatch):

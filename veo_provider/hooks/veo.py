@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,6 +17,7 @@ from veo_provider.api.errors import VeoAuthenticationError, VeoError, VeoRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from urllib.parse import SplitResult
 
     from airflow.providers.common.compat.sdk import Connection
     from typing_extensions import Self
@@ -58,6 +60,7 @@ class VeoHook(BaseHook):
         :raises VeoRequestError: its extra is wrong.
         """
         connection = self.get_connection(self.veo_conn_id)
+        _require_extra(connection)
         return VeoSettings.of(connection, connection.extra_dejson).client()
 
     async def get_async_conn(self) -> AsyncVeoClient:
@@ -81,6 +84,7 @@ class VeoHook(BaseHook):
         )
 
         connection = await get_async_connection(self.veo_conn_id)
+        _require_extra(connection)
         return VeoSettings.of(connection, await get_async_extra_dejson(connection))
 
     def test_connection(self) -> tuple[bool, str]:
@@ -163,24 +167,63 @@ class VeoSettings:
 
 
 def base_url(connection: Connection) -> str:
-    """Return the API's base URL: the connection's host as it is, or completed to one.
+    """Return the API's base URL, from whichever fields a connection has it in.
 
-    A host alone gets ``https://`` (or the connection's schema), its port, and ``/v1``.
+    Airflow's forms of a connection put the parts in different places: its URI parser leaves the scheme in the
+    host, the port in its own field and the path in the schema. A host alone gets ``https://`` and ``/v1``.
 
-    :raises VeoRequestError: the host is a URL of another kind.
+    :raises VeoRequestError: it is no http or https URL, or two fields contradict each other.
     """
-    host = (connection.host or "").strip().rstrip("/")
+    host, schema = (connection.host or "").strip(), (connection.schema or "").strip().strip("/")
     if not host:
+        if connection.port or schema not in ("", "http", "https"):
+            raise VeoRequestError("The connection has a port or a path, but no host.")
         return protocol.DEFAULT_BASE_URL
-    if "://" in host:
-        parts = urlsplit(host)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise VeoRequestError("The connection's host is not an http or https URL.")
-        return host if parts.path else f"{host}/v1"
-    scheme = connection.schema if connection.schema in ("http", "https") else "https"
-    name, slash, path = host.partition("/")
-    port = f":{connection.port}" if connection.port else ""
-    return f"{scheme}://{name}{port}{slash}{path}" if path else f"{scheme}://{name}{port}/v1"
+    scheme = schema if schema in ("http", "https") else "https"
+    parts = urlsplit(host if "://" in host else f"{scheme}://{host}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise VeoRequestError("The connection's host is not an http or https URL.")
+    paths = {parts.path.strip("/"), "" if schema in ("http", "https") else schema} - {""}
+    if len(paths) > 1:
+        raise VeoRequestError(
+            "The connection has two paths, in its host and in its schema: keep one of them."
+        )
+    place = _with_port(parts.netloc, _port_of(parts), connection.port)
+    return f"{parts.scheme}://{place}/{paths.pop() if paths else 'v1'}"
+
+
+def _port_of(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError as error:
+        raise VeoRequestError(
+            "The connection's host has a port that is no number from 0 to 65535."
+        ) from error
+
+
+def _with_port(place: str, own: int | None, field_port: int | None) -> str:
+    """Return host and port, where the port may stand in the host, in its own field, or in both alike."""
+    if not field_port or own == field_port:
+        return place
+    if own is not None:
+        raise VeoRequestError(
+            f"The connection has two ports, {own} in its host and {field_port} in its own field: keep one."
+        )
+    return f"{place.rstrip(':')}:{field_port}"
+
+
+def _require_extra(connection: Connection) -> None:
+    """Refuse an extra that Airflow would pass over: what it says of timeouts and the like must not be lost.
+
+    :raises VeoRequestError: it is no JSON object.
+    """
+    extra = (connection.extra or "").strip()
+    try:
+        is_object = not extra or isinstance(json.loads(extra), dict)
+    except ValueError:
+        is_object = False
+    if not is_object:
+        raise VeoRequestError(f"The extra of the connection {connection.conn_id} is no JSON object.")
 
 
 def _api_key(connection: Connection) -> str:
