@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import struct
 import zlib
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from veo_provider.sandbox.faults import Action
+from veo_provider.sandbox.action import Action
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _TICK = 0.1  # seconds between the pieces of a slow answer
 _LARGEST_SHORT_BOX = 2**32 - 1
+_versions = itertools.count(1)
 
 
 class Delivery(web.StreamResponse):
@@ -40,6 +42,8 @@ class Delivery(web.StreamResponse):
         self._behind = ending + _padding(self._action.pad)
         self._size = path.stat().st_size
         self._total = self._size + len(ending) + self._action.pad
+        # Where the file is another one in each answer, this tells them apart.
+        self._version = next(_versions) if self._action.etag in ("new", "mixed") else 0
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send the headers and the body; what aiohttp does after that finds nothing left to do."""
@@ -52,12 +56,13 @@ class Delivery(web.StreamResponse):
 
     def _span(self, request: web.BaseRequest) -> tuple[int, int]:
         """Which bytes to send; sets status and headers to match."""
-        tag = f'"{self._path.stem}-{zlib.crc32(self._behind):x}"'
-        self.headers["ETag"] = tag
+        tag = self._tag()
+        if tag is not None:
+            self.headers["ETag"] = tag
         if not self._action.ranges:
             return 0, self._total
         self.headers["Accept-Ranges"] = "bytes"
-        if "Range" not in request.headers or request.headers.get("If-Range", tag) != tag:
+        if "Range" not in request.headers or not self._is_same(request.headers.get("If-Range"), tag):
             return 0, self._total
         try:
             start, stop, _ = request.http_range.indices(self._total)
@@ -70,6 +75,19 @@ class Delivery(web.StreamResponse):
         self.set_status(206)
         self.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{self._total}"
         return start, stop
+
+    def _tag(self) -> str | None:
+        """The ETag of this answer."""
+        if self._action.etag == "none":
+            return None
+        tag = f'"{self._path.stem}-{zlib.crc32(self._behind):x}-{self._version}"'
+        return f"W/{tag}" if self._action.etag == "weak" else tag
+
+    def _is_same(self, wanted: str | None, tag: str | None) -> bool:
+        """Whether a part may be sent: of the same file, which a weak tag does not say (RFC 9110, 13.1.5)."""
+        if wanted is None or self._action.etag == "mixed":
+            return True
+        return wanted == tag and not wanted.startswith("W/")
 
     async def _send(self, request: web.BaseRequest, start: int, stop: int) -> None:
         end = min(stop, start + self._limit(stop - start))
@@ -98,12 +116,12 @@ class Delivery(web.StreamResponse):
                 yield chunk
 
     def _piece(self, file: BinaryIO, start: int, size: int) -> bytes:
-        """Bytes of the file, then of the boxes behind it; the last one holds nothing but zeros."""
+        """Bytes of the file, then of the boxes behind it; the last one holds the same byte all over."""
         file.seek(start)
         if piece := file.read(size):
             return piece
         offset = start - self._size
-        return self._behind[offset : offset + size] or bytes(size)
+        return self._behind[offset : offset + size] or bytes([self._version % 256]) * size
 
 
 def free_box(content: bytes) -> bytes:

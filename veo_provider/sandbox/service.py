@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -12,12 +13,14 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from veo_provider.sandbox.action import Action
 from veo_provider.sandbox.delivery import Delivery, free_box, hang_up
-from veo_provider.sandbox.faults import Action, Faults
+from veo_provider.sandbox.faults import Faults
 from veo_provider.sandbox.movie import Shot, Studio
-from veo_provider.sandbox.refusal import gateway
-from veo_provider.sandbox.submission import Submission, discard, read
-from veo_provider.sandbox.tasks import Ledger, Task, outcome
+from veo_provider.sandbox.refusal import gateway, no_channel, retired
+from veo_provider.sandbox.submission import Carried, Submission, judge, read
+from veo_provider.sandbox.tasks import Ledger, Task, new_id, outcome
+from veo_provider.sandbox.wire import Raw, inform, is_ordinary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,27 +99,41 @@ class Service:
     def routes(self) -> list[web.RouteDef]:
         """The calls of the API, and the URL that some content leads to."""
         return [
-            web.post("/v1/videos", self._played("submit", self._submit)),
-            web.get("/v1/videos/{task_id}", self._played("poll", self._poll), allow_head=False),
-            web.get("/v1/videos/{task_id}/content", self._played("content", self._content), allow_head=False),
-            web.get("/_sandbox/files/{task_id}.mp4", self._played("file", self._file), allow_head=False),
-            web.get("/api/user/self", self._played("account", self._account), allow_head=False),
+            web.post("/v1/videos", self._submission),
+            web.get("/v1/videos/{task_id}", self._about("poll", self._poll), allow_head=False),
+            web.get("/v1/videos/{task_id}/content", self._about("content", self._content), allow_head=False),
+            web.get("/_sandbox/files/{task_id}.mp4", self._about("file", self._file), allow_head=False),
+            web.get("/api/user/self", self._about("account", self._account), allow_head=False),
         ]
 
-    def _played(self, call: str, answer: Answer) -> Handler:
-        """Wrap an answer in all that may happen to it on its way."""
+    async def _submission(self, request: web.Request) -> web.StreamResponse:
+        """``POST /v1/videos``, read before anything else happens: a rule may be about its model."""
+        self._authorize("submit", request)
+        carried = await read(request, self._uploads if self._small is None else None)
+        action = self.faults.pick("submit", model=carried.model)
+        return await self._played(request, action, functools.partial(self._submit, carried))
+
+    def _about(self, call: str, answer: Answer) -> Handler:
+        """Any other call: its answer with what the rules make of it."""
 
         async def play(request: web.Request) -> web.StreamResponse:
             self._authorize(call, request)
             action = self._pick(call, request.match_info.get("task_id"))
-            response = await self._reached(request, action, answer)
-            await asyncio.sleep(action.delay)
-            if action.reset and action.truncate is None:
-                hang_up(request)
-            response.headers.update(action.headers)
-            return response
+            return await self._played(request, action, answer)
 
         return play
+
+    async def _played(self, request: web.Request, action: Action, answer: Answer) -> web.StreamResponse:
+        """An answer, after all that may happen to it on its way."""
+        inform(request, action.informational)
+        response = await self._reached(request, action, answer)
+        await asyncio.sleep(action.delay)
+        if action.reset and action.truncate is None:
+            hang_up(request)
+        response.headers.update(action.headers)
+        if isinstance(response, web.Response) and (action.framing or not is_ordinary(response.status)):
+            return Raw(response, action.framing)
+        return response
 
     def _authorize(self, call: str, request: web.Request) -> None:
         said = request.headers.get("Authorization", "")
@@ -135,23 +152,18 @@ class Service:
             return self.faults.pick(call, task_id)
         task.polls += call == "poll"
         task.content_requests += call == "content"
-        return self.faults.pick(call, task.id, task.number)
+        return self.faults.pick(call, task.id, task.number, task.submission.model)
 
     async def _reached(self, request: web.Request, action: Action, answer: Answer) -> web.StreamResponse:
         """What is answered, and before that, what the call does where it gets through."""
-        if action.reaches:
-            response = await answer(request, action)
-        else:
-            await discard(request)
-            response = web.Response()
+        response = await answer(request, action) if action.reaches else web.Response()
         instead = _instead(action)
         # Not `instead or response`: to older aiohttp, a response without entries is false.
         return response if instead is None else instead
 
-    async def _submit(self, request: web.Request, action: Action) -> web.Response:
-        submission = await read(request, self._uploads if self._small is None else None)
+    async def _submit(self, carried: Carried, _request: web.Request, action: Action) -> web.Response:
+        submission = self._let_in(carried, action)
         now = time.time()
-        self.ledger.check_funds(submission.model, now)
         ending = outcome(action)
         rendering = None if any(value is not None for value in ending.values()) else self._film(submission)
         number = self.ledger.next_number()
@@ -160,6 +172,20 @@ class Service:
             rendering.add_done_callback(lambda _: setattr(task, "rendered", time.time()))
         self.ledger.add(task)
         return web.json_response(_edited(task.answer(now, "queued"), action))
+
+    def _let_in(self, carried: Carried, action: Action) -> Submission:
+        """
+        Check a submission in the gateway's order: a channel, the fields, the funds; the model itself is last.
+
+        :raises Refusal: where it ends.
+        """
+        if action.no_channel:
+            raise no_channel(carried.model, 503 if action.no_channel is True else action.no_channel)
+        submission = judge(carried)
+        self.ledger.check_funds(submission.model, time.time())
+        if action.retired:
+            raise retired(submission.model, 404 if action.retired is True else action.retired)
+        return submission
 
     def _film(self, submission: Submission) -> Future[Path]:
         if self._small is not None:
@@ -172,7 +198,20 @@ class Service:
 
     async def _poll(self, request: web.Request, action: Action) -> web.Response:
         task = self.ledger.get(request.match_info["task_id"])
-        return web.json_response(_edited(task.answer(time.time(), action.task_status), action))
+        return web.json_response(_edited(self._told(task, action, time.time()), action))
+
+    def _told(self, task: Task, action: Action, now: float) -> dict[str, Any]:
+        """The object of a task, or of another one where a rule mixes them up."""
+        if not action.other_task:
+            return task.answer(now, action.task_status)
+        if isinstance(action.other_task, str):
+            wanted, other = action.other_task, self.ledger.find(action.other_task)
+        else:
+            wanted, other = new_id(), self.ledger.another(task, now)
+        if other is not None:
+            return other.answer(now, action.task_status)
+        error = {"code": "INTERNAL", "message": "another generation failed"}
+        return {**task.answer(now, "failed"), "id": wanted, "task_id": wanted, "error": error}
 
     async def _content(self, request: web.Request, action: Action) -> web.StreamResponse:
         task = self.ledger.get(request.match_info["task_id"])
@@ -218,7 +257,8 @@ def _instead(action: Action) -> web.Response | None:
     """The answer that a rule puts in place of the true one."""
     if action.status is not None:
         if action.text is not None:
-            return web.Response(text=action.text, status=action.status)
+            kind = "text/html" if action.text.lstrip().startswith("<") else "text/plain"
+            return web.Response(text=action.text, status=action.status, content_type=kind)
         error = {"message": f"fault rule: {action.status}", "type": "api_error", "code": "fault_rule"}
         return web.json_response(
             {"error": error} if action.body is None else action.body, status=action.status
@@ -231,7 +271,9 @@ def _instead(action: Action) -> web.Response | None:
 
 def _edited(answer: dict[str, Any], action: Action) -> dict[str, Any]:
     """An answer with the changes that a rule makes to it."""
-    return {name: value for name, value in {**answer, **action.set}.items() if name not in action.drop}
+    said = {**answer, "status": action.words.get(answer["status"], answer["status"]), **action.set}
+    edited = {name: value for name, value in said.items() if name not in action.drop}
+    return {"code": "success", "message": "", "data": edited} if action.wrap else edited
 
 
 def _elsewhere(request: web.Request, task: Task) -> str:

@@ -78,6 +78,11 @@ class Carried:
         return self.fields.get(f"metadata.{name}" if self.is_json else name)
 
     @property
+    def model(self) -> str:
+        """What is asked for; empty where nothing is."""
+        return self.fields.get("model", "")
+
+    @property
     def picture(self) -> CarriedFile | None:
         """The picture that is used: the first ``input_reference``, whatever else came along."""
         return next((each for each in self.files if each.field == "input_reference"), None)
@@ -125,21 +130,21 @@ class Submission:
         }
 
 
-async def read(request: web.Request, uploads: Path | None) -> Submission:
+async def read(request: web.Request, uploads: Path | None) -> Carried:
     """
-    Read and judge the body of ``POST /v1/videos``.
+    Read the body of ``POST /v1/videos``.
 
     :param request: the request; its body is read to the end even when it is refused, so that the
         client sees the answer and not a broken pipe.
     :param uploads: directory in which the files of the submission are kept, named by their SHA-256; None
         looks at them and forgets them.
-    :raises Refusal: what the service answers instead of accepting it.
+    :raises Refusal: what the service answers when it cannot be read.
     """
     if request.content_type == "multipart/form-data":
-        return judge(await _read_form(request, uploads))
+        return await _read_form(request, uploads)
     if request.content_type == "application/json":
-        return judge(await _read_json(request, uploads))
-    await discard(request)
+        return await _read_json(request, uploads)
+    await _discard(request)
     raise relay(
         400,
         "unsupported_content_type",
@@ -147,7 +152,7 @@ async def read(request: web.Request, uploads: Path | None) -> Submission:
     )
 
 
-async def discard(request: web.Request) -> None:
+async def _discard(request: web.Request) -> None:
     """Read the rest of the body and keep nothing of it."""
     async for _ in request.content.iter_any():
         pass

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from veo_provider.sandbox.faults import Action
+    from veo_provider.sandbox.action import Action
     from veo_provider.sandbox.submission import Submission
 
 QUOTA_PER_USD = 500_000
@@ -29,6 +29,11 @@ PROGRESS = {"in_progress": 50, "completed": 100, "failed": 100}
 """Percent; any other status is 0, and there is nothing in between."""
 
 _LETTERS = string.ascii_letters + string.digits
+
+
+def new_id() -> str:
+    """An id as the service gives them."""
+    return "task_" + "".join(secrets.choice(_LETTERS) for _ in range(32))
 
 
 def price(model: str) -> int:
@@ -51,6 +56,7 @@ class Task:
     :param rendering: the MP4 on its way; None where there will be none.
     :param fail: why it is going to fail; an empty mapping is no reason, None is success.
     :param filtered: status that the content of a filtered video answers for ever.
+    :param completed_error: what its status says is wrong, once it is completed.
     """
 
     number: int
@@ -60,7 +66,8 @@ class Task:
     rendering: Future[Path] | None
     fail: Mapping[str, str] | None = None
     filtered: int | None = None
-    id: str = field(default_factory=lambda: "task_" + "".join(secrets.choice(_LETTERS) for _ in range(32)))
+    completed_error: Mapping[str, str] | None = None
+    id: str = field(default_factory=new_id)
     rendered: float | None = None
     polls: int = 0
     content_requests: int = 0
@@ -114,6 +121,8 @@ class Task:
         }
         if status == "completed" and self.ended is not None:
             answer["completed_at"] = int(self.ended)
+        if status == "completed" and self.completed_error is not None:
+            answer["error"] = dict(self.completed_error)
         if status == "failed" and self.error:
             answer["error"] = dict(self.error)
         return answer
@@ -178,6 +187,12 @@ class Ledger:
         if task is None:
             raise relay(400, "task_not_exist", "task_not_exist")
         return task
+
+    def another(self, task: Task, now: float) -> Task | None:
+        """One that is not this one: the first that failed, else that is completed, else any."""
+        others = [other for other in self._tasks.values() if other is not task]
+        statuses = ("failed", "completed", "in_progress", "queued")
+        return min(others, key=lambda other: statuses.index(other.status(now)), default=None)
 
     def clear(self) -> None:
         """Forget all tasks; the account is as full as at the start."""
@@ -256,4 +271,6 @@ def outcome(action: Action) -> dict[str, Any]:
     """How a task is going to end, as the fault rules of its submission decide."""
     fail = dict(action.fail) if not isinstance(action.fail, bool) else ({} if action.fail else None)
     filtered = (502 if action.filtered is True else int(action.filtered)) or None
-    return {"fail": fail, "filtered": filtered}
+    if action.completed_error is not None:
+        filtered = filtered or 404
+    return {"fail": fail, "filtered": filtered, "completed_error": action.completed_error}

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from veo_provider.sandbox.faults import Action
+from veo_provider.sandbox.action import Action
 from veo_provider.sandbox.refusal import Refusal
 from veo_provider.sandbox.submission import Carried, judge
 from veo_provider.sandbox.tasks import Ledger, Task, outcome, price
 
+REASON = {"code": "a", "message": "b"}
 FAST, STANDARD = "veo-3.1-fast-generate-preview", "veo-3.1-generate-preview"
 
 
@@ -95,6 +96,27 @@ def test_a_failed_task_says_why_or_does_not() -> None:
     assert "error" not in silent
 
 
+def test_a_completed_task_may_speak_of_an_error_and_is_charged() -> None:
+    """From completion on, not before; only the content can tell that there is no video."""
+    ledger, odd = Ledger(100), task(rendering=None, completed_error=REASON, filtered=404)
+    ledger.add(odd)
+    assert "error" not in odd.answer(1004)
+    answer = odd.answer(1008)
+    assert (answer["status"], answer["error"], answer["completed_at"]) == ("completed", REASON, 1008)
+    assert ledger.charges(1008)["count"] == ledger.summary(1008)["count"] == 1
+
+
+def test_another_task_is_the_one_that_could_do_most_harm() -> None:
+    """One that failed, else one that is completed, else any; never the task itself."""
+    ledger, mine = Ledger(100), task()
+    ledger.add(mine)
+    assert ledger.another(mine, 1008) is None
+    running, completed, failed = task(created=1100.0), task(), task(rendering=None, fail={})
+    for other in (running, completed, failed):
+        ledger.add(other)
+        assert ledger.another(mine, 1008) is other
+
+
 def test_a_film_that_fails_is_a_failed_task() -> None:
     """Trouble in the studio is not charged either."""
     broken: Future[Path] = Future()
@@ -138,19 +160,18 @@ def test_an_empty_account_is_refused() -> None:
 @pytest.mark.parametrize(
     ("action", "ending"),
     [
-        (Action(), {"fail": None, "filtered": None}),
-        (Action(fail=True), {"fail": {}, "filtered": None}),
-        (
-            Action(fail={"code": "a", "message": "b"}),
-            {"fail": {"code": "a", "message": "b"}, "filtered": None},
-        ),
-        (Action(filtered=True), {"fail": None, "filtered": 502}),
-        (Action(filtered=404), {"fail": None, "filtered": 404}),
+        (Action(), {}),
+        (Action(fail=True), {"fail": {}}),
+        (Action(fail=REASON), {"fail": REASON}),
+        (Action(filtered=True), {"filtered": 502}),
+        (Action(filtered=404), {"filtered": 404}),
+        (Action(completed_error=REASON), {"completed_error": REASON, "filtered": 404}),
+        (Action(completed_error=REASON, filtered=400), {"completed_error": REASON, "filtered": 400}),
     ],
 )
 def test_a_rule_decides_how_a_task_ends(action: Action, ending: dict[str, Any]) -> None:
     """Failed with or without a reason, or completed without content."""
-    assert outcome(action) == ending
+    assert outcome(action) == {"fail": None, "filtered": None, "completed_error": None, **ending}
 
 
 def test_a_booked_task_stays_booked() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from veo_provider.sandbox.faults import CALLS, Action, FaultError, Faults, load, parse
+import veo_provider.sandbox.faults as faults_module
+from veo_provider.sandbox.action import Action
+from veo_provider.sandbox.faults import FaultError, Faults, load, parse
+from veo_provider.sandbox.keys import ACTIONS, CALLS, CONDITIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +30,9 @@ def statuses(faults: Faults, calls: int, call: str = "submit", task: str | None 
         ({"occurrence": [1, 3]}, [503, None, 503, None]),
         ({"first": 2}, [503, 503, None, None]),
         ({"first": 3, "occurrence": [2, 4]}, [None, 503, None, None]),
+        ({"after": 0}, [503, 503, 503, 503]),
+        ({"after": 2}, [None, None, 503, 503]),
+        ({"after": 1, "first": 3}, [None, 503, 503, None]),
         ({"probability": 0}, [None, None, None, None]),
         ({"probability": 1}, [503, 503, 503, 503]),
     ],
@@ -66,6 +73,14 @@ def test_a_rule_can_be_about_one_task(name: str | int) -> None:
     assert faults.pick("poll", "task_b", 2).status == 503
 
 
+def test_a_rule_can_be_about_one_model() -> None:
+    """It counts the submissions of that model alone."""
+    faults = Faults([{"call": "submit", "model": "old", "after": 1, "status": 404}])
+    asked = ["old", "new", "new", "old", "new", "old"]
+    answered = [faults.pick("submit", model=model).status for model in asked]
+    assert answered == [None, None, None, 404, None, 404]
+
+
 def test_of_two_rules_the_earlier_one_holds_and_the_rest_adds_up() -> None:
     """Rules that match the same call are combined."""
     faults = Faults(
@@ -98,8 +113,8 @@ def test_added_rules_count_from_their_addition_and_reset_removes_them() -> None:
         ({"call": "delete", "status": 500}, "`call` is one of submit"),
         ({"call": "submit"}, "nothing happens"),
         ({"call": "submit", "statsu": 500}, "unknown key `statsu`"),
-        ({"call": "submit", "status": "500"}, "`status` is an HTTP status"),
-        ({"call": "submit", "status": True}, "`status` is an HTTP status"),
+        ({"call": "submit", "status": "500"}, "`status` is a status"),
+        ({"call": "submit", "status": True}, "`status` is a status"),
         ({"call": "submit", "status": 500, "occurrence": 0}, "`occurrence` is a number from 1"),
         ({"call": "submit", "status": 500, "occurrence": []}, "`occurrence` is a number from 1"),
         ({"call": "submit", "status": 500, "probability": 2}, "`probability` is a number from 0 to 1"),
@@ -115,6 +130,22 @@ def test_added_rules_count_from_their_addition_and_reset_removes_them() -> None:
         ({"call": "content", "delay": -1}, "`delay` is seconds from 0"),
         ({"call": "poll", "fail": True}, "`fail` is for submit"),
         ({"call": "poll", "drop": "id"}, "`drop` is a list of names"),
+        ({"call": "submit", "status": 1000}, "`status` is a status from 0 to 999"),
+        ({"call": "submit", "status": 500, "after": -1}, "`after` is a number from 0"),
+        ({"call": "account", "status": 500, "model": "x"}, "`model` is for submit, poll, content, file"),
+        ({"call": "poll", "early": 200}, "`early` is a status from 100 to 199, or a list"),
+        ({"call": "poll", "early": []}, "`early` is a status from 100 to 199, or a list"),
+        ({"call": "poll", "framing": "gzip"}, "`framing` is one of chunk, length, cut, encoding"),
+        ({"call": "content", "framing": "cut"}, "`framing` is for submit, poll"),
+        ({"call": "submit", "retired": 403}, "`retired` is true, 404 or 400"),
+        ({"call": "poll", "no_channel": True}, "`no_channel` is for submit"),
+        ({"call": "submit", "completed_error": True}, "`completed_error` is an object of texts"),
+        ({"call": "submit", "filtered": 500}, "`filtered` is true, 502, 404 or 400"),
+        ({"call": "submit", "other_task": True}, "`other_task` is for poll"),
+        ({"call": "poll", "other_task": False}, "`other_task` is true or a task id"),
+        ({"call": "poll", "words": {"completed": 3}}, "`words` is an object of texts"),
+        ({"call": "poll", "wrap": False}, "`wrap` is true"),
+        ({"call": "content", "etag": "strong"}, "`etag` is weak, none, new or mixed"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(rule: object, says: str) -> None:
@@ -123,6 +154,14 @@ def test_a_rule_that_makes_no_sense_is_refused(rule: object, says: str) -> None:
         parse([{"call": "submit", "status": 500}, rule])
     assert str(caught.value).startswith("rule 2: ")
     assert says in str(caught.value)
+
+
+def test_the_documentation_names_each_key_and_no_other() -> None:
+    """What a rule may say is what its tables say."""
+    lines = (faults_module.__doc__ or "").splitlines()
+    named = [line.split("``")[1] for line in lines if line.startswith("``")]
+    assert sorted(named) == sorted(CONDITIONS | ACTIONS)
+    assert {field.name for field in dataclasses.fields(Action)} == set(ACTIONS)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +193,10 @@ def test_a_fault_file_is_loaded_as_it_was_said(tmp_path: Path) -> None:
         (Action(reset="before"), False),
         (Action(reset="after"), True),
         (Action(reset="before", truncate=10), True),
+        (Action(status=102), False),
+        (Action(status=102, accept=True), True),
+        (Action(early=[103]), True),
+        (Action(framing="chunk"), True),
     ],
 )
 def test_an_action_says_whether_the_call_gets_through(action: Action, *, reaches: bool) -> None:
