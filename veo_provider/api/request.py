@@ -25,6 +25,8 @@ PRICES_USD = {
 }
 """Per completed request, whatever the length or resolution; as the service publishes them."""
 
+MAX_TEXT_BYTES = 32 * 1024
+"""The longest prompt that is sent, in UTF-8: the service reads about a thousand words."""
 DEFAULT_SECONDS = "8"
 DEFAULT_RESOLUTION = "720p"
 DEFAULT_ASPECT_RATIO = "16:9"
@@ -73,6 +75,7 @@ class VeoRequest:
     def __post_init__(self) -> None:
         _require_text("prompt", self.prompt)
         _require_text("model", self.model)
+        _require_text("negative_prompt", self.negative_prompt, optional=True)
         _require_one_of("seconds", self.seconds, SECONDS)
         _require_one_of("resolution", self.resolution, RESOLUTIONS, optional=True)
         _require_one_of("aspect_ratio", self.aspect_ratio, ASPECT_RATIOS, optional=True)
@@ -163,9 +166,23 @@ class VeoRequest:
             )
 
 
-def _require_text(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value.strip():
+def _require_text(name: str, value: object, *, optional: bool = False) -> None:
+    """Refuse what is no text, is empty, is too long, or cannot be sent as UTF-8."""
+    if optional and (value is None or value == ""):
+        return
+    if value is not None and not isinstance(value, str):
+        raise VeoRequestError(f"The {name} must be a text; got a {type(value).__name__}.")
+    if not value or not value.strip():
         raise VeoRequestError(f"The {name} is empty: it must be a text.")
+    try:
+        length = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise VeoRequestError(
+            f"The {name} has half a character at position {error.start}, as a text has that was cut in the "
+            "middle of an emoji: it cannot be sent."
+        ) from error
+    if length > MAX_TEXT_BYTES:
+        raise VeoRequestError(f"The {name} has {length} bytes; at most {MAX_TEXT_BYTES} are sent.")
 
 
 def _require_one_of(name: str, value: object, allowed: Collection[str], *, optional: bool = False) -> None:

@@ -16,6 +16,8 @@ from veo_provider.failures import airflow_failures
 from veo_provider.links import VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators import fixed_request
 from veo_provider.operators.outlets import report_to_outlets
+from veo_provider.operators.parameters import as_bool, as_int, as_terms, as_text
+from veo_provider.operators.template_fields import TemplateFields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +84,7 @@ class VeoRequestOperator(BaseOperator):
     :param aspect_ratio: ``16:9`` (the default) or ``9:16``. (templated)
     :param size: output pixels such as ``1280x720``, instead of resolution and aspect ratio. (templated)
     :param seed: an integer that clusters the style; it never reproduces a video. (templated)
-    :param negative_prompt: what should not be seen. (templated)
+    :param negative_prompt: what should not be seen, a text or a list of terms. (templated)
     :param text_to_video: make the video of the prompt alone. An explicit wish, so that an image that an
         upstream task did not find is never taken for one.
     :param veo_conn_id: connection of type ``veo``. (templated)
@@ -116,7 +118,7 @@ class VeoRequestOperator(BaseOperator):
         aspect_ratio: str | None = None,
         size: str | None = None,
         seed: int | str | None = None,
-        negative_prompt: str | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
         text_to_video: bool = False,
         veo_conn_id: str = "veo_default",
         aws_conn_id: str | None = "aws_default",
@@ -157,24 +159,23 @@ class VeoRequestOperator(BaseOperator):
 
     def _request(self, image: Image | None) -> VeoRequest:
         """Return what is asked for, with templates rendered to nothing taken as not given."""
-        return VeoRequest(image=image, prompt=self.prompt, **self._fields())
+        prompt = as_text("prompt", self.prompt) or ""
+        return VeoRequest(image=image, prompt=prompt, **self._fields())
 
     def _fields(self) -> dict[str, Any]:
         """Return all of a request but its image and its prompt."""
         return {
-            "model": self.model,
-            "seconds": str(self.seconds),
-            "resolution": self.resolution or None,
-            "aspect_ratio": self.aspect_ratio or None,
-            "size": self.size or None,
-            "seed": _integer(self.seed),
-            "negative_prompt": self.negative_prompt or None,
+            "model": as_text("model", self.model) or "",
+            "seconds": as_text("seconds", self.seconds) or "",
+            "seed": as_int("seed", self.seed),
+            **{name: as_text(name, getattr(self, name)) for name in ("resolution", "aspect_ratio", "size")},
+            "negative_prompt": as_terms("negative_prompt", self.negative_prompt),
         }
 
     def _image(self) -> Image | None:
         from veo_provider.images import find_image
 
-        if not self.text_to_video:
+        if not as_bool("text_to_video", self.text_to_video):
             return find_image(self.image, self.aws_conn_id)
         if self.image is not None:
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
@@ -199,14 +200,15 @@ class VeoRequestOperator(BaseOperator):
         return Policy(
             self.on_unknown_submission,
             self.on_changed_request,
-            int(self.max_generations),
+            as_int("max_generations", self.max_generations) or 0,
             self.on_lost_video,
         )
 
     def _s3_receipts(self, s3: S3Client, target: S3Uri) -> S3ReceiptStore:
         from veo_provider.receipts import S3ReceiptStore
 
-        return S3ReceiptStore(s3, target, unconditional=self.allow_unconditional_writes)
+        unconditional = as_bool("allow_unconditional_writes", self.allow_unconditional_writes)
+        return S3ReceiptStore(s3, target, unconditional=unconditional)
 
 
 class VeoSubmitOperator(VeoRequestOperator):
@@ -329,7 +331,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
     :param deferrable: wait in the triggerer (the default) instead of on a worker.
     """
 
-    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "output_uri")
+    template_fields: Sequence[str] = TemplateFields((*_REQUEST_FIELDS, "output_uri"), ("output",))
     operator_extra_links: Sequence[BaseOperatorLink] = (VeoVideoLink(), VeoTaskLogLink())
 
     def __init__(
@@ -458,7 +460,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         """Refuse to overwrite what nobody has a receipt for, while nothing has been spent."""
         from veo_provider.s3 import head
 
-        if not self.replace and head(s3, target) is not None:
+        if not as_bool("replace", self.replace) and head(s3, target) is not None:
             raise VeoRequestError(f"{target} exists and has no receipt. Set replace=True to overwrite it.")
 
     def _let_others_finish(
@@ -605,13 +607,3 @@ def attempt_of(context: Context) -> Attempt:
 def seconds_of(duration: timedelta | float) -> float:
     """Return a duration in seconds."""
     return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-
-
-def _integer(seed: int | str | None) -> int | None:
-    """Return a seed that a template may have made a text of."""
-    if seed is None or seed == "":
-        return None
-    try:
-        return int(seed)
-    except (TypeError, ValueError) as error:
-        raise VeoRequestError(f"seed={seed!r} is not possible: it must be an integer.") from error
