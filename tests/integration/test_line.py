@@ -63,7 +63,7 @@ class Backend(BaseSecretsBackend):
 async def wait(veo_task_id):
     from veo_provider.triggers.veo import VeoTaskTrigger
 
-    (event,) = [e async for e in VeoTaskTrigger(veo_task_id, "veo_default", 0.1, time.time() + 60).run()]
+    (event,) = [e async for e in VeoTaskTrigger(veo_task_id, "veo_default", 0.1, time.time() + 600).run()]
     return event.payload["status"]
 
 async def main():

@@ -240,7 +240,9 @@ def test_a_terminated_upload_leaves_nothing_behind(s3, sandbox, completed):
 
 def test_the_attempt_after_a_kill_cleans_up_and_stores(s3, sandbox, completed):
     """What a killed worker left of its upload is taken back by the next attempt, which stores the video."""
-    sandbox.add_faults([{"call": "content", "occurrence": 1, "pad": 100 * PART_BYTES, "drip": 2 * PART_BYTES}])
+    sandbox.add_faults(
+        [{"call": "content", "occurrence": 1, "pad": 100 * PART_BYTES, "drip": 2 * PART_BYTES}]
+    )
     with run_store(completed) as process:
         until(lambda: unfinished(s3))
         process.kill()
