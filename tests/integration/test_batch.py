@@ -508,7 +508,8 @@ def kill_when(condition, kwargs):
 
     async def run():
         task = asyncio.create_task(first_event(kwargs))
-        while not task.done() and not await asyncio.to_thread(condition):
+        # The service has no event to wait for.
+        while not task.done() and not await asyncio.to_thread(condition):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert not task.done()
         task.cancel()
