@@ -94,6 +94,10 @@ system: $(VENV)/.test ## Tests of a whole running Airflow
 backfill: $(VENV)/.test ## The test of backfills with 30 days: a quarter of an hour
 	BACKFILL_DAYS=30 $(PYTEST) -s tests/system/test_backfill.py
 
+.PHONY: busy-test
+busy-test: $(VENV)/.test ## All tests, three times, while four loops keep the machine busy: some hours
+	$(BIN)/python tests/busy.py $(MAKE) unit integration crash some-chaos system
+
 .PHONY: docs
 docs: $(VENV)/.test ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -5,10 +5,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from moments import until
 
 from veo_provider.receipts import SUFFIX, Receipt, ReceiptState
 from veo_provider.s3 import PART_BYTES
@@ -88,7 +88,7 @@ class Task:
         """Begin a try, and return the event with which it would resume."""
         self.tries += 1
         deferred = self.process("execute")
-        return self.process("wait", trigger=deferred["trigger"])["event"]
+        return self.process("wait", trigger=_shortened(deferred["trigger"]))["event"]
 
     def _process(self, stage, **job):
         end = self.process(stage, moment=self._moments[0] if self._moments else None, **job)
@@ -160,13 +160,9 @@ class World:
 
     def submissions(self):
         """Return all that was accepted, when each of it has ended."""
-        deadline = time.monotonic() + 60
-        while True:
-            tasks = self._sandbox.tasks()
-            if all(task["status"] in ("completed", "failed") for task in tasks):
-                return tasks
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        ended = ("completed", "failed")
+        until(lambda: all(task["status"] in ended for task in self._sandbox.tasks()))
+        return self._sandbox.tasks()
 
     def bill(self):
         """Return how many videos were charged, all told."""

@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 300
 """The longest that one process may take, so that a hanging one ends as such."""
 
 

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import signal
-import threading
 import time
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from archive import listed
+from moments import at_moment, holding
 
 from veo_provider import batch as engine
 from veo_provider import notes, way
@@ -82,7 +82,9 @@ class Run:
         return self._until_deferred(lambda: operator(**self.fields).execute_complete(self.context, event))
 
     def to_its_end(self):
-        result, trigger = self.start()
+        return self.go_on(*self.start())
+
+    def go_on(self, result, trigger):
         while trigger is not None:
             result, trigger = self.resume(self.event_of(trigger))
         return result
@@ -105,6 +107,13 @@ async def first_event(kwargs):
     return event.payload
 
 
+def let_finish(sandbox, *numbers):
+    """Let the generations with these numbers finish; of all others, the service says that they still run."""
+    sandbox.clear_faults()
+    others = [number for number in range(1, 100) if number not in numbers]
+    sandbox.add_faults([{"call": "poll", "task": each, "task_status": "in_progress"} for each in others])
+
+
 def make(run_id="monday", try_number=1, **fields):
     return Run(run_id, try_number, **fields).to_its_end()
 
@@ -125,7 +134,10 @@ def test_an_archive_becomes_videos(sandbox, s3, archive):
     """Each image has its video, its receipt and its row; the bill is that of the receipts."""
     archive(12)
     run = Run()
-    result = run.to_its_end()
+    let_finish(sandbox)
+    begun = run.start()
+    sandbox.clear_faults()
+    result = run.go_on(*begun)
     assert result["counts"] == {"stored": 12}
     assert result["cost_usd"] == sandbox.charges()["usd"] == 3.60
     assert {one["state"] for one in receipts(s3).values()} == {"stored"}
@@ -153,15 +165,24 @@ def test_a_worker_alone_does_it_too(sandbox, archive):
     assert make(deferrable=False)["counts"] == {"stored": 5}
 
 
-def test_a_worker_is_launched_for_a_lot(sandbox, archive, monkeypatch):
+def test_a_worker_is_launched_for_a_lot(sandbox, s3, archive, monkeypatch):
     """The trigger hands over when a lot is completed, and the worker hands back what still runs."""
     monkeypatch.setattr(engine, "LOT", 5)
     # A worker does not stay because a lot is to be expected soon.
     monkeypatch.setattr(engine, "LOOK_AHEAD_SECONDS", 0.1)
     archive(23)
     run = Run(max_in_flight=3)
-    assert run.to_its_end()["counts"] == {"stored": 23}
-    assert 2 <= run.deferrals <= 6
+    let_finish(sandbox)
+    _, trigger = run.start()
+    sandbox.clear_faults()
+    event = run.event_of(trigger)
+    completed = [n for n, task in enumerate(sandbox.tasks(), 1) if task["status"] == "completed"]
+    assert 5 <= len(completed) < 23
+    let_finish(sandbox, *completed)
+    _, trigger = run.resume(event)
+    assert [one["state"] for one in receipts(s3).values()].count("stored") == len(completed)
+    sandbox.clear_faults()
+    assert run.go_on(None, trigger)["counts"] == {"stored": 23}
     assert sandbox.charges()["count"] == 23
 
 
@@ -447,22 +468,19 @@ def test_a_triggerer_that_dies_is_replaced(sandbox, archive, monkeypatch):
     """The trigger is cancelled in the middle, while threads submit, and started anew from the same kwargs."""
     archive(12)
     run = Run(max_in_flight=4)
-    sandbox.set_latency(1.0)
+    let_finish(sandbox)
     _, trigger = run.start()
     _, kwargs = trigger.serialize()
-
-    async def killed(seconds):
-        task = asyncio.create_task(first_event(kwargs))
-        await asyncio.sleep(seconds)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    for seconds in (0.1, 0.4, 0.9, 1.3):
-        asyncio.run(killed(seconds))
-    result, trigger = run.resume(run.event_of(trigger))
-    while trigger is not None:
-        result, trigger = run.resume(run.event_of(trigger))
+    polls = sandbox.summary()["polls"]
+    kill_when(lambda: sandbox.summary()["polls"] > polls, kwargs)
+    # One that is held keeps the leg from its end, so that the cancellation always comes before that.
+    let_finish(sandbox, *range(1, 5))
+    for accepted in (5, 8):
+        kill_when(lambda: sandbox.summary()["accepted"] >= accepted, kwargs)  # noqa: B023 - done at once
+    let_finish(sandbox, *range(1, 9))
+    kill_when(lambda: sandbox.summary()["accepted"] > 8, kwargs)
+    sandbox.clear_faults()
+    result = run.go_on(None, trigger)
     assert result["counts"] == {"stored": 12}
     assert sandbox.charges()["count"] == 12
 
@@ -470,22 +488,35 @@ def test_a_triggerer_that_dies_is_replaced(sandbox, archive, monkeypatch):
 def test_the_ceiling_holds_when_a_triggerer_dies(sandbox, archive):
     """A trigger that is repeated from old kwargs counts what it has submitted before it died."""
     archive(10)
-    run = Run(max_in_flight=10, max_cost_usd=1.2)
-    sandbox.set_latency(0.5)
+    run = Run(max_in_flight=2, max_cost_usd=1.2)
+    let_finish(sandbox)
     _, trigger = run.start()
     _, kwargs = trigger.serialize()
-    for _ in range(3):
-        asyncio.run(asyncio.wait_for(_quietly(kwargs), 20))
+    let_finish(sandbox, 1, 2)
+    kill_when(lambda: len(sandbox.tasks()) == 4, kwargs)
+    for _ in range(2):
+        polls = sandbox.tasks()[3]["polls"]
+        kill_when(lambda: sandbox.tasks()[3]["polls"] > polls, kwargs)  # noqa: B023 - done at once
+    sandbox.clear_faults()
     with pytest.raises(AirflowFailException, match="6 not started, 4 stored"):
         run.resume(run.event_of(trigger))
     assert sandbox.charges()["usd"] == pytest.approx(1.20)
 
 
-async def _quietly(kwargs):
-    task = asyncio.create_task(first_event(kwargs))
-    await asyncio.sleep(0.3)
-    task.cancel()
-    await asyncio.wait({task})
+def kill_when(condition, kwargs):
+    """Run a trigger until something has happened, which is before its end, and cancel it then."""
+
+    async def run():
+        task = asyncio.create_task(first_event(kwargs))
+        # The service has no event to wait for.
+        while not task.done() and not await asyncio.to_thread(condition):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
 
 
 def test_a_timeout_is_for_the_next_try(sandbox, archive):
@@ -526,18 +557,23 @@ def test_a_wrong_parameter_is_told_before_anything_is_sent(sandbox, archive, fie
 def test_a_task_that_is_killed_takes_back_what_it_uploads(sandbox, s3, archive):
     """It ends soon, leaves no part of a video behind, and the next try goes on with what was submitted."""
     archive(6)
-    sandbox.add_faults([{"call": "content", "delay": 6.0}])
     task = operator(deferrable=False)
+    with holding() as elsewhere:
+        sandbox.add_faults([{"call": "content", "status": 302, "headers": {"Location": elsewhere.url}}])
 
-    killed = threading.Timer(4.0, signal.raise_signal, [signal.SIGUSR1])
-    before = signal.signal(signal.SIGUSR1, lambda *_: task.on_kill())
-    killed.start()
-    try:
-        with pytest.raises(VeoBatchUnfinishedError, match="killed"):
-            task.execute({"ti": Instance()})
-    finally:
-        killed.join()
-        signal.signal(signal.SIGUSR1, before)
+        def kill(*_):
+            task.on_kill()
+            sandbox.clear_faults()  # the next attempt gets bytes, and finds that nobody wants them
+            elsewhere.let_go.set()
+
+        before = signal.signal(signal.SIGUSR1, kill)
+        killer = at_moment(elsewhere.reached.is_set, lambda: signal.raise_signal(signal.SIGUSR1))
+        try:
+            with pytest.raises(VeoBatchUnfinishedError, match="killed"):
+                task.execute({"ti": Instance()})
+        finally:
+            killer.join()
+            signal.signal(signal.SIGUSR1, before)
     assert not s3.list_multipart_uploads(Bucket="videos").get("Uploads")
     assert [key for key in listed(s3, "videos", "lot/") if key.endswith(".mp4")] == [], (
         "none of those in line"

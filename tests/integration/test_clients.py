@@ -3,8 +3,10 @@
 import hashlib
 import signal
 import socket
+import threading
 
 import pytest
+from moments import at_moment, until
 
 from veo_provider.api import errors, protocol
 from veo_provider.api.client import VeoClient
@@ -127,12 +129,12 @@ def test_a_lost_answer_is_unknown_and_never_sent_again(either, sandbox, request_
 
 def test_a_submission_that_times_out_is_unknown(either, sandbox, request_4s, monkeypatch):
     """An answer that comes too late is a lost one."""
-    monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", 0.5)
-    either = type(either)(sandbox.api_key, sandbox.api, timeout=0.5)
-    sandbox.add_faults([{"call": "submit", "delay": 3}])
+    monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", 1.0)
+    either = type(either)(sandbox.api_key, sandbox.api, timeout=1.0)
+    sandbox.add_faults([{"call": "submit", "delay": 600}])
     with pytest.raises(errors.VeoSubmissionUnknown):
         either.submit(request_4s)
-    assert len(sandbox.tasks()) == 1
+    assert len(until(sandbox.tasks)) == 1
     either.close()
 
 
@@ -142,13 +144,14 @@ def test_an_interrupted_submission_is_unknown(sandbox, request_4s):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    sandbox.add_faults([{"call": "submit", "delay": 5}])
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 1)
+    sandbox.add_faults([{"call": "submit", "delay": 600}])
+    before, me = signal.signal(signal.SIGALRM, interrupt), threading.get_ident()
+    interrupter = at_moment(sandbox.tasks, lambda: signal.pthread_kill(me, signal.SIGALRM))
     try:
         with VeoClient(sandbox.api_key, sandbox.api) as client, pytest.raises(errors.VeoSubmissionUnknown):
             client.submit(request_4s)
     finally:
+        interrupter.join()
         signal.signal(signal.SIGALRM, before)
     assert len(sandbox.tasks()) == 1
 

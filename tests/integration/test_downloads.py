@@ -1,6 +1,7 @@
 """Downloads through the blocking client, with what may go wrong on the way."""
 
 import pytest
+from moments import holding
 
 from veo_provider.api import errors
 from veo_provider.api.mp4 import Mp4Walker
@@ -42,6 +43,7 @@ def test_what_is_no_whole_video_becomes_an_error(client, sandbox, completed, fau
 
 def test_before_completion_there_is_no_video(client, sandbox, request_4s):
     """A download too early answers 400, which means not yet."""
+    sandbox.set_latency(600)
     video = client.submit(request_4s)
     with pytest.raises(errors.VeoContentNotReadyError):
         fetch(client, video.id)
@@ -78,11 +80,10 @@ def test_a_slow_stream_is_patient_but_a_stalled_one_is_not(sandbox, completed):
     """The timeout is one of progress: a drip goes on, silence ends it."""
     from veo_provider.api.client import VeoClient
 
-    size = 500_000
-    sandbox.add_faults([{"call": "content", "drip": size}])
-    with VeoClient(sandbox.api_key, sandbox.api, timeout=1.0) as client:
+    sandbox.add_faults([{"call": "content", "drip": 100_000}])
+    with VeoClient(sandbox.api_key, sandbox.api, timeout=3.0) as client, holding() as silence:
         assert fetch(client, completed).width == 1280
         sandbox.clear_faults()
-        sandbox.add_faults([{"call": "content", "delay": 3}])
+        sandbox.add_faults([{"call": "content", "status": 302, "headers": {"Location": silence.url}}])
         with pytest.raises(errors.VeoConnectionError):
             fetch(client, completed)

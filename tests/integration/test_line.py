@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from moments import PATIENCE
 
 from veo_provider import line as line_module
 from veo_provider.api import errors
@@ -29,7 +30,7 @@ def connect(sandbox, monkeypatch):
     return connect
 
 
-def trigger(veo_task_id, *, left=60.0):
+def trigger(veo_task_id, *, left=PATIENCE):
     return VeoTaskTrigger(veo_task_id, "veo_default", 0.1, time.time() + left)
 
 
@@ -39,7 +40,7 @@ async def event_of(trigger):
 
 
 def soon():
-    return time.time() + 60
+    return time.time() + PATIENCE
 
 
 async def until(condition):
@@ -62,7 +63,7 @@ class Backend(BaseSecretsBackend):
 async def wait(veo_task_id):
     from veo_provider.triggers.veo import VeoTaskTrigger
 
-    (event,) = [e async for e in VeoTaskTrigger(veo_task_id, "veo_default", 0.1, time.time() + 60).run()]
+    (event,) = [e async for e in VeoTaskTrigger(veo_task_id, "veo_default", 0.1, time.time() + 600).run()]
     return event.payload["status"]
 
 async def main():
@@ -103,7 +104,7 @@ async def test_another_call_takes_its_turn_as_well(sandbox, completed):
     """A submission waits while the service wants to be left alone, as the looks do."""
     async with line_to("veo_default") as line:
         assert await line.turn(soon())
-        sandbox.add_faults([{"call": "poll", "status": 429, "headers": {"Retry-After": "60"}}])
+        sandbox.add_faults([{"call": "poll", "status": 429, "headers": {"Retry-After": "600"}}])
         with pytest.raises(errors.VeoRateLimitError):
             await line.get(completed, soon())
         assert not await line.turn(time.time())
@@ -201,10 +202,15 @@ async def test_a_look_up_that_fails_changes_nothing(completed, monkeypatch, conn
 
 @pytest.fixture
 def airflow_is_away(monkeypatch):
-    """Airflow's database or API does not answer; returns the event that brings it back."""
+    """Airflow's database or API does not answer; returns the event that brings it back.
+
+    Its ``asked`` counts the attempts to look the connection up.
+    """
     back, real = asyncio.Event(), VeoHook.get_async_settings
+    back.asked = 0
 
     async def look_up(hook):
+        back.asked += 1
         if not back.is_set():
             raise OSError("no route to the API server")
         return await real(hook)
@@ -217,7 +223,7 @@ def airflow_is_away(monkeypatch):
 async def test_an_outage_of_airflow_is_waited_out(completed, at_once, airflow_is_away):
     """While the connection is not to be had, waits wait on."""
     waits = [asyncio.ensure_future(event_of(trigger(completed))) for _ in range(5)]
-    await asyncio.sleep(0.1)
+    await until(lambda: airflow_is_away.asked > 3)
     assert not any(wait.done() for wait in waits)
     airflow_is_away.set()
     assert {event["status"] for event in await asyncio.gather(*waits)} == {"finished"}
@@ -231,7 +237,7 @@ async def test_an_outage_of_airflow_is_no_reason_to_miss_the_deadline(completed,
 async def test_a_rate_limit_holds_back_everybody(sandbox, client, request_4s):
     """After one 429 no wait on the connection calls before the time that it names."""
     video = client.submit(request_4s)
-    sandbox.add_faults([{"call": "poll", "occurrence": 1, "status": 429, "headers": {"Retry-After": "60"}}])
+    sandbox.add_faults([{"call": "poll", "occurrence": 1, "status": 429, "headers": {"Retry-After": "600"}}])
     async with line_to("veo_default") as line:
         with pytest.raises(errors.VeoRateLimitError):
             await line.get(video.id, soon())

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
+from moments import PATIENCE
 
 from veo_provider import waiting as waiting_module
 from veo_provider.hooks.veo import VeoHook
@@ -27,7 +28,7 @@ async def event_of(trigger):
     return event.payload
 
 
-def wait(veo_task_id, *, left=30.0, poll_interval=0.1):
+def wait(veo_task_id, *, left=PATIENCE, poll_interval=0.1):
     return VeoTaskTrigger(veo_task_id, "veo_default", poll_interval, time.time() + left)
 
 
@@ -40,20 +41,22 @@ def test_a_finished_video_is_told_without_deferring(completed):
     assert set(result) == {"veo_task_id", "status", "created_at", "completed_at"}
 
 
-def test_an_unfinished_one_is_deferred_with_an_absolute_deadline(queued, sandbox):
+def test_an_unfinished_one_is_deferred_with_an_absolute_deadline(queued, client, sandbox):
     """The trigger's kwargs hold ids, an interval, times and what is known of the video, and no secret."""
     sensor = VeoTaskSensor(task_id="wait", veo_task_id=queued, timeout=600, poll_interval=9)
+    began = time.time()
     with pytest.raises(TaskDeferred) as deferral:
         sensor.execute({})
     _, kwargs = deferral.value.trigger.serialize()
+    assert began <= kwargs["deadline"] - 600 <= time.time()
     assert kwargs == {
         "veo_task_id": queued,
         "veo_conn_id": "veo_default",
         "poll_interval": 9,
-        "deadline": pytest.approx(time.time() + 600, abs=30),
+        "deadline": kwargs["deadline"],
         "model": "veo-3.1-fast-generate-preview",
         "resolution": "",
-        "submitted_at": pytest.approx(time.time(), abs=30),
+        "submitted_at": client.get(queued).created_at,
     }
     assert sandbox.api_key not in repr(vars(deferral.value)) + repr(kwargs)
     # Where no triggerer runs, Airflow itself ends the wait, a little later.

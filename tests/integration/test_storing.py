@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from moments import PATIENCE
 
 from veo_provider import storing
 from veo_provider.api import errors
@@ -30,7 +31,6 @@ class Answer:
     then: str = "close"
     """What happens there: ``close``, ``silence`` or ``trickle``."""
     piece: int = 1 << 20
-    pause: float = 0.0
     ranges: bool = True
     length: bool = True
     tag: str | None = TAG
@@ -113,7 +113,6 @@ class Call(BaseHTTPRequestHandler):
         try:
             for begin in range(0, len(body), answer.piece):
                 self.send(answer, body[begin : begin + answer.piece])
-                time.sleep(answer.pause)
             while answer.cut is not None and answer.then != "close" and not self.server.closing.wait(0.05):
                 if answer.then == "trickle":
                     self.send(answer, b"\0")
@@ -159,7 +158,7 @@ def store(service, s3, impatient):
     """Stores the service's movie, and requires that it came whole, or that nothing of it remained."""
     target = S3Uri("videos", KEY)
 
-    def run(timeout=5.0):
+    def run(timeout=PATIENCE):
         upload = S3Upload(s3, target, content_type="video/mp4", metadata={"veo_task_id": "task_1"})
         base_url = f"http://127.0.0.1:{service.server_port}/v1"
         try:
@@ -301,15 +300,27 @@ def test_a_stalled_download_is_left_and_gone_on_with(service, store, then):
     if then == "trickle":
         # What trickles in is the movie, too, where it stands.
         service.movie = service.movie[: 7 * MB] + bytes(1000) + service.movie[7 * MB + 1000 :]
-    store(timeout=0.5)
+    store(timeout=3.0)
     assert len(service.asked) == 2
     assert int(service.ranges[1][6:-1]) in range(7 * MB, 7 * MB + 1000)
 
 
-def test_a_slow_but_steady_download_is_left_in_peace(service, store):
+class SlowTime:
+    """A time in which each look at it takes most of a timeout."""
+
+    now = 0.0
+
+    def monotonic(self):
+        self.now += 0.9 * PATIENCE
+        return self.now
+
+
+def test_a_slow_but_steady_download_is_left_in_peace(service, store, monkeypatch):
     """It takes many times the timeout and is never broken off."""
-    service.script = [Answer(piece=400_000, pause=0.1)]
-    store(timeout=0.4)
+    service.script = [Answer(piece=400_000)]
+    monkeypatch.setattr("veo_provider.api.client.time", SlowTime())
+    monkeypatch.setattr("veo_provider.api.protocol.MIN_BYTES_PER_TIMEOUT", 1)
+    store()
     assert service.ranges == [None]
 
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from moments import PATIENCE, until
 
 from veo_provider.api import errors
 from veo_provider.retrying import STORE_ATTEMPTS
@@ -225,20 +226,13 @@ def run_store(veo_task_id, **kwargs):
     )
 
 
-def until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_a_terminated_upload_leaves_nothing_behind(s3, sandbox, completed):
     """A task that is stopped midway takes its upload back."""
-    sandbox.add_faults([{"call": "content", "pad": 8 * PART_BYTES, "drip": 2 * PART_BYTES}])
+    sandbox.add_faults([{"call": "content", "pad": 100 * PART_BYTES, "drip": 2 * PART_BYTES}])
     with run_store(completed) as process:
         until(lambda: unfinished(s3))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) != 0
+        assert process.wait(PATIENCE) != 0
         assert "cancelled" in process.stderr.read()
     assert unfinished(s3) == []
     assert stored(s3) == []
@@ -246,7 +240,9 @@ def test_a_terminated_upload_leaves_nothing_behind(s3, sandbox, completed):
 
 def test_the_attempt_after_a_kill_cleans_up_and_stores(s3, sandbox, completed):
     """What a killed worker left of its upload is taken back by the next attempt, which stores the video."""
-    sandbox.add_faults([{"call": "content", "occurrence": 1, "pad": 8 * PART_BYTES, "drip": 2 * PART_BYTES}])
+    sandbox.add_faults(
+        [{"call": "content", "occurrence": 1, "pad": 100 * PART_BYTES, "drip": 2 * PART_BYTES}]
+    )
     with run_store(completed) as process:
         until(lambda: unfinished(s3))
         process.kill()

@@ -5,9 +5,11 @@ import json
 import os
 import signal
 import threading
+import time
 
 import pytest
 from botocore.exceptions import ClientError
+from moments import PATIENCE, at_moment
 
 from veo_provider.s3 import PART_BYTES, S3Upload, S3Uri, s3_client
 
@@ -113,7 +115,7 @@ class Gate:
 
     def _hold(self, **_):
         self.reached.set()
-        assert self.opened.wait(30)
+        assert self.opened.wait(PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_what_lands_after_a_cancellation_is_taken_back(new_client, nothing_remai
     gate = Gate(client, event)
     with upload_to(client) as upload:
         upload.write(CONTENT[:PART_BYTES])
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(PATIENCE)
         upload.cancel()
         gate.opened.set()
         with pytest.raises(InterruptedError):
@@ -146,11 +148,11 @@ def test_a_part_that_lands_late_is_taken_back_though_nobody_waits_for_it(new_cli
     gate = Gate(client, "after-call.s3.CreateMultipartUpload")
     with upload_to(client) as upload:
         upload.write(CONTENT[:PART_BYTES])
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(PATIENCE)
         upload.cancel()
         assert not nothing_remains()
         gate.opened.set()
-        upload._sending[0].exception(30)
+        upload._sending[0].exception(PATIENCE)
         assert nothing_remains()
 
 
@@ -165,12 +167,17 @@ def test_a_signal_cancels_a_writer_that_waits(new_client, nothing_remains, where
         upload.cancel()
         gate.opened.set()
 
+    def interrupt():
+        time.sleep(0.5)  # the writer is waiting by then; where it is not yet, the same comes of it
+        os.kill(os.getpid(), signal.SIGUSR1)
+
     before = signal.signal(signal.SIGUSR1, cancel)
+    interrupter = at_moment(gate.reached.is_set, interrupt)
     try:
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         with pytest.raises(InterruptedError):
             store_with(upload, CONTENT if where == "write" else CONTENT[:PART_BYTES])
     finally:
+        interrupter.join()
         signal.signal(signal.SIGUSR1, before)
     assert nothing_remains()
 

@@ -6,17 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from moments import PATIENCE, until
 
 from demo.processes import carriers
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
@@ -29,12 +28,11 @@ def test_an_interrupted_demo_leaves_no_process_behind(
     command = [sys.executable, "-m", "demo", "--folder", str(folder)]
     env = {**os.environ, "BORN_OF": str(folder)}
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as demo:
-        while len(carriers("AIRFLOW_HOME", str(folder / "airflow"))) < 3 and demo.poll() is None:
-            time.sleep(0.1)
+        home = str(folder / "airflow")
+        until(lambda: len(carriers("AIRFLOW_HOME", home)) >= 3 or demo.poll() is not None)
         demo.send_signal(number)
-        output, _ = demo.communicate(timeout=60)
+        output, _ = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == code, output
-    deadline = time.monotonic() + (15 if number == signal.SIGKILL else 0)
-    while (left := carriers("BORN_OF", str(folder))) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left == []
+    if number == signal.SIGKILL:
+        until(lambda: not carriers("BORN_OF", str(folder)))
+    assert carriers("BORN_OF", str(folder)) == []

@@ -93,7 +93,7 @@ async def test_nobody_spends_past_the_ceiling():
     await asyncio.sleep(0)
     assert not waiting.done()
     budget.settle(0.3, 0.0)
-    await asyncio.wait_for(waiting, 5)
+    await waiting
     assert not budget.pays(0.3)
 
 
@@ -125,4 +125,4 @@ async def test_who_gives_up_waiting_passes_the_turn_on():
     budget.settle(0.3, 0.0)
     first.cancel()
     await asyncio.wait({first})
-    await asyncio.wait_for(second, 5)
+    await second

@@ -1,36 +1,30 @@
 """Pace: even spacing, and one refusal that slows everybody down; in a time of its own."""
 
 import asyncio
-import selectors
 
 import pytest
+from moments import VirtualLoop
 
 from veo_provider.pace import SLOWEST, UNASKED_PAUSE, Pace
 
 
-class _Selector(selectors.DefaultSelector):
-    """Lets the time pass instead of waiting for it."""
-
-    now = 0.0
-
-    def select(self, timeout=None):
-        if timeout:
-            self.now += max(timeout, 1e-6)
-        return super().select(0)
+@pytest.fixture
+def loop():
+    """A loop whose clock jumps from timer to timer."""
+    made = VirtualLoop()
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def clock():
-    return _Selector()
+def clock(loop):
+    return loop.clock
 
 
 @pytest.fixture
-def run(clock):
-    """Runs a coroutine in a loop whose clock jumps from timer to timer."""
-    loop = asyncio.SelectorEventLoop(clock)
-    loop.time = lambda: clock.now
-    yield loop.run_until_complete
-    loop.close()
+def run(loop):
+    """Runs a coroutine in that loop."""
+    return loop.run_until_complete
 
 
 async def times_of_turns(pace, clock, count, patience=1e9):

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from moments import in_virtual_time
 
 from veo_provider.window import SHORTEST_PAUSE, Window
 
@@ -13,6 +14,7 @@ async def settled():
         await asyncio.sleep(0)
 
 
+@in_virtual_time
 async def test_no_more_enter_than_there_are_slots():
     """Who comes later waits, and enters in turn when somebody leaves."""
     window, entered = Window(2), []
@@ -31,6 +33,7 @@ async def test_no_more_enter_than_there_are_slots():
     await asyncio.gather(*tasks)
 
 
+@in_virtual_time
 async def test_who_joins_needs_no_slot_but_takes_one():
     """What is under way already counts, even beyond the window."""
     window = Window(1)
@@ -46,9 +49,11 @@ async def test_who_joins_needs_no_slot_but_takes_one():
     await waiting
 
 
+@in_virtual_time
 async def test_a_refusal_halves_it_once_for_all_that_were_on_their_way():
     """Ten refusals of one moment are one sign, and a later one is another."""
     window, began = Window(16), asyncio.get_running_loop().time()
+    await asyncio.sleep(1)
     for _ in range(10):
         window.refused(began)
     assert window.size == 8
@@ -56,6 +61,7 @@ async def test_a_refusal_halves_it_once_for_all_that_were_on_their_way():
     assert window.size == 4
 
 
+@in_virtual_time
 async def test_it_never_closes_for_good():
     """However often it is halved, one slot remains."""
     window = Window(4)
@@ -64,6 +70,7 @@ async def test_it_never_closes_for_good():
     assert window.size == 1
 
 
+@in_virtual_time
 async def test_acceptances_open_it_again_and_never_too_far():
     """A window's worth of acceptances adds one slot, up to the most that there may be."""
     window = Window(8, size=4.0)
@@ -75,18 +82,20 @@ async def test_acceptances_open_it_again_and_never_too_far():
     assert window.size == 8
 
 
-async def test_nobody_enters_during_the_pause_that_was_asked_for(monkeypatch):
+@in_virtual_time
+async def test_nobody_enters_during_the_pause_that_was_asked_for():
     """Then, the next one does, without anybody leaving."""
-    monkeypatch.setattr("veo_provider.window.SHORTEST_PAUSE", 0.0)
-    window = Window(4)
-    window._pause = 0.0
-    window.refused(asyncio.get_running_loop().time(), 0.1)
+    window, loop = Window(4), asyncio.get_running_loop()
+    began = loop.time()
+    window.refused(began, 90.0)
     waiting = asyncio.create_task(window.enter())
     await settled()
     assert not waiting.done()
-    await asyncio.wait_for(waiting, 5)
+    await waiting
+    assert loop.time() == pytest.approx(began + 90.0)
 
 
+@in_virtual_time
 async def test_another_trouble_makes_a_pause_and_leaves_the_size():
     """A connection that was refused is no sign of too many."""
     window = Window(4)
@@ -96,6 +105,7 @@ async def test_another_trouble_makes_a_pause_and_leaves_the_size():
     assert SHORTEST_PAUSE > 0
 
 
+@in_virtual_time
 async def test_who_gives_up_leaves_no_slot_behind():
     """Cancelled while waiting, or in the very moment of entering, nobody keeps a slot."""
     window = Window(1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
+from moments import until
 
 import veo_provider.sandbox
 
@@ -67,13 +67,13 @@ class Api:
 
     def ended(self, task_id: str) -> dict[str, Any]:
         """The same, once the bill or a failure says that it is over; it does not poll."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+
+        def end() -> dict[str, Any] | None:
             records = {record["task_id"]: record for record in self.sandbox.tasks()}
-            if records[task_id]["status"] in ("completed", "failed"):
-                return records[task_id]
-            time.sleep(0.05)
-        raise AssertionError(f"{task_id} does not end")
+            return records[task_id] if records[task_id]["status"] in ("completed", "failed") else None
+
+        record: dict[str, Any] = until(end)
+        return record
 
     def completed(self, **fields: str | None) -> str:
         """The id of a completed submission."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from moments import PATIENCE
 from openai import BadRequestError, OpenAI
 from sandbox_api import MODEL, PHOTOS
 
@@ -48,7 +49,7 @@ const answered = async (response) => {
 
 def run(*command: str) -> str:
     """What a program prints."""
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 import requests
+from moments import PATIENCE, until
 from sandbox_api import PHOTOS, Api
 
 from veo_provider.sandbox.process import Sandbox, SandboxError
@@ -53,10 +53,7 @@ def is_alive(pid: int) -> bool:
 
 def wait_for_end(*pids: int) -> None:
     """Wait until none of them runs."""
-    deadline = time.monotonic() + 30
-    while any(is_alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, "a process is left behind"
-        time.sleep(0.05)
+    until(lambda: not any(is_alive(pid) for pid in pids))
 
 
 def start(*options: str, **environment: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
@@ -116,12 +113,16 @@ def test_a_signal_ends_it_in_order(number: signal.Signals, tmp_path: Path) -> No
 
 @LINUX
 def test_a_signal_while_s3_starts_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Ctrl-C need not wait for the ready line."""
-    command = [*COMMAND, "--data", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        while not (started := children(process.pid)):
-            assert process.poll() is None
-            time.sleep(0.01)
+    """Ctrl-C need not wait for the ready line: this S3 never gets ready."""
+    python, weed = tmp_path / "python", tmp_path / "weed"
+    python.symlink_to(sys.executable)
+    weed.write_text("#!/bin/sh\nexec sleep 600\n")
+    weed.chmod(0o700)
+    command = [str(python), *COMMAND[1:], "--data", str(tmp_path / "data")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env) as process:
+        started = until(lambda: process.poll() is not None or children(process.pid))
+        assert started is not True
         process.terminate()
         assert process.stdout is not None
         assert process.stdout.read() == b""
@@ -187,7 +188,11 @@ def test_a_wrong_fault_file_is_an_error(tmp_path: Path, rules: str, says: str) -
     path = tmp_path / "faults.json"
     path.write_text(rules)
     done = subprocess.run(
-        [*COMMAND, "--no-s3", "--faults", str(path)], capture_output=True, text=True, check=False, timeout=60
+        [*COMMAND, "--no-s3", "--faults", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2
     assert says in done.stderr
@@ -207,7 +212,7 @@ def test_a_wrong_fault_file_is_an_error(tmp_path: Path, rules: str, says: str) -
 )
 def test_a_wrong_option_is_an_error(options: list[str]) -> None:
     """Exit code 2 and a message."""
-    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 2
     assert options[0] in done.stderr
 

@@ -139,7 +139,7 @@ def test_tasks_come_in_pages(small: Api) -> None:
 def test_latency_changes_while_it_runs(small: Api) -> None:
     """Later submissions take the new one, earlier ones keep theirs, and a reset brings the first one back."""
     url = f"{small.sandbox.api.removesuffix('/v1')}/_sandbox/latency"
-    early = small.submitted()
+    early = small.completed()
     small.sandbox.set_latency(600, sigma=0.1, seed=3)
     late = small.submitted()
     assert [small.poll(task_id)["status"] for task_id in (early, late)] == ["completed", "queued"]
@@ -157,7 +157,7 @@ def test_scattered_tasks_take_their_own_times(data: Path) -> None:
     """The options of the start reach the tasks, and each run gives the same times."""
 
     def times() -> list[float]:
-        options = {"latency": 0.1, "latency_sigma": 1.0, "latency_seed": 5}
+        options = {"latency": 0.5, "latency_sigma": 1.0, "latency_seed": 5}
         with Sandbox(**options, film="small", s3=False, data=data) as sandbox:
             api = Api(sandbox)
             for task_id in [api.submitted() for _ in range(4)]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import time
+from datetime import datetime, timezone
 from email.utils import formatdate
 
 import pytest
@@ -155,10 +155,19 @@ def test_retry_after_is_read(value, seconds):
     assert answer(429, openai_shape("x"), Retry_After=value).retry_after == seconds
 
 
-def test_retry_after_may_be_a_date():
+class Noon(datetime):
+    """A day on which it is always noon."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2026, 6, 1, 12, tzinfo=tz)
+
+
+def test_retry_after_may_be_a_date(monkeypatch):
     """A date becomes the seconds until then, and a past one none."""
-    later = answer(429, {}, Retry_After=formatdate(time.time() + 100, usegmt=True)).retry_after
-    assert 90 < later <= 100
+    monkeypatch.setattr(protocol, "datetime", Noon)
+    noon = Noon.now(timezone.utc).timestamp()
+    assert answer(429, {}, Retry_After=formatdate(noon + 100, usegmt=True)).retry_after == 100
     assert answer(429, {}, Retry_After=formatdate(0, usegmt=True)).retry_after == 0
 
 
