@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tenacity
 
@@ -99,7 +99,7 @@ class VeoAlreadyPaidError(VeoRequestChangedError):
 class VeoUnknownReceiptError(VeoSubmissionUnknown):
     """A submission is of unknown fate, and its receipt keeps everybody from submitting again."""
 
-    advice: ClassVar[str] = (
+    advice = (
         f'Look for it in {TASK_LOG}. If it is there, put its id as "veo_task_id" and "state": "submitted" '
         "into the receipt; if it is not, run the task once with "
         'on_unknown_submission="resubmit". Then clear this task.'

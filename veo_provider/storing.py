@@ -109,7 +109,10 @@ def store(client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload) -> St
 
 
 class _Passage:
-    """A video's way into S3, which outlives the connections that it takes."""
+    """A video's way into S3, which outlives the connections that it takes.
+
+    Parts are joined only under the same strong ETag: without one, or with another, it starts over.
+    """
 
     def __init__(self, client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload) -> None:
         self._client = client
@@ -131,7 +134,8 @@ class _Passage:
             if self._inspector.position - self._furthest < _PROGRESS_BYTES:
                 raise
             self._furthest = self._inspector.position
-            log.warning("%s Going on from byte %d.", error, self._furthest)
+            known = replace(self._file, start=self._furthest).inside
+            log.warning("%s Going on from byte %d.", error, self._furthest if known else 0)
             return None
         except (VeoIncompleteVideoError, VeoUploadLostError):
             self._start_over()

@@ -90,7 +90,15 @@ REFUSALS = [
     ),
     ({"status": 400, "body": {"error": {"message": "PUBLIC_ERROR_UNSAFE"}}}, errors.VeoModerationError),
     ({"status": 400, "body": {"code": "x", "message": "no", "data": None}}, errors.VeoBadRequestError),
-    ({"status": 413, "text": "too large"}, errors.VeoBadRequestError),
+    ({"status": 413, "body": {"error": {"message": "too large"}}}, errors.VeoBadRequestError),
+    (
+        {"status": 503, "body": {"error": {"code": "model_not_found", "message": "no available channels"}}},
+        errors.VeoNoChannelError,
+    ),
+    (
+        {"status": 500, "body": {"code": "get_channel_failed", "message": "none left", "data": None}},
+        errors.VeoNoChannelError,
+    ),
 ]
 
 
@@ -106,6 +114,9 @@ def test_a_refused_submission_costs_nothing(either, sandbox, request_4s, fault, 
 
 
 LOST = [
+    {"status": 413, "text": "too large"},
+    {"status": 404, "text": "<html>nginx</html>"},
+    {"status": 409, "accept": True},
     {"status": 302, "headers": {"Location": "/elsewhere"}, "accept": True},
     {"reset": "after"},
     {"reset": "before"},

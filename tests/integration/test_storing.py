@@ -37,6 +37,8 @@ class Answer:
     status: int | None = None
     headers: dict | None = None
     link: str | None = None
+    changed: bool = False
+    """Whether the movie has become another one of the same length by then."""
 
 
 class Service(ThreadingHTTPServer):
@@ -86,6 +88,8 @@ class Call(BaseHTTPRequestHandler):
             self.send_head(200, {"Content-Type": "application/json"})
             self.wfile.write(json.dumps({"url": answer.link}).encode())
             return
+        if answer.changed:
+            self.server.movie = self.server.movie[:-1000] + bytes(1000)
         start = int(headers["Range"][6:-1]) if headers["Range"] and answer.ranges else 0
         body = self.server.movie[start:]
         said = {"Content-Type": "video/mp4"}
@@ -193,17 +197,50 @@ def test_a_cut_before_the_first_byte_asks_for_the_begin(service, store):
     assert service.ranges == [None, None]
 
 
-def test_a_file_without_a_tag_is_known_by_its_date_or_length(service, store):
-    """If-Range carries the date; a weak ETag is no proof; where there is neither, the length has to do."""
-    date = "Sun, 22 Nov 2026 10:00:00 GMT"
-    service.script = [
-        Answer(cut=2 * MB, tag='W/"weak"', headers={"Last-Modified": date}),
+DATE = "Sun, 22 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
         Answer(cut=2 * MB, tag=None),
-        Answer(tag=None),
-    ]
+        Answer(cut=2 * MB, tag=None, headers={"Last-Modified": DATE}),
+        Answer(cut=2 * MB, tag='W/"weak"', headers={"Last-Modified": DATE}),
+        Answer(cut=2 * MB, tag="unquoted"),
+    ],
+    ids=["length alone", "date", "weak tag", "no tag"],
+)
+def test_a_file_without_a_strong_tag_starts_over(service, store, first):
+    """A date, a weak tag or the same length may stay for another file: its parts are not joined."""
+    service.script = [first, Answer()]
     store()
-    assert service.ranges == [None, "bytes=2000000-", "bytes=4000000-"]
-    assert [each["if_range"] for each in service.asked] == [None, date, None]
+    assert service.ranges == [None, None]
+
+
+def test_a_rest_without_the_tag_is_not_taken(service, store):
+    """A part must carry the very tag that the first one had; silence is not agreement."""
+    service.script = [Answer(cut=7 * MB), Answer(tag=None), Answer()]
+    store()
+    assert service.ranges == [None, "bytes=7000000-", None]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(changed=True, tag='"two"', ranges=False),
+        Answer(changed=True, tag='"two"'),
+        Answer(changed=True, tag=None),
+        Answer(changed=True, tag=None, headers={"Last-Modified": DATE}),
+        Answer(changed=True, tag='W/"one"'),
+    ],
+    ids=["If-Range kept", "If-Range ignored", "no tag", "the same date", "a weak tag"],
+)
+@pytest.mark.parametrize("first", [TAG, None, 'W/"one"'])
+def test_a_file_that_changes_between_two_parts_is_never_mixed(service, store, answer, first):
+    """The service renders the file anew while it is fetched: what is stored is the new one, whole."""
+    dated = {"Last-Modified": DATE}
+    service.script = [Answer(cut=7 * MB, tag=first, headers=dated), answer, Answer(tag='"two"')]
+    store()
 
 
 def test_a_file_of_unknown_length_goes_on_by_its_tag(service, store):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from veo_provider.api.request import VeoRequest
     from veo_provider.api.video import Video
 
+_TRANSPORT_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
+
 
 class AsyncVeoClient:
     """Calls the API with ``aiohttp``; each call is made once, retries are the caller's decision.
@@ -125,12 +127,13 @@ class AsyncVeoClient:
             async with session.request(
                 method, url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
             ) as response:
-                body = await _read_limited(response)
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+                body, broken = await _read_limited(response)
+        except _TRANSPORT_ERRORS as error:
             base_url = protocol.without_credentials(self.base_url)
             raise VeoConnectionError(f"The call to {base_url} failed: {_reason(error)}.") from error
-        # The header's names need no lower case: aiohttp finds them in any.
-        return Answer(response.status, body, response.headers, (self._api_key,))
+        return Answer.received(
+            response.status, body, response.headers, secrets=(self._api_key,), broken=broken
+        )
 
     async def _new_session(self, timeout: float) -> aiohttp.ClientSession:
         """Return a session that trusts whom ``requests`` trusts, so that both clients reach the same hosts.
@@ -144,8 +147,15 @@ class AsyncVeoClient:
             sock_connect=protocol.CONNECT_TIMEOUT,
             sock_read=timeout,
         )
-        headers = {"Authorization": f"Bearer {self._api_key}", "User-Agent": protocol.USER_AGENT}
-        return aiohttp.ClientSession(connector=connector, timeout=limits, headers=headers)
+        headers = {
+            "Authorization": f"Bearer {self._api_key}",
+            "User-Agent": protocol.USER_AGENT,
+            "Accept-Encoding": protocol.ACCEPT_ENCODING,
+        }
+        # Decoded by us, because a wrong label of the encoding would cost what has come.
+        return aiohttp.ClientSession(
+            connector=connector, timeout=limits, headers=headers, auto_decompress=False
+        )
 
 
 @cache
@@ -169,18 +179,20 @@ async def _chunks(body: SubmissionBody) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _read_limited(response: aiohttp.ClientResponse) -> bytes:
-    """Read an answer, but no more of it than the API would ever send."""
-    if (response.content_length or protocol.MAX_ANSWER_BYTES) < protocol.MAX_ANSWER_BYTES and (
-        "Content-Encoding" not in response.headers
-    ):
-        return await response.read()
+async def _read_limited(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
+    """Read an answer, but no more of it than the API would ever send; return with it why it is not whole.
+
+    Where it breaks off, what has come is kept: it may name a task that is paid for.
+    """
     body = bytearray()
-    async for chunk in response.content.iter_chunked(16 * 1024):
-        body += chunk
-        if len(body) >= protocol.MAX_ANSWER_BYTES:
-            break
-    return bytes(body)
+    try:
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) >= protocol.MAX_ANSWER_BYTES:
+                return bytes(body), f"it is longer than {protocol.MAX_ANSWER_BYTES} bytes"
+    except _TRANSPORT_ERRORS as error:
+        return bytes(body), _reason(error)
+    return bytes(body), ""
 
 
 def _reason(error: BaseException) -> str:

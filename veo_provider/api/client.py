@@ -21,6 +21,7 @@ from veo_provider.api.errors import (
     VeoWrongTokenError,
 )
 from veo_provider.api.protocol import Answer, Place
+from veo_provider.api.transport import new_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from veo_provider.api.video import Video
 
 _DOWNLOAD_CHUNK_BYTES = 256 * 1024
+_ANSWER_CHUNK_BYTES = 16 * 1024
 _MAX_LINKS = 4
 _TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
@@ -234,11 +236,24 @@ class VeoClient:
             )
 
     def _read(self, response: requests.Response) -> Answer:
-        """Read an answer to a JSON call, but no more of it than the API would ever send."""
+        """Read an answer to a JSON call, but no more of it than the API would ever send.
+
+        Where it breaks off, what has come is kept: it may name a task that is paid for.
+        """
         secrets = (self._api_key, self._account_token or "")
-        with _free_call("The answer"):
-            body = b"".join(_limited(response.iter_content(16 * 1024), protocol.MAX_ANSWER_BYTES))
-        return Answer.received(response.status_code, body, response.headers, secrets=secrets)
+        body, broken = bytearray(), ""
+        try:
+            # Raw, because a wrong label of the encoding would cost what has come.
+            while chunk := response.raw.read1(_ANSWER_CHUNK_BYTES, decode_content=False):
+                body += chunk
+                if len(body) >= protocol.MAX_ANSWER_BYTES:
+                    broken = f"it is longer than {protocol.MAX_ANSWER_BYTES} bytes"
+                    break
+        except _TRANSPORT_ERRORS as error:
+            broken = _reason(error)
+        return Answer.received(
+            response.status_code, bytes(body), response.headers, secrets=secrets, broken=broken
+        )
 
     def _head_or_answer(self, response: requests.Response) -> Answer:
         """Read the body only where it is not the video."""
@@ -259,9 +274,7 @@ class _Authorization:
 
 
 def _new_session() -> requests.Session:
-    session = requests.Session()
-    session.headers["User-Agent"] = protocol.USER_AGENT
-    return session
+    return new_session(User_Agent=protocol.USER_AGENT, Accept_Encoding=protocol.ACCEPT_ENCODING)
 
 
 @contextmanager
@@ -271,14 +284,6 @@ def _free_call(what: str) -> Iterator[None]:
         yield
     except _TRANSPORT_ERRORS as error:
         raise VeoConnectionError(f"{what} failed: {_reason(error)}.") from error
-
-
-def _limited(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield chunk[:limit]
-        limit -= len(chunk)
-        if limit <= 0:
-            return
 
 
 def _reason(error: BaseException) -> str:

@@ -23,6 +23,7 @@
     │   ├── VeoTaskNotFoundError     the service does not know this task id
     │   ├── VeoContentNotReadyError  the file is not there yet
     │   ├── VeoContentGoneError      the file is not there any more, or never will be
+    │   │   └── VeoContentFilteredError the safety filter held the video back: there is no file
     │   ├── VeoServerError           5xx: trouble on the other side
     │   │   └── VeoContentServerError   the same for a download, which may also mean a filtered video
     │   └── VeoUnexpectedAnswerError an answer that is none of the API's
@@ -51,8 +52,9 @@ class VeoError(Exception):
     :param what: one sentence that says what happened.
     """
 
-    money: ClassVar[str] = "No money was spent."
-    advice: ClassVar[str] = ""
+    money: str = "No money was spent."
+    """What the class says about the money; an error of a later phase carries its own sentence."""
+    advice: str = ""
     temporary: ClassVar[bool] = False
     """Whether the same step may succeed later, unchanged and without paying twice."""
 
@@ -217,6 +219,15 @@ class VeoContentGoneError(VeoAPIError):
     advice = (
         "Videos are kept for about 2 days; a video held back by the safety filter never gets a file. "
         f"Look it up in {TASK_LOG} before you generate it again."
+    )
+
+
+class VeoContentFilteredError(VeoContentGoneError):
+    """The service completed the generation, and its safety filter held the video back."""
+
+    advice = (
+        "There is no file to fetch, now or later. Change the image or the prompt before you generate it "
+        f"again; look it up in {TASK_LOG} to ask for the money back."
     )
 
 

@@ -7,19 +7,37 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin, urlsplit
+from typing import Any
+from urllib.parse import quote, unquote, urljoin
 
 from veo_provider import __version__
 from veo_provider.api import errors
-from veo_provider.api.video import Video, VideoStatus, speaks_of_moderation
+from veo_provider.api.download import BEGIN, Place, is_video, read_content, video_place
+from veo_provider.api.error_mapping import (
+    POLL_MONEY,
+    check_error,
+    open_question,
+    poll_error,
+    refusal,
+    service_error,
+)
+from veo_provider.api.response import ACCEPT_ENCODING, MAX_ANSWER_BYTES, Answer, one_line
+from veo_provider.api.video import Video, VideoStatus, is_resubmittable, status_word
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+__all__ = [
+    "ACCEPT_ENCODING",
+    "BEGIN",
+    "MAX_ANSWER_BYTES",
+    "Answer",
+    "Place",
+    "is_video",
+    "read_balance",
+    "read_check",
+    "read_content",
+    "read_submission",
+    "read_video",
+    "video_place",
+]
 
 DEFAULT_BASE_URL = "https://api.apiyi.com/v1"
 USER_AGENT = f"airflow-provider-veo/{__version__}"
@@ -30,134 +48,30 @@ SUBMIT_TIMEOUT = 300.0
 MIN_BYTES_PER_TIMEOUT = 64 * 1024
 """A download that brings fewer within a timeout has stalled, though a byte comes now and then."""
 CONNECT_TIMEOUT = 15.0
-MAX_ANSWER_BYTES = 1024 * 1024
-"""The API's JSON has some hundred bytes; a page of a stray proxy is read no further than this."""
-MAX_RETRY_AFTER = 600.0
 QUOTA_PER_USD = 500_000
 """The account's quota is counted in units of 1/500000 USD."""
 
-_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:~+=-]{0,1999}")
-_TASK_NOT_FOUND = re.compile(r"task_not_exist|\b(task|video)\b.{0,250}\bnot (exist|found)|\bnot_found\b")
-_EMPTY_ACCOUNT = re.compile(r"insufficient_user_quota|\bbalance\b")
+_MAX_ID_LENGTH = 2000
+_PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:~+=-]*")
+_ID_IN_TEXT = re.compile(rb'"(id|task_id)"\s*:\s*("(?:[^"\\]|\\.)*"|[0-9]+(?=\s*[,}]))')
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
-_TROUBLE = frozenset({408, 425, 499})
-"""Answers below 500 that a proxy gives for trouble on the way, and that say nothing about the request."""
-_UNTOUCHED = frozenset({307, 308, 404, 405})
-"""Answers of a server that did not even look at a request, when they carry no error of the API."""
-_REFUSED = (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
-_NO_SUCH_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
 _UNDER_WAY = (VideoStatus.QUEUED, VideoStatus.IN_PROGRESS)
-_HTTP_OK = range(200, 300)
-_HTTP_REDIRECT = range(300, 400)
-_ABOUT_RANGES = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-_LENGTH = re.compile(r"[0-9]{1,18}")
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
-_NO_VIDEO_TYPES = ("application/json", "text/")
-"""Anything else may be the video: the walk over its boxes tells."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer to a JSON call.
-
-    :param status: HTTP status.
-    :param body: the body, up to :data:`MAX_ANSWER_BYTES`.
-    :param headers: the headers, with names in lower case.
-    :param secrets: what must not be repeated from the answer: some gateways put the key into their errors.
-    """
-
-    status: int
-    body: bytes = field(default=b"", repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-
-    @classmethod
-    def received(
-        cls, status: int, body: bytes, headers: Mapping[str, str], *, secrets: tuple[str, ...] = ()
-    ) -> Answer:
-        """Return the answer as an HTTP library has it."""
-        return cls(status, body, {name.lower(): value for name, value in headers.items()}, secrets)
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status says that the call succeeded."""
-        return self.status in _HTTP_OK
-
-    @property
-    def content_type(self) -> str:
-        """The media type, in lower case and without its parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds that the server asked to wait: from a number or a date, at most ten minutes."""
-        value = self.headers.get("retry-after", "").strip()
-        try:
-            seconds = float(value) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) else _seconds_until(value)
-        except (TypeError, ValueError, OverflowError):
-            return None
-        return min(max(seconds, 0.0), MAX_RETRY_AFTER)
-
-    def printable(self, text: str) -> str:
-        """Return a part of the answer as it may be shown to people."""
-        for secret in filter(None, self.secrets):
-            text = text.replace(secret, "***")
-        return text
-
-    def snippet(self) -> str:
-        """Return the begin of the body, for a log line."""
-        text = self.body[:1000].decode("utf-8", "replace")
-        return self.printable(_text("".join(char if char.isprintable() else " " for char in text)))[:300]
-
-    def json(self) -> Any:
-        """Return the parsed body, or None if it is no JSON."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place in a video file on the server, where a download begins or goes on.
-
-    :param start: bytes of the file that stand before it.
-    :param total: bytes of the whole file; None where the server did not say.
-    :param validator: what changes when the file does, its ETag or date; empty where the server gave none.
-    """
-
-    start: int = 0
-    total: int | None = None
-    validator: str = ""
-
-    @property
-    def inside(self) -> bool:
-        """Whether it lies inside of a file that would be known again: a download may go on there."""
-        return self.start > 0 and (self.total is not None or bool(self.validator))
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers that ask for the file from there on; none where only its begin can be asked for."""
-        if not self.inside:
-            return {}
-        condition = {"If-Range": self.validator} if self.validator else {}
-        return {"Range": f"bytes={self.start}-", **condition}
-
-
-BEGIN = Place()
-"""Where the first download of a video starts."""
+_WRAPPERS = 3
+"""So many ``{"code": …, "data": {…}}`` are taken off an answer."""
 
 
 def check_task_id(veo_task_id: object) -> str:
     """Return the task id if it can be one, before it becomes a part of a URL.
 
-    :raises VeoRequestError: it is empty, no text, or has characters that no id has.
+    Any text of one word can: some gateways hand out Google's operation names, with slashes.
+
+    :raises VeoRequestError: it is empty, no text, too long, has spaces or control characters, or is a path.
     """
-    if not isinstance(veo_task_id, str) or not _TASK_ID.fullmatch(veo_task_id):
+    if not _can_be_id(veo_task_id):
         raise errors.VeoRequestError(
             f"veo_task_id={veo_task_id!r} is not a task id of the API, like task_ and 32 characters."
         )
-    return veo_task_id
+    return str(veo_task_id)
 
 
 def video_path(veo_task_id: str) -> str:
@@ -179,62 +93,52 @@ def read_submission(answer: Answer, *, whole: bool = True) -> Video:
     """Return the video that a submission created.
 
     :param whole: whether the request had left to its last byte when the answer came.
-    :raises VeoSubmissionUnknown: the answer does not say whether the submission was accepted.
-    :raises VeoAPIError: the service refused it; nothing was charged.
+    :raises VeoSubmissionUnknown: the answer does not say whether the submission was accepted. It carries the
+        task id as a candidate where the answer broke off after it.
+    :raises VeoNotSentError: the same, but the request had not left whole.
+    :raises VeoAPIError: the service refused it (:func:`~veo_provider.api.error_mapping.refusal`); nothing was
+        charged.
     """
     if answer.ok:
-        try:
-            return read_video(answer)
-        except errors.VeoUnexpectedAnswerError as error:
-            raise errors.VeoSubmissionUnknown(
-                f"The service took the submission ({answer.status}) but named no task id: {error.what}"
-            ) from error
-    refusal = read_error(answer)
-    if isinstance(refusal, errors.VeoUnexpectedAnswerError) and answer.status in _UNTOUCHED:
-        raise errors.VeoWrongHostError(refusal.what, status=answer.status)
-    definite = isinstance(refusal, errors.VeoRateLimitError) or not refusal.temporary
-    if definite and (answer.status not in _HTTP_REDIRECT or answer.status in _UNTOUCHED):
-        raise refusal
+        return _accepted(answer)
+    refused = refusal(answer)
+    if refused is not None:
+        raise refused
+    what = open_question(answer)
     if not whole:
-        raise errors.VeoNotSentError(
-            f"The submission was cut short by an answer: {refusal.what}"
-        ) from refusal
+        raise errors.VeoNotSentError(f"The submission was cut short by an answer: {what}")
     raise errors.VeoSubmissionUnknown(
-        f"The service answered the submission with an error that leaves its fate open: {refusal.what}"
-    ) from refusal
+        f"The service answered the submission with an error that leaves its fate open: {what}"
+    )
 
 
 def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
-    """Return the video that an answer describes.
+    """Return the video that the answer to a poll describes.
+
+    An object with the task's id and a known status is believed whatever the HTTP status is: vLLM-Omni answers
+    a failed job with 4xx or 5xx and the object.
 
     :param veo_task_id: the id that was asked for; without it, the answer must carry one.
-    :raises VeoAPIError: the answer is an error, or no answer of this API.
+    :raises VeoAuthenticationError: the key is refused.
+    :raises VeoTaskNotFoundError: the service does not know the task.
+    :raises VeoConnectionError: the answer broke off.
+    :raises VeoAPIError: any other answer, which is temporary: the generation goes on.
     """
-    if not answer.ok:
-        raise read_error(answer)
-    data = answer.json()
+    data = _unwrapped(answer.json())
+    if answer.ok and answer.broken and data is None:
+        raise errors.VeoConnectionError(f"The answer broke off: {answer.broken}.")
+    if not answer.ok and not _is_about(data, veo_task_id):
+        raise poll_error(answer)
     if not isinstance(data, dict):
         raise _unexpected(answer, "it is no JSON object")
-    found = veo_task_id or data.get("id") or data.get("task_id")
-    if not isinstance(found, str) or not _TASK_ID.fullmatch(found):
+    found = _id_of(data)
+    if veo_task_id is None and not found:
         raise _unexpected(answer, "it carries no task id")
-    # A submission is taken by its id: without a status, it has just been queued.
-    if "status" not in data and veo_task_id is not None:
-        raise _unexpected(answer, "it carries no status")
-    status = VideoStatus(data.get("status", VideoStatus.QUEUED))
-    code = message = ""
-    if status not in _UNDER_WAY:  # most answers are about one that is, and have nothing to say
-        code, message = (answer.printable(part) for part in _error_of(data))
-    return Video(
-        id=found,
-        status=status,
-        progress=_integer(data.get("progress")) or 0,
-        model=_text(data.get("model")),
-        created_at=_integer(data.get("created_at")),
-        completed_at=_integer(data.get("completed_at")),
-        error_code=code,
-        error_message=message,
-    )
+    if veo_task_id is not None and _names_another(data, veo_task_id):
+        raise _unexpected(answer, f"it is about the task {found}, and not about {veo_task_id}")
+    if "status" not in data:
+        raise _unexpected(answer, _without_status(answer))
+    return _video(answer, data, veo_task_id or found)
 
 
 def read_check(answer: Answer) -> None:
@@ -244,88 +148,21 @@ def read_check(answer: Answer) -> None:
     :raises VeoWrongHostError: the host answers, but is not the API.
     :raises VeoAPIError: the service has another trouble.
     """
-    try:
-        read_video(answer)
-    except errors.VeoTaskNotFoundError:
-        return
-    except (errors.VeoBadRequestError, errors.VeoUnexpectedAnswerError) as error:
-        raise errors.VeoWrongHostError(error.what, status=error.status, code=error.code) from error
-
-
-def read_content(
-    answer: Answer, asked: str = "", *, own_host: bool = True, wanted: Place = BEGIN
-) -> str | None:
-    """Judge an answer to a download by its head: None for the video itself, or the URL where it lies.
-
-    :param answer: with its body only where :func:`is_video` says that it is none.
-    :param asked: the URL that was asked for, which a link may be relative to.
-    :param own_host: whether that is the API's; on another, a refusal says nothing about the key.
-    :param wanted: the place in the file that was asked for.
-    :raises VeoIncompleteVideoError: the server does not go on there, so that a download must start over.
-    :raises VeoAPIError: there is no video in this answer.
-    """
-    if wanted.inside and answer.status in _ABOUT_RANGES and not _goes_on(answer, wanted):
-        raise errors.VeoIncompleteVideoError(
-            f"The server does not go on with the video at byte {wanted.start}: it answered {answer.status} "
-            f"with the range {answer.headers.get('content-range', '')[:100]!r}."
-        )
-    if is_video(answer):
-        return None
-    if answer.status in _HTTP_REDIRECT and "location" in answer.headers:
-        return _download_url(answer, asked, answer.headers["location"])
+    error: errors.VeoAPIError
     if answer.ok:
-        data = answer.json()
-        url = data.get("url") if isinstance(data, dict) else None
-        if not isinstance(url, str):
-            raise _unexpected(answer, "it is neither a video nor a link to one")
-        return _download_url(answer, asked, url)
-    raise _content_error(answer, own_host=own_host)
-
-
-def is_video(answer: Answer) -> bool:
-    """Whether the answer's body is the video itself."""
-    return answer.ok and not answer.content_type.startswith(_NO_VIDEO_TYPES)
-
-
-def video_place(answer: Answer, wanted: Place = BEGIN) -> Place:
-    """Return where in the file the video in an answer starts, with what the answer says of the file.
-
-    :param wanted: the place that was asked for; a server may give the file from its begin all the same.
-    """
-    length = "" if _encoded(answer) else answer.headers.get("content-length", "")
-    whole = Place(0, int(length) if _LENGTH.fullmatch(length) else None, _validator(answer))
-    return (_partial_place(answer) or whole) if wanted.inside else whole
-
-
-def _goes_on(answer: Answer, wanted: Place) -> bool:
-    """Whether an answer carries the wanted rest of the very same file."""
-    found = _partial_place(answer)
-    return (
-        found is not None
-        and found.start == wanted.start
-        and wanted.total in (None, found.total)
-        and (not wanted.validator or found.validator in ("", wanted.validator))
-    )
-
-
-def _partial_place(answer: Answer) -> Place | None:
-    """Return where in the file an answer with its rest starts; None if it is no such answer."""
-    span = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
-    if answer.status != HTTPStatus.PARTIAL_CONTENT or not span or _encoded(answer):
-        return None
-    start, last, total = (int(number) for number in span.groups())
-    return Place(start, total, _validator(answer)) if start <= last == total - 1 else None
-
-
-def _encoded(answer: Answer) -> bool:
-    """Whether the body is compressed, so that its length is not the file's."""
-    return answer.headers.get("content-encoding", "identity") != "identity"
-
-
-def _validator(answer: Answer) -> str:
-    """Return what If-Range may carry, which is no weak ETag."""
-    tag = answer.headers.get("etag", "")
-    return tag if tag.startswith('"') else answer.headers.get("last-modified", "")
+        try:
+            read_video(answer)
+        except errors.VeoUnexpectedAnswerError as unexpected:
+            error = unexpected
+        else:
+            return
+    else:
+        error = check_error(answer)
+    if isinstance(error, errors.VeoTaskNotFoundError):
+        return
+    if isinstance(error, errors.VeoUnexpectedAnswerError):
+        raise errors.VeoWrongHostError(error.what, status=error.status, code=error.code) from error
+    raise error
 
 
 def read_balance(answer: Answer) -> float:
@@ -334,116 +171,168 @@ def read_balance(answer: Answer) -> float:
     :raises VeoAPIError: the answer is an error, or carries no quota.
     """
     if not answer.ok:
-        raise read_error(answer)
+        raise check_error(answer)
     data = answer.json()
     quota = (
         data["data"].get("quota") if isinstance(data, dict) and isinstance(data.get("data"), dict) else None
     )
     if isinstance(quota, bool) or not isinstance(quota, (int, float)):
-        raise _unexpected(answer, "it carries no quota")
+        raise _unexpected(answer, "it carries no quota", money=errors.VeoAPIError.money)
     try:
         return float(quota / QUOTA_PER_USD)
     except OverflowError as error:
-        raise _unexpected(answer, "its quota is no number of dollars") from error
+        why = "its quota is no number of dollars"
+        raise _unexpected(answer, why, money=errors.VeoAPIError.money) from error
 
 
-def read_error(answer: Answer) -> errors.VeoAPIError:
-    """Return the error that an answer means: by its code and message first, then by its status."""
-    code, message = (answer.printable(part) for part in _error_of(answer.json()))
-    kind = _kind(answer.status, code, message)
-    reason = ": ".join(part for part in (code, message or answer.snippet()) if part)
-    what = f"The service answered {answer.status}: {reason or 'without a reason'}."
-    return kind(what, status=answer.status, code=code, retry_after=answer.retry_after)
+def candidate_id(body: bytes) -> str | None:
+    """Return the task id in a JSON body that was cut somewhere after it; None if there is none.
 
-
-def _kind(status: int, code: str, message: str) -> type[errors.VeoAPIError]:  # noqa: PLR0911 - a table
-    text = f"{code} {message}".lower()
-    if status in _REFUSED and "upstream_load_saturated" in text:
-        return errors.VeoRateLimitError
-    if status == HTTPStatus.PAYMENT_REQUIRED or (status in _REFUSED and _EMPTY_ACCOUNT.search(text)):
-        return errors.VeoQuotaError
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return errors.VeoRateLimitError
-    if status == HTTPStatus.UNAUTHORIZED:
-        return errors.VeoAuthenticationError
-    # Upstream's own word for moderation: whatever status a gateway gives it.
-    if message.startswith("PUBLIC_") or code.startswith("PUBLIC_"):
-        return errors.VeoModerationError
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TROUBLE or code.upper() == "INTERNAL":
-        return errors.VeoServerError
-    if speaks_of_moderation(code) or speaks_of_moderation(message):
-        return errors.VeoModerationError
-    if _TASK_NOT_FOUND.search(text):
-        return errors.VeoTaskNotFoundError
-    if status == HTTPStatus.FORBIDDEN:
-        return errors.VeoAuthenticationError
-    if status in _HTTP_REDIRECT or (status in _NO_SUCH_ROUTE and not text.strip()):
-        return errors.VeoUnexpectedAnswerError
-    return errors.VeoBadRequestError
-
-
-def _content_error(answer: Answer, *, own_host: bool) -> errors.VeoAPIError:
-    """Return the error of a download: its 400 and 404 mean other things than elsewhere."""
-    error = read_error(answer)
-    kind: type[errors.VeoAPIError] = type(error)
-    if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        kind = errors.VeoContentGoneError
-    elif kind is errors.VeoServerError or (kind is errors.VeoAuthenticationError and not own_host):
-        kind = errors.VeoContentServerError
-    elif kind is errors.VeoBadRequestError and answer.status == HTTPStatus.BAD_REQUEST:
-        kind = errors.VeoContentNotReadyError
-    return kind(error.what, status=error.status, code=error.code, retry_after=error.retry_after)
-
-
-def _error_of(data: Any) -> tuple[str, str]:
-    """Return code and message of either error shape, and of an error whose message is JSON text itself."""
-    if not isinstance(data, dict):
-        return "", ""
-    error = data.get("error")
-    if isinstance(error, str):
-        return "", _text(error)
-    if not isinstance(error, dict):
-        error = data
-    code, message = _text(error.get("code") or error.get("type")), _text(error.get("message"))
-    if code.isdigit() and "status" in error:
-        # Google's own shape: the code is a number, and the status the word.
-        code = _text(error["status"])
-    if message.lstrip().startswith("{"):
+    No more than a candidate: a free poll tells whether there is such a generation.
+    """
+    if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return None
+    found: dict[str, Any] = {}
+    for name, value in _ID_IN_TEXT.findall(body):
         try:
-            inner_code, inner_message = _error_of(json.loads(message))
-        except (ValueError, RecursionError):
-            return code, message
-        return inner_code or code, inner_message or message
-    return code, message
+            found.setdefault(name.decode(), json.loads(value))
+        except ValueError:
+            continue
+    return _id_of(found) or None
 
 
-def _download_url(answer: Answer, asked: str, location: str) -> str:
-    """Return a link's URL, if it is one that a download may follow."""
-    try:
-        url = urljoin(asked, location)
-        known = urlsplit(url).scheme in ("http", "https")
-    except ValueError:
-        known = False
-    if not known:
-        raise _unexpected(answer, "its link is no http or https URL")
-    return url
+def _accepted(answer: Answer) -> Video:
+    """Return the video of a submission that was answered with success."""
+    data = _unwrapped(answer.json())
+    if isinstance(data, dict) and (found := _id_of(data)):
+        # A submission is taken by its id: without a status, it has just been queued.
+        return _video(answer, data, found)
+    candidate = candidate_id(answer.body)
+    if candidate and answer.printable(candidate) != candidate:
+        candidate = None  # a key is no id
+    named = f", but it names the task {candidate}" if candidate else ""
+    if answer.broken:
+        what = (
+            f"The answer to the submission broke off ({answer.broken}){named or ' before it named a task'}."
+        )
+    else:
+        what = _no_id(answer, named)
+    raise errors.VeoSubmissionUnknown(what, veo_task_id=candidate)
 
 
-def _unexpected(answer: Answer, why: str) -> errors.VeoUnexpectedAnswerError:
-    return errors.VeoUnexpectedAnswerError(
-        f"The answer ({answer.status}, {answer.content_type or 'no content type'}) is not the API's: {why}; "
-        f"it begins with {answer.snippet()!r}.",
-        status=answer.status,
+def _no_id(answer: Answer, named: str) -> str:
+    why = "it is no whole JSON" if answer.json() is None else "it carries no task id"
+    said = service_error(answer.json())
+    reason = f"it says {answer.printable(said.message)!r}" if said.message else f"it is {answer.snippet()!r}"
+    return f"The service took the submission ({answer.status}) but named no task id: {why}{named}; {reason}."
+
+
+def _video(answer: Answer, data: dict[str, Any], veo_task_id: str) -> Video:
+    value = data.get("status", VideoStatus.QUEUED.value)
+    status, word = VideoStatus(value), status_word(value)
+    code, message = (answer.printable(part) for part in _video_error(data, status))
+    finished = status in (VideoStatus.COMPLETED, VideoStatus.FAILED)
+    return Video(
+        id=veo_task_id,
+        status=status,
+        progress=_integer(data.get("progress")) or 0,
+        model=one_line(data.get("model")),
+        created_at=_integer(data.get("created_at")),
+        completed_at=_integer(data.get("completed_at")),
+        error_code=code,
+        error_message=message,
+        word=answer.printable(one_line(value))[:100],
+        final_word=word if finished else "",
+        resubmittable=status is not VideoStatus.FAILED or is_resubmittable(word),
     )
 
 
-def _seconds_until(date: str) -> float:
-    return (parsedate_to_datetime(date) - datetime.now(timezone.utc)).total_seconds()
+def _video_error(data: dict[str, Any], status: VideoStatus) -> tuple[str, str]:
+    """Return code and message of a video's error; most answers are about one under way, and have none."""
+    error = data.get("error")
+    if status in _UNDER_WAY:
+        return "", ""
+    if error:
+        said = service_error({"error": error})
+        return said.code, said.message
+    if status is VideoStatus.COMPLETED:
+        return "", ""
+    # new-api's own task has ``fail_reason`` (its model/task.go), which holds the URL once it is completed.
+    reason = data.get("fail_reason") or data.get("failure_reason") or data.get("error_message")
+    said = service_error(data if not reason else {"message": reason})
+    return said.code, said.message
 
 
-def _text(value: object) -> str:
-    """Return a value as one line of text that can be printed, logged and stored."""
-    return "" if value is None else " ".join(str(value)[:2000].encode("utf-8", "replace").decode().split())
+def _unwrapped(data: Any) -> Any:
+    """Return what an answer is about, out of ``{"code": …, "data": {…}}``, as new-api answers elsewhere.
+
+    What carries an id is the answer itself: its ``data`` may hold upstream's own object.
+    """
+    for _ in range(_WRAPPERS):
+        inner = data.get("data") if isinstance(data, dict) else None
+        if not isinstance(inner, dict) or _id_of(data):
+            return data
+        if not (_id_of(inner) or "status" in inner or isinstance(inner.get("data"), dict)):
+            return data
+        data = inner
+    return data
+
+
+def _can_be_id(value: object) -> bool:
+    """Whether a value can be an id: a text of one word, and no step in a path."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= _MAX_ID_LENGTH
+        and value.isprintable()
+        and " " not in value
+        and value not in (".", "..")
+    )
+
+
+def _id_of(data: dict[str, Any]) -> str:
+    """Return the id that an object names, or nothing: a plain text first, then any text, then a number."""
+    values = [data.get("id"), data.get("task_id")]
+    texts = [value for value in values if isinstance(value, str) and _can_be_id(value)]
+    numbers = [str(value) for value in values if type(value) is int and 0 < value < 10**18]
+    plain = [text for text in texts if _PLAIN_ID.fullmatch(text)]
+    return next(iter([*plain, *texts, *numbers]), "")
+
+
+def _names_another(data: dict[str, Any], veo_task_id: str) -> bool:
+    """Whether an answer is about another task than the one that was asked for.
+
+    A number beside a text is a gateway's own row number.
+    """
+    values = (data.get("id"), data.get("task_id"))
+    texts = [value for value in values if isinstance(value, str) and value]
+    if not texts and veo_task_id.isdigit():
+        texts = [str(value) for value in values if type(value) is int]
+    same = unquote(veo_task_id)
+    return bool(texts) and all(unquote(text) != same for text in texts)
+
+
+def _is_about(data: Any, veo_task_id: str | None) -> bool:
+    """Whether an answer is an object with the task's own id and a status that is known."""
+    if not isinstance(data, dict) or not isinstance(data.get("status"), str) or not _id_of(data):
+        return False
+    if VideoStatus(data["status"]) is VideoStatus.UNKNOWN:
+        return False
+    return veo_task_id is None or not _names_another(data, veo_task_id)
+
+
+def _without_status(answer: Answer) -> str:
+    said = service_error(answer.json())
+    return f"it carries no status, but says {said.message!r}" if said.message else "it carries no status"
+
+
+def _unexpected(answer: Answer, why: str, *, money: str = POLL_MONEY) -> errors.VeoUnexpectedAnswerError:
+    error = errors.VeoUnexpectedAnswerError(
+        f"The answer ({answer.status}, {answer.content_type or 'no content type'}) is not the API's: "
+        f"{answer.printable(why)}; it begins with {answer.snippet()!r}.",
+        status=answer.status,
+    )
+    error.money = money
+    return error
 
 
 def _integer(value: object) -> int | None:

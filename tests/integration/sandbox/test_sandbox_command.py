@@ -259,8 +259,5 @@ def test_the_log_says_what_was_called_and_keeps_the_key(api: Api) -> None:
     requests.get(f"{api.sandbox.api}/nothing", timeout=60)
     # A call is logged after its answer.
     for line in ('"POST /v1/videos HTTP/1.1" 200', '"GET /v1/nothing HTTP/1.1" 404'):
-        deadline = time.monotonic() + 60
-        while line not in api.sandbox.log:
-            assert time.monotonic() < deadline, api.sandbox.log
-            time.sleep(0.05)
+        until(lambda line=line: line in api.sandbox.log)
     assert api.sandbox.api_key not in api.sandbox.log

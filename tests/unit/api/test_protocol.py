@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import zlib
 from datetime import datetime, timezone
 from email.utils import formatdate
 
@@ -51,10 +52,21 @@ def test_a_submission_is_read():
         ("COMPLETED", VideoStatus.COMPLETED),
         ("warming_up", VideoStatus.UNKNOWN),
         (None, VideoStatus.UNKNOWN),
+        *((word, VideoStatus.COMPLETED) for word in ("SUCCESS", "succeeded", "Succeed", "done", "finished")),
+        *((word, VideoStatus.FAILED) for word in ("FAILURE", "fail", "Error", "rejected")),
+        *(
+            (word, VideoStatus.FAILED)
+            for word in ("cancelled", "CANCELED", "expired", "deleted", "Timed Out")
+        ),
+        *((word, VideoStatus.QUEUED) for word in ("PENDING", "submitted", "NOT_START", "in-queue")),
+        *(
+            (word, VideoStatus.IN_PROGRESS)
+            for word in (" In Progress ", "RUNNING", "processing", "generating")
+        ),
     ],
 )
 def test_every_status_is_read(word, status):
-    """Whatever is not one of the four words counts as unknown, which is not finished."""
+    """Each gateway's words are known, in any spelling; another counts as unknown, which is not finished."""
     video = protocol.read_video(answer(200, video_object(status=word)))
     assert video.status is status
     assert video.finished is (status in (VideoStatus.COMPLETED, VideoStatus.FAILED))
@@ -91,50 +103,194 @@ def test_a_failure_tells_moderation_from_trouble(error, moderated):
     assert ("Change the image or the prompt" in str(caught.value)) is moderated
 
 
-KINDS = [
+def upstream(message, *, status=404, name="NOT_FOUND"):
+    inner = {"error": {"code": status, "message": message, "status": name}}
+    return gateway_shape(json.dumps(inner), "fail_to_fetch_task")
+
+
+RETIRED = "models/veo-3.1-fast-generate-preview is no longer available to new users"
+REFUSALS = [
     (400, gateway_shape("bad field", "invalid_request"), errors.VeoBadRequestError),
-    (400, gateway_shape("task_not_exist", "task_not_exist"), errors.VeoTaskNotFoundError),
-    (404, openai_shape("Video not found", "not_found"), errors.VeoTaskNotFoundError),
+    (400, gateway_shape("task_not_exist", "task_not_exist"), errors.VeoBadRequestError),
+    (400, openai_shape("no such model", "model_not_found"), errors.VeoBadRequestError),
     (401, openai_shape("Invalid token"), errors.VeoAuthenticationError),
+    (402, openai_shape("Payment required"), errors.VeoQuotaError),
     (403, openai_shape("no access to this model"), errors.VeoAuthenticationError),
     (403, openai_shape("user quota is not enough", "insufficient_user_quota"), errors.VeoQuotaError),
+    (403, openai_shape("token quota is not enough", "pre_consume_token_quota_failed"), errors.VeoQuotaError),
+    (400, openai_shape("Budget has been exceeded!", "400", "budget_exceeded"), errors.VeoQuotaError),
     (429, openai_shape("Your balance is too low"), errors.VeoQuotaError),
-    (429, openai_shape("slow down"), errors.VeoRateLimitError),
+    (429, openai_shape("Load balance: all upstream nodes are busy", "rate"), errors.VeoRateLimitError),
     (429, openai_shape("the load balancer", "upstream_load_saturated"), errors.VeoRateLimitError),
-    (429, openai_shape("the load balancer is busy"), errors.VeoRateLimitError),
-    (408, b"timeout", errors.VeoServerError),
-    (499, b"", errors.VeoServerError),
-    (500, openai_shape("PUBLIC_ERROR_UNSAFE"), errors.VeoModerationError),
-    (500, openai_shape("our safety systems are down"), errors.VeoServerError),
-    (400, {"error": {"code": 500, "status": "INTERNAL", "message": "oops"}}, errors.VeoServerError),
-    (404, openai_shape("Video with id 'x' not found."), errors.VeoTaskNotFoundError),
-    (400, openai_shape("no such model", "model_not_found"), errors.VeoBadRequestError),
+    (429, openai_shape("slow down"), errors.VeoRateLimitError),
     (403, gateway_shape("upstream", "upstream_load_saturated"), errors.VeoRateLimitError),
+    (
+        400,
+        openai_shape("Request was throttled by rate limiting policy", "throttled"),
+        errors.VeoRateLimitError,
+    ),
+    (400, openai_shape("stopped by the retry policy", "x"), errors.VeoBadRequestError),
     (413, openai_shape("too large"), errors.VeoBadRequestError),
+    (451, openai_shape("not in your country"), errors.VeoBadRequestError),
     (400, openai_shape("PUBLIC_ERROR_MINOR"), errors.VeoModerationError),
+    (400, openai_shape("upstream error: PUBLIC_ERROR_MINOR"), errors.VeoModerationError),
     (400, openai_shape("violates our usage policy"), errors.VeoModerationError),
-    (500, gateway_shape("oops", "INTERNAL"), errors.VeoServerError),
-    (400, gateway_shape("oops", "INTERNAL"), errors.VeoServerError),
-    (502, b"<html>Bad gateway</html>", errors.VeoServerError),
-    (404, b"<html>nginx</html>", errors.VeoUnexpectedAnswerError),
-    (301, b"", errors.VeoUnexpectedAnswerError),
+    (400, openai_shape("x", "content_policy_violation"), errors.VeoModerationError),
+    (404, openai_shape("Invalid URL (POST /v1/videos)"), errors.VeoWrongHostError),
+    (404, openai_shape("nothing here", "invalid_url"), errors.VeoWrongHostError),
+    (503, openai_shape("no available channels", "model_not_found"), errors.VeoNoChannelError),
+    (500, gateway_shape("no channel (retry)", "get_channel_failed"), errors.VeoNoChannelError),
+    (404, openai_shape(RETIRED), errors.VeoModelRetiredError),
+    (400, upstream(RETIRED), errors.VeoModelRetiredError),
+    (404, upstream(RETIRED), errors.VeoModelRetiredError),
+    (500, upstream(RETIRED, status=400), errors.VeoModelRetiredError),
 ]
 
 
-@pytest.mark.parametrize(("status", "body", "kind"), KINDS)
+@pytest.mark.parametrize(("status", "body", "kind"), REFUSALS)
 def test_each_refusal_becomes_its_error(status, body, kind):
-    """Both error shapes and bare pages become the one right error, which carries status and reason."""
-    with pytest.raises(errors.VeoAPIError) as caught:
-        protocol.read_video(answer(status, body))
+    """What the service certainly refused is told as its one right error: nothing was charged."""
+    with pytest.raises(errors.VeoAPIError, match="Nothing was charged") as caught:
+        protocol.read_submission(answer(status, body))
     assert type(caught.value) is kind
     assert caught.value.status == status
+
+
+UNDECIDED = [
+    (500, openai_shape("PUBLIC_ERROR_UNSAFE")),
+    (500, gateway_shape("oops", "INTERNAL")),
+    (400, gateway_shape("oops", "INTERNAL")),
+    (400, {"error": {"code": 500, "status": "INTERNAL", "message": "oops"}}),
+    (400, upstream("try later", status=503, name="UNAVAILABLE")),
+    (400, openai_shape("oops", "do_request_failed")),
+    (404, upstream("gone", status=504, name="DEADLINE_EXCEEDED")),
+    (400, {"error": "a text"}),
+    (400, {"error": {"message": " ", "code": ""}}),
+    (400, {"detail": "Not found"}),
+    (400, [openai_shape("x")]),
+    (401, b"<html>who are you?</html>"),
+    (403, b"<html>blocked</html>"),
+    (413, b"<html>nginx</html>"),
+    (429, b"slow down"),
+    (409, openai_shape("a conflict")),
+    (424, openai_shape("upstream failed")),
+    (418, openai_shape("teapot")),
+    (503, openai_shape("busy")),
+    (502, openai_shape("no available channels", "model_not_found")),
+    (503, upstream("no available channels")),
+    (500, b"get_channel_failed"),
+    (503, upstream(RETIRED)),
+    (500, gateway_shape(RETIRED, "fail_to_fetch_task")),
+    (0, openai_shape("x")),
+    (102, openai_shape("x")),
+    (999, openai_shape("x")),
+    (400, {**video_object(), **openai_shape("oops")}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), UNDECIDED)
+def test_what_is_not_certainly_refused_is_unknown(status, body):
+    """Another status, a shapeless page, trouble upstream: the generation may be running."""
+    with pytest.raises(errors.VeoSubmissionUnknown, match="may have been accepted"):
+        protocol.read_submission(answer(status, body))
+    if status:
+        with pytest.raises(errors.VeoNotSentError):
+            protocol.read_submission(answer(status, body), whole=False)
+
+
+POLLS = [
+    (400, gateway_shape("bad field", "invalid_request"), errors.VeoServerError),
+    (400, gateway_shape("task_not_exist", "task_not_exist"), errors.VeoTaskNotFoundError),
+    (404, openai_shape("Video not found", "not_found"), errors.VeoTaskNotFoundError),
+    (404, openai_shape("Video with id 'x' not found."), errors.VeoTaskNotFoundError),
+    (404, upstream("Operation not found"), errors.VeoServerError),
+    (404, openai_shape("Invalid URL (GET /v1/videos/x)"), errors.VeoServerError),
+    (500, gateway_shape("task_not_exist", "task_not_exist"), errors.VeoServerError),
+    (401, openai_shape("Invalid token"), errors.VeoAuthenticationError),
+    (403, openai_shape("no access to this model"), errors.VeoAuthenticationError),
+    (403, openai_shape("Blocked by the firewall"), errors.VeoServerError),
+    (403, openai_shape("Blocked by our safety filters"), errors.VeoServerError),
+    (403, openai_shape("user quota is not enough", "insufficient_user_quota"), errors.VeoServerError),
+    (403, b"<html>forbidden</html>", errors.VeoServerError),
+    (429, openai_shape("slow down"), errors.VeoRateLimitError),
+    (403, gateway_shape("upstream", "upstream_load_saturated"), errors.VeoRateLimitError),
+    *((status, openai_shape("x"), errors.VeoServerError) for status in (402, 409, 413, 422, 451, 500, 503)),
+    *((status, b"<html>", errors.VeoServerError) for status in (0, 101, 199, 301, 404, 408, 410, 502, 999)),
+    (400, openai_shape("PUBLIC_ERROR_MINOR"), errors.VeoServerError),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), POLLS)
+def test_a_poll_ends_a_wait_for_a_key_or_an_id_only(status, body, kind):
+    """A generation that was accepted goes on, whatever a poll is answered; asking again is safe."""
+    with pytest.raises(errors.VeoAPIError) as caught:
+        protocol.read_video(answer(status, body), TASK)
+    assert type(caught.value) is kind
+    assert caught.value.status == status
+    assert caught.value.temporary is (
+        kind not in (errors.VeoAuthenticationError, errors.VeoTaskNotFoundError)
+    )
+    text = str(caught.value)
+    assert "Asking costs nothing" in text
+    assert not any(word in text for word in ("othing was charged", "No money", "correct the parameters"))
+
+
+def test_a_poll_that_meets_another_server_says_so():
+    """A page in place of the API's error may be another server's: the host is worth a look."""
+    for status in (301, 404, 405):
+        with pytest.raises(errors.VeoServerError, match="check the host"):
+            protocol.read_video(answer(status, b"<html>nginx</html>"), TASK)
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 503])
+def test_a_failed_job_may_be_answered_with_an_error_status(status):
+    """vLLM-Omni answers a failed job so: the object counts, not the status."""
+    failed = video_object(status="failed", error={"code": "x", "message": "out of memory"})
+    video = protocol.read_video(answer(status, failed), TASK)
+    assert (video.status, video.failure_reason) == (VideoStatus.FAILED, "x: out of memory")
+    with pytest.raises(errors.VeoServerError):
+        protocol.read_video(answer(status, {**failed, "id": "other", "task_id": "other"}), TASK)
+    with pytest.raises(errors.VeoServerError):
+        protocol.read_video(answer(status, {**failed, "status": "oops"}), TASK)
+
+
+@pytest.mark.parametrize(
+    ("ids", "asked"),
+    [
+        ({"id": "task_other"}, TASK),
+        ({"id": "task_other", "task_id": "task_third"}, TASK),
+        ({"id": 7}, "8"),
+    ],
+)
+def test_an_answer_about_another_task_is_none(ids, asked):
+    """A proxy that mixes answers up is not believed; asking again is safe."""
+    with pytest.raises(errors.VeoUnexpectedAnswerError, match="not about") as caught:
+        protocol.read_video(answer(200, {"status": "failed", **ids}), asked)
+    assert caught.value.temporary
+
+
+@pytest.mark.parametrize(
+    ("ids", "asked"),
+    [
+        ({"id": "upstream_id", "task_id": TASK}, TASK),
+        ({"id": "models/veo/operations/x"}, "models%2Fveo%2Foperations%2Fx"),
+        ({"id": 183745, "task_id": TASK}, TASK),
+        ({"id": 183745}, TASK),
+        ({"id": 183745}, "183745"),
+        ({"id": None}, TASK),
+        ({}, TASK),
+    ],
+)
+def test_an_answer_names_its_task_in_several_ways(ids, asked):
+    """One of two ids is enough, quoted or not; a number beside it is a gateway's own; none is none."""
+    assert protocol.read_video(answer(200, {"status": "completed", **ids}), asked).id == asked
 
 
 def test_a_message_that_is_json_text_is_unwrapped():
     """A gateway wraps upstream's error as JSON text into its own message."""
     inner = json.dumps({"error": {"code": "upstream_load_saturated", "message": "busy"}})
     with pytest.raises(errors.VeoRateLimitError, match="busy"):
-        protocol.read_video(answer(403, gateway_shape(inner, "fail")))
+        protocol.read_submission(answer(403, gateway_shape(inner, "fail")))
 
 
 @pytest.mark.parametrize(
@@ -178,12 +334,11 @@ def test_a_submission_answered_by_trouble_is_unknown(status):
         protocol.read_submission(answer(status, b"trouble"))
 
 
-@pytest.mark.parametrize("status", [307, 308, 404, 405])
-def test_a_submission_to_a_wrong_host_is_refused_for_good(status):
-    """A server that has no such route did not look at the submission, and no retry mends the host."""
-    with pytest.raises(errors.VeoWrongHostError, match="base URL") as caught:
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 404, 405])
+def test_a_submission_that_meets_another_server_is_unknown_and_says_so(status):
+    """A page without the API's shape proves nothing, but the host is worth a look."""
+    with pytest.raises(errors.VeoSubmissionUnknown, match="check the host"):
         protocol.read_submission(answer(status, b"<html>nginx</html>"))
-    assert not caught.value.temporary
 
 
 def test_an_answer_before_the_request_was_whole_is_no_acceptance():
@@ -222,17 +377,124 @@ def test_a_refused_submission_is_not_unknown():
         protocol.read_submission(answer(400, gateway_shape("bad field", "invalid_request")))
 
 
-@pytest.mark.parametrize("value", ["", "task/../../x", "a b", "x" * 2001, "-x", None, 7, "task_\n"])
+@pytest.mark.parametrize(
+    "value", ["", ".", "..", "a b", " x", "x" * 2001, None, 7, "task_\n", "a\0b", "\x7f", "\ud800", "a\u2028"]
+)
 def test_what_cannot_be_a_task_id_never_becomes_a_url(value):
     """A task id is checked before it becomes a part of a path."""
     with pytest.raises(errors.VeoRequestError, match="not a task id"):
         protocol.video_path(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ("-V1StGXR8", "/videos/-V1StGXR8"),
+        ("task/../../x", "/videos/task%2F..%2F..%2Fx"),
+        ("models/veo/operations/a?b=c#d", "/videos/models%2Fveo%2Foperations%2Fa%3Fb%3Dc%23d"),
+        ("100%", "/videos/100%25"),
+        ("ü", "/videos/%C3%BC"),
+    ],
+)
+def test_an_odd_task_id_stays_one_step_of_the_path(value, path):
+    """Google's operation names have slashes; quoted, no character of an id means anything in the URL."""
+    assert protocol.video_path(value) == path
+
+
+@pytest.mark.parametrize(
+    ("ids", "found"),
+    [
+        ({"id": None, "task_id": TASK}, TASK),
+        ({"id": 183745, "task_id": TASK}, TASK),
+        ({"id": "models/veo/operations/x", "task_id": TASK}, TASK),
+        ({"task_id": TASK}, TASK),
+        ({"id": "", "task_id": TASK}, TASK),
+        ({"id": 183745}, "183745"),
+        ({"id": "models/veo/operations/x"}, "models/veo/operations/x"),
+        ({"id": "-V1StGXR8"}, "-V1StGXR8"),
+    ],
+)
+def test_the_id_of_a_paid_submission_is_found(ids, found):
+    """The plainest of the two ids is taken, and an odd one rather than none."""
+    assert protocol.read_submission(answer(200, {"status": "queued", **ids})).id == found
+
+
+CUT = [
+    (f'{{"id": "{TASK}", "obj'.encode(), TASK),
+    (f'{{"object":"video","task_id":"{TASK}"'.encode(), TASK),
+    (f'\ufeff{{"code":"success","data":{{"task_id":"{TASK}","sta'.encode(), TASK),
+    (b'{"id": 183745, "sta', "183745"),
+    (b'{"id": "a\\/b", ', "a/b"),
+    (b'{"id": 1837', None),
+    (b'{"id": "task_a1B2', None),
+    (b'{"status": "que', None),
+    (b'{"request_id": "x", ', None),
+    (b'<script>{"id": "main"}</script>', None),
+    (b"", None),
+]
+
+
+@pytest.mark.parametrize(("body", "found"), CUT)
+@pytest.mark.parametrize("broken", ["", "reset"])
+def test_the_id_in_a_cut_answer_is_kept(body, found, broken):
+    """What can be read of a broken answer may name a paid task; half an id is none."""
+    with pytest.raises(errors.VeoSubmissionUnknown) as caught:
+        protocol.read_submission(Answer.received(200, body, {}, broken=broken))
+    assert caught.value.veo_task_id == found
+    assert not found or found in str(caught.value)
+    with pytest.raises(errors.VeoSubmissionUnknown) as caught:
+        protocol.read_submission(Answer.received(502, body, {}, broken=broken))
+    assert caught.value.veo_task_id is None
+
+
+def test_a_whole_object_in_a_broken_answer_is_believed():
+    """Where only the frame is broken, the id is simply the id."""
+    body = json.dumps(video_object()).encode()
+    assert protocol.read_submission(Answer.received(200, body, {}, broken="no last chunk")).id == TASK
+    assert protocol.read_video(Answer.received(200, body, {}, broken="no last chunk"), TASK).id == TASK
+    with pytest.raises(errors.VeoConnectionError, match="broke off"):
+        protocol.read_video(Answer.received(200, body[:-1], {}, broken="no last chunk"), TASK)
+
+
+@pytest.mark.parametrize("label", ["gzip", "x-gzip", "deflate", "br", "GZIP", "identity", "nonsense"])
+@pytest.mark.parametrize("form", ["plain", "gzip", "zlib", "deflate"])
+def test_a_wrong_label_of_the_encoding_loses_nothing(label, form):
+    """A body is decoded by its label where that is right, and read as it came where it is not."""
+    plain = json.dumps(video_object()).encode()
+    raw = {"gzip": 31, "zlib": 15, "deflate": -15}
+    packer = zlib.compressobj(wbits=raw[form]) if form != "plain" else None
+    body = packer.compress(plain) + packer.flush() if packer else plain
+    right = {
+        "gzip": ("gzip", "x-gzip", "deflate"),
+        "zlib": ("deflate", "gzip", "x-gzip"),
+        "deflate": ("deflate",),
+    }
+    got = answer(200, body, Content_Encoding=label)
+    if form == "plain" or label.lower() in right[form]:
+        assert protocol.read_submission(got).id == TASK
+        return
+    with pytest.raises(errors.VeoSubmissionUnknown):
+        protocol.read_submission(got)
+
+
 CONTENT = [
     (400, gateway_shape("Task is not completed yet", "invalid_request"), errors.VeoContentNotReadyError),
     (400, gateway_shape("task_not_exist", "task_not_exist"), errors.VeoTaskNotFoundError),
     (404, gateway_shape("gone", "not_found"), errors.VeoContentGoneError),
+    (410, openai_shape("deleted"), errors.VeoContentGoneError),
+    (404, openai_shape("filtered by the safety filter"), errors.VeoContentFilteredError),
+    (400, openai_shape("PUBLIC_ERROR_UNSAFE"), errors.VeoContentFilteredError),
+    (404, openai_shape("Invalid URL (GET /v1/videos/x/content)"), errors.VeoContentServerError),
+    (404, b"<html>nginx</html>", errors.VeoContentServerError),
+    (409, b"", errors.VeoContentNotReadyError),
+    (425, b"", errors.VeoContentNotReadyError),
+    (403, b"<html>firewall</html>", errors.VeoContentServerError),
+    (401, b"<html>who?</html>", errors.VeoContentServerError),
+    (422, openai_shape("x"), errors.VeoContentServerError),
+    (451, openai_shape("x"), errors.VeoContentServerError),
+    (302, b"", errors.VeoContentServerError),
+    (101, b"", errors.VeoContentServerError),
+    (429, openai_shape("slow down"), errors.VeoRateLimitError),
     (502, b"bad gateway", errors.VeoContentServerError),
     (401, openai_shape("Invalid token"), errors.VeoAuthenticationError),
     (200, b"<html>", errors.VeoUnexpectedAnswerError),
@@ -246,6 +508,8 @@ def test_a_download_that_is_no_video_becomes_its_error(status, body, kind):
     with pytest.raises(errors.VeoAPIError) as caught:
         protocol.read_content(answer(status, body, Content_Type="application/json"))
     assert type(caught.value) is kind
+    assert "the generation itself has been charged" in str(caught.value)
+    assert "correct the parameters" not in str(caught.value)
 
 
 def test_a_filtered_video_is_spoken_of():
@@ -271,8 +535,11 @@ def test_another_hosts_refusal_says_nothing_about_the_key():
     refused = answer(403, b"<Error>expired</Error>")
     with pytest.raises(errors.VeoContentServerError):
         protocol.read_content(refused, own_host=False)
-    with pytest.raises(errors.VeoAuthenticationError):
-        protocol.read_content(refused)
+    gone = answer(404, openai_shape("No such object"))
+    with pytest.raises(errors.VeoContentServerError):
+        protocol.read_content(gone, own_host=False)
+    with pytest.raises(errors.VeoContentGoneError):
+        protocol.read_content(gone)
 
 
 def test_the_balance_is_in_dollars():
@@ -325,5 +592,5 @@ def test_malformed_answers_raise_our_errors_only(status, body, headers):
     except errors.VeoError as raised:
         error = raised
     # Only what the service itself refused may be sent again.
-    assert error is None or not error.temporary or status in range(300, 500)
+    assert error is None or not error.temporary or status in range(400, 504)
     assert str(error).encode()

@@ -1,0 +1,222 @@
+"""Odd answers over raw sockets, through both clients: they agree, and lose no id that arrived."""
+
+import gzip
+import json
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from veo_provider.api import errors, protocol
+from veo_provider.api.client import VeoClient
+from veo_provider.api.request import VeoRequest
+from veo_provider.api.video import VideoStatus
+
+TASK = "task_" + "a1B2" * 8
+REQUEST = VeoRequest(prompt="Up", seconds="4")
+VIDEO = json.dumps({"id": TASK, "task_id": TASK, "object": "video", "status": "queued"}).encode()
+ERROR = json.dumps({"error": {"message": "no", "code": "x"}}).encode()
+RESET = "reset"
+SILENCE = "silence"
+
+
+class Server:
+    """Answers each call with the same bytes, then closes, resets or keeps the connection."""
+
+    def __init__(self):
+        self.pieces = []
+        self.calls = 0
+        self._closing = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self):
+        self._closing.set()
+        # Wakes the thread that waits for a call.
+        socket.create_connection(self._listener.getsockname()).close()
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self):
+        while True:
+            connection, _ = self._listener.accept()
+            with connection:
+                if self._closing.is_set():
+                    return
+                connection.settimeout(20)
+                try:
+                    self._answer(connection)
+                except OSError:
+                    continue
+
+    def _answer(self, connection):
+        with connection.makefile("rb") as request:
+            length = 0
+            while (line := request.readline()) not in (b"\r\n", b""):
+                name, _, value = line.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+            request.read(length)
+        self.calls += 1
+        for piece in self.pieces:
+            if piece == RESET:
+                time.sleep(0.1)  # what was sent before has to be read before the reset discards it
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
+            if piece == SILENCE:
+                connection.recv(1)  # until the client hangs up
+                return
+            connection.sendall(piece)
+
+
+@pytest.fixture
+def server():
+    running = Server()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def either(new_client, server, monkeypatch):
+    """A client of either kind for the server, which does not wait long."""
+    monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", 1.0)
+    return new_client("sk-key", server.url, timeout=1.0)
+
+
+def answer(status, body=b"", *headers, length=None):
+    lines = [f"HTTP/1.1 {status}".encode(), b"Content-Type: application/json", *headers]
+    if length is not False:
+        lines.append(b"Content-Length: %d" % (len(body) if length is None else length))
+    return b"\r\n".join([*lines, b"Connection: close", b"", body])
+
+
+def chunked(body, *, last=b"0\r\n\r\n", headers=()):
+    head = answer("200 OK", b"", b"Transfer-Encoding: chunked", *headers, length=False)
+    return head + b"%x\r\n%s\r\n%s" % (len(body), body, last)
+
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\n\r\n"
+CUT = VIDEO[:-20]
+FOUND = [
+    ("102 first", [b"HTTP/1.1 102 Processing\r\n\r\n" + answer("200 OK", VIDEO)]),
+    ("103 first", [EARLY + answer("200 OK", VIDEO)]),
+    ("many first", [b"HTTP/1.1 100 Continue\r\n\r\n", EARLY * 20, answer("201 Created", VIDEO)]),
+    ("199 first", [b"HTTP/1.1 199 Odd\r\nServer: odd\r\n\r\n" + answer("200 OK", VIDEO)]),
+    ("no last chunk", [chunked(VIDEO, last=b"")]),
+    ("length too large", [answer("200 OK", VIDEO, length=len(VIDEO) + 100)]),
+    ("wrong label", [answer("200 OK", VIDEO, b"Content-Encoding: gzip")]),
+    ("wrong label, chunked", [chunked(VIDEO, headers=[b"Content-Encoding: deflate"])]),
+    ("unknown label", [answer("200 OK", VIDEO, b"Content-Encoding: br")]),
+    ("x-gzip", [answer("200 OK", gzip.compress(VIDEO), b"Content-Encoding: x-gzip")]),
+    ("gzip cut in its check sum", [answer("200 OK", gzip.compress(VIDEO)[:-4], b"Content-Encoding: gzip")]),
+    ("reset after the object", [answer("200 OK", VIDEO, length=9999), RESET]),
+    ("silence after the object", [answer("200 OK", VIDEO, length=9999), SILENCE]),
+]
+
+
+@pytest.mark.parametrize("pieces", [pytest.param(pieces, id=name) for name, pieces in FOUND])
+def test_an_object_that_arrived_whole_is_read(server, either, pieces):
+    """Informational answers before it and a broken frame around it change nothing about an id."""
+    server.pieces = pieces
+    assert either.submit(REQUEST).id == TASK
+    assert either.get(TASK).status is VideoStatus.QUEUED
+    assert server.calls == 2
+
+
+CANDIDATES = [
+    ("no last chunk", [chunked(CUT, last=b"")]),
+    ("length too large", [answer("200 OK", CUT, length=len(VIDEO))]),
+    ("gzip cut", [answer("200 OK", gzip.compress(VIDEO)[:-12], b"Content-Encoding: gzip")]),
+    ("reset", [answer("200 OK", CUT, length=9999), RESET]),
+    ("silence", [answer("200 OK", CUT, length=9999), SILENCE]),
+    ("too long", [answer("200 OK", VIDEO[:-1] + b', "x": "' + bytes(2_000_000), length=3_000_000)]),
+]
+
+
+@pytest.mark.parametrize("pieces", [pytest.param(pieces, id=name) for name, pieces in CANDIDATES])
+def test_an_id_before_the_break_is_kept(server, either, pieces):
+    """Where the object is not whole, its id is a candidate, and the error names it."""
+    server.pieces = pieces
+    with pytest.raises(errors.VeoSubmissionUnknown, match=TASK) as caught:
+        either.submit(REQUEST)
+    assert caught.value.veo_task_id == TASK
+    with pytest.raises(errors.VeoError) as caught:
+        either.get(TASK)
+    assert caught.value.temporary
+
+
+UNKNOWN = [
+    ("101", [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"]),
+    (
+        "101 first",
+        [
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+            answer("200 OK", VIDEO),
+        ],
+    ),
+    ("103 alone", [EARLY]),
+    ("000", [answer("000 Odd", ERROR)]),
+    ("999", [answer("999 Odd", ERROR)]),
+    ("409", [answer("409 Conflict", ERROR)]),
+    ("302", [answer("302 Found", b"", b"Location: https://elsewhere.example/")]),
+    ("302 to nowhere", [answer("302 Found", b"x" * 99, b"Location: http://[::1")]),
+    ("307 without a target", [answer("307 Temporary Redirect", b"")]),
+    ("404 page", [answer("404 Not Found", b"<html>")]),
+    ("413 page", [answer("413 Too Large", b"<html>")]),
+    ("400 cut", [answer("400 Bad Request", ERROR[:-3], length=len(ERROR))]),
+    ("502", [answer("502 Bad Gateway", b"<html>")]),
+    ("503 busy", [answer("503 Busy", ERROR)]),
+    ("no answer", [b""]),
+    ("half a head", [b"HTTP/1.1 200 OK\r\nContent-Ty"]),
+    ("no HTTP", [b"SSH-2.0-OpenSSH_9.6\r\n"]),
+]
+
+
+@pytest.mark.parametrize("pieces", [pytest.param(pieces, id=name) for name, pieces in UNKNOWN])
+def test_an_answer_that_says_nothing_certain_is_unknown(server, either, pieces):
+    """A submission of unknown fate is sent once; a poll that meets the same may be repeated."""
+    server.pieces = pieces
+    with pytest.raises(errors.VeoSubmissionUnknown) as caught:
+        either.submit(REQUEST)
+    assert caught.value.veo_task_id is None
+    assert server.calls == 1
+    with pytest.raises(errors.VeoError) as caught:
+        either.get(TASK)
+    assert caught.value.temporary
+
+
+REFUSED = [
+    ("400", [EARLY + answer("400 Bad Request", ERROR)], errors.VeoBadRequestError),
+    ("400, wrong label", [answer("400 Bad", ERROR, b"Content-Encoding: gzip")], errors.VeoBadRequestError),
+    ("429", [answer("429 Slow down", ERROR)], errors.VeoRateLimitError),
+]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind"), [pytest.param(pieces, kind, id=name) for name, pieces, kind in REFUSED]
+)
+def test_a_certain_refusal_is_told_by_both(server, either, pieces, kind):
+    """What stands in the closed list is a refusal, however it arrives."""
+    server.pieces = pieces
+    with pytest.raises(errors.VeoAPIError) as caught:
+        either.submit(REQUEST)
+    assert type(caught.value) is kind
+
+
+def test_a_download_reads_past_informational_answers(server):
+    """A proxy's early hints stand before a video as before any answer."""
+    body = b"video" * 100
+    server.pieces = [EARLY * 3 + answer("200 OK", body).replace(b"application/json", b"video/mp4")]
+    with VeoClient("sk-key", server.url, timeout=1.0) as client, client.download(TASK) as download:
+        assert b"".join(download) == body
+
+
+def test_informational_answers_without_an_end_are_given_up(server):
+    """A server that never comes to its final answer does not hold a task for ever."""
+    server.pieces = [EARLY * 1000]
+    with VeoClient("sk-key", server.url, timeout=1.0) as client, pytest.raises(errors.VeoConnectionError):
+        client.get(TASK)
