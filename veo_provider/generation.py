@@ -545,7 +545,7 @@ def record_failure(store: ReceiptStore, held: Held, video: Video, by: Attempt) -
     :raises VeoVideoLostError: it ended by a word that does not say whether it was charged.
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
     """
-    if not getattr(video, "resubmittable", True):
+    if not video.resubmittable:
         what = f"The generation {video.id} has ended without a video: {video.failure_reason}."
         record_loss(store, held, what, by)
         raise VeoVideoLostError(what)

@@ -272,11 +272,17 @@ def _content_kind(  # noqa: PLR0911 - a table
         return errors.VeoAuthenticationError
     if status == HTTPStatus.FORBIDDEN and _is_about_key(status, said):
         return errors.VeoAuthenticationError
-    if status in _GONE and said.shaped and not said.troubled and not _NO_ROUTE.match(said.outer_message):
+    if status in _GONE and _names_no_file(said):
         return errors.VeoContentGoneError
     if status == HTTPStatus.BAD_REQUEST and _names_no_task(said):
         return errors.VeoTaskNotFoundError
     return errors.VeoContentNotReadyError if status in _NOT_READY else errors.VeoContentServerError
+
+
+def _names_no_file(said: ServiceError) -> bool:
+    """Whether it is the API's word that there is no file: a filtered video's comes as a "server_error"."""
+    upstream = any(number >= HTTPStatus.INTERNAL_SERVER_ERROR for number in said.numbers)
+    return said.shaped and not upstream and not _NO_ROUTE.match(said.outer_message)
 
 
 def _is_about_key(status: int, said: ServiceError) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veo_provider.api import errors, protocol
+from veo_provider.api import errors, protocol, response
 from veo_provider.api.protocol import Answer
 from veo_provider.api.video import VideoStatus
 
@@ -321,7 +321,7 @@ class Noon(datetime):
 
 def test_retry_after_may_be_a_date(monkeypatch):
     """A date becomes the seconds until then, and a past one none."""
-    monkeypatch.setattr(protocol, "datetime", Noon)
+    monkeypatch.setattr(response, "datetime", Noon)
     noon = Noon.now(timezone.utc).timestamp()
     assert answer(429, {}, Retry_After=formatdate(noon + 100, usegmt=True)).retry_after == 100
     assert answer(429, {}, Retry_After=formatdate(0, usegmt=True)).retry_after == 0
