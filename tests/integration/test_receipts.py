@@ -25,11 +25,12 @@ from veo_provider.receipts import (
     ReceiptState,
     S3ReceiptStore,
     TaskStateReceiptStore,
+    VeoReceiptDeniedError,
     VeoReceiptError,
     VeoReceiptUnavailableError,
     claim,
 )
-from veo_provider.s3 import S3Uri
+from veo_provider.s3.uri import S3Uri
 
 TARGET = S3Uri("videos", "clips/rocket.mp4" + SUFFIX)
 ME, OTHER = Attempt("dag / run / me"), Attempt("dag / run / other")
@@ -181,12 +182,20 @@ TROUBLE = {
 }
 
 
+MAY_PASS = ("refused connection",)
+
+
+def error_of(trouble):
+    return VeoReceiptUnavailableError if trouble in MAY_PASS else VeoReceiptDeniedError
+
+
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_what_cannot_be_read_is_not_taken_for_absent(new_s3, trouble):
-    """Trouble with the store is an error that may pass, and never says that there is no receipt."""
+    """Trouble with the store is an error, tried again where it may pass, and never says that there is none."""
     changes, target = TROUBLE[trouble]
-    with pytest.raises(VeoReceiptUnavailableError, match=r"cannot be read.*Nothing is submitted"):
+    with pytest.raises(error_of(trouble), match=r"cannot be read.*Nothing is submitted") as caught:
         S3ReceiptStore(new_s3(**changes), target).read()
+    assert caught.value.temporary == (trouble in MAY_PASS)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["first write", "later write"])
@@ -198,12 +207,12 @@ def test_what_cannot_be_written_is_our_error(new_s3, trouble, known, monkeypatch
     client = new_s3(**changes)
     if known:
         S3ReceiptStore._honoured[client.meta.endpoint_url, target.bucket] = True
-    with pytest.raises(VeoReceiptUnavailableError, match="cannot be written"):
+    with pytest.raises(error_of(trouble), match="cannot be written"):
         S3ReceiptStore(client, target).write(new_claim(), None)
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(500, "InternalError"), (503, "SlowDown"), (403, "AccessDenied"), (404, "NotFound")]
+    ("status", "code"), [(500, "InternalError"), (503, "SlowDown"), (429, "SlowDown"), (404, "NotFound")]
 )
 def test_only_a_missing_key_means_that_there_is_no_receipt(s3, new_s3, status, code):
     """Any other answer leaves open whether there is one."""
@@ -214,6 +223,17 @@ def test_only_a_missing_key_means_that_there_is_no_receipt(s3, new_s3, status, c
     )
     with pytest.raises(VeoReceiptUnavailableError):
         S3ReceiptStore(client, TARGET).read()
+
+
+def test_a_receipt_that_may_not_be_read_names_the_permission(s3, new_s3):
+    """Without s3:ListBucket S3 denies a missing object as well: that is said, and not tried for ever."""
+    client = new_s3()
+    client.meta.events.register(
+        "before-send.s3.GetObject", lambda request, **_: answer(request, 403, "AccessDenied")
+    )
+    with pytest.raises(VeoReceiptDeniedError, match=r"s3:GetObject.*s3:ListBucket") as caught:
+        S3ReceiptStore(client, TARGET).read()
+    assert not caught.value.temporary
 
 
 def with_fields(**fields):
@@ -419,6 +439,27 @@ def test_airflows_task_state_keeps_a_receipt():
     assert isinstance(state["veo_receipt"], str)
 
 
+def test_airflows_task_state_keeps_a_receipt_for_ever():
+    """Airflow removes task state after a month, and a receipt is needed for as long as its task may be run."""
+    sdk = pytest.importorskip("airflow.sdk")
+    never = getattr(sdk, "NEVER_EXPIRE", None)
+    state = State()
+    TaskStateReceiptStore(state).write(new_claim(), None)
+    assert state.retention is never
+
+
+def test_an_older_task_state_keeps_a_receipt_as_long_as_it_can():
+    """A store that knows no retention is written all the same."""
+
+    class Older(State):
+        def set(self, key, value):
+            self[key] = value
+
+    store = TaskStateReceiptStore(Older())
+    assert store.read() is None
+    assert store.write(new_claim(), None) == store.read()
+
+
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_receipt_in_airflows_task_state_is_told(damage):
     """The same damage is the same error there."""
@@ -448,7 +489,8 @@ class State(dict):
             raise RuntimeError("The API server is away.")
         return super().get(key)
 
-    def set(self, key, value):
+    def set(self, key, value, *, retention=None):
+        self.retention = retention
         if self._broken:
             raise RuntimeError("The API server is away.")
         self[key] = value
