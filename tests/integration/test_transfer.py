@@ -111,7 +111,7 @@ def test_an_object_that_appears_meanwhile_is_kept(s3, sandbox, completed):
         with upload:
             upload.write(b"theirs" + bytes(size))
             s3.put_object(Bucket="videos", Key=KEY, Body=b"mine")
-            with pytest.raises(VeoRequestError, match="replace=False"):
+            with pytest.raises(errors.VeoRequestError, match="replace=False"):
                 upload.complete()
         assert s3.get_object(Bucket="videos", Key=KEY)["Body"].read() == b"mine"
         assert unfinished(s3) == []

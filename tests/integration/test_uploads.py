@@ -7,8 +7,8 @@ import signal
 import threading
 
 import pytest
-from veo_provider.api.errors import VeoStorageUnavailableError
 
+from veo_provider.api.errors import VeoStorageUnavailableError
 from veo_provider.s3.client import s3_client
 from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload
 from veo_provider.s3.uri import S3Uri
