@@ -189,9 +189,10 @@ class VeoSubmitOperator(VeoRequestOperator):
     if it provably was not accepted; where its answer was lost, the task fails without a retry
     (:class:`~veo_provider.api.errors.VeoSubmissionUnknown`) and says what to check.
 
-    What was submitted is kept in a receipt, so that a retry, or a clear of the task, returns the same id and
-    pays nothing: in Airflow's task state store (Airflow 3.3 and later), or in S3 where ``receipt`` says. On
-    older versions without ``receipt``, a retry after a crash, and a clear, submit again.
+    What was submitted is kept in a receipt, so that a retry returns the same id and pays nothing: in
+    Airflow's task state store (Airflow 3.3 and later), or in S3 where ``receipt`` says. Without ``receipt``,
+    newer versions of Airflow discard it when the task is cleared, and the clear submits and pays again; on
+    versions before 3.3, a retry after a crash does so, too.
 
     The other parameters are those of :class:`VeoRequestOperator`.
 

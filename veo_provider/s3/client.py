@@ -119,8 +119,8 @@ _CONFIGURATION_ERRORS = frozenset(
         "ValidationError",
     }
 )
-"""What botocore raises before it sends anything, because of a setting, by its name in ``botocore.exceptions``:
-not every release has all of these classes. All other classes may pass, and the call is tried again."""
+"""What botocore raises before it sends anything, because of a setting. These are names in its module
+``exceptions``, since not every release has all the classes. Any other may pass, and the call is tried again."""
 
 _PERMISSIONS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
