@@ -120,7 +120,7 @@ _CONFIGURATION_ERRORS = frozenset(
     }
 )
 """What botocore raises before it sends anything, because of a setting. These are names in its module
-``exceptions``, since not every release has all the classes. Any other may pass, and the call is tried again."""
+``exceptions``, since not every release has all the classes. Any other may pass, and is tried again."""
 
 _PERMISSIONS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
