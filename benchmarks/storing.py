@@ -93,7 +93,8 @@ def _ours() -> Store:
 
     from veo_provider import storing
     from veo_provider.api.client import VeoClient
-    from veo_provider.s3 import S3Upload, S3Uri
+    from veo_provider.s3.multipart_upload import S3Upload
+    from veo_provider.s3.uri import S3Uri
 
     client = VeoClient(os.environ["VEO_API_KEY"], os.environ["VEO_API"])
     s3, target, veo_task_id = boto3.client("s3"), S3Uri(BUCKET, KEY), os.environ["VEO_TASK_ID"]

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.outcomes import Outcome
 from veo_provider.receipts import SUFFIX as RECEIPT_SUFFIX
-from veo_provider.s3 import S3Uri
+from veo_provider.s3.client import iter_objects, translate_errors
+from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -130,23 +130,14 @@ class _Below:
                 yield _item(key, str(S3Uri(self._source.bucket, key)), path, self._output)
 
     def _keys(self, after: str | None) -> Iterator[str]:
-        from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
-
-        where = f"s3://{self._source.bucket}/{self._listed}"
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._source.bucket, Prefix=self._listed, StartAfter=after or ""
-        )
-        try:
-            for page in pages:
-                for found in page.get("Contents", []):
-                    yield found["Key"]
-        except (ClientError, ParamValidationError) as error:
-            answer = getattr(error, "response", {}).get("ResponseMetadata", {})
-            if answer.get("HTTPStatusCode", HTTPStatus.BAD_REQUEST) < HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise VeoRequestError(f"The images below {where} cannot be listed: {error}.") from error
-            raise VeoArchiveUnavailableError(f"{where} cannot be listed now: {error}.") from error
-        except BotoCoreError as error:
-            raise VeoArchiveUnavailableError(f"{where} cannot be listed now: {error}.") from error
+        where = S3Uri(self._source.bucket, self._listed)
+        with translate_errors(
+            f"The images below {where} cannot be listed",
+            retryable=VeoArchiveUnavailableError,
+            final=VeoRequestError,
+        ):
+            for found in iter_objects(self._s3, where, after or ""):
+                yield found["Key"]
 
     def _is_candidate(self, path: str) -> bool:
         """Whether an object counts as an image: all do but those that stand beside images by intent."""

@@ -12,10 +12,12 @@ from veo_provider.receipts import (
     SUFFIX,
     ReceiptState,
     S3ReceiptStore,
+    VeoReceiptDeniedError,
     VeoReceiptError,
     VeoReceiptUnavailableError,
 )
-from veo_provider.s3 import S3Uri
+from veo_provider.s3.client import iter_objects, translate_errors
+from veo_provider.s3.uri import S3Uri
 from veo_provider.threads import in_order
 
 if TYPE_CHECKING:
@@ -72,22 +74,21 @@ def receipts_below(s3: S3Client, prefix: str, since: float) -> Iterator[Receipt]
     :param prefix: ``s3://bucket/prefix/``.
     :param since: Unix seconds; what the clocks of S3 and of others may differ by is allowed for.
     :raises VeoReceiptUnavailableError: they cannot be read now.
+    :raises VeoReceiptDeniedError: they may not be read.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     bucket, _, below = prefix.partition("://")[2].partition("/")
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below)
-    try:
-        found = (one for page in pages for one in page.get("Contents", []))
+    with translate_errors(
+        f"The receipts below {prefix} cannot be listed",
+        retryable=VeoReceiptUnavailableError,
+        final=VeoReceiptDeniedError,
+    ):
         stores = (
             S3ReceiptStore(s3, S3Uri(bucket, one["Key"]))
-            for one in found
+            for one in iter_objects(s3, S3Uri(bucket, below))
             if one["Key"].endswith(SUFFIX) and one["LastModified"].timestamp() >= since - CLOCK_DIFFERENCE
         )
         held = in_order(_readable, stores, threads=_READERS, ahead=_AHEAD, name="veo-budget")
         yield from (one.receipt for one in held if one is not None)
-    except (ClientError, BotoCoreError) as error:
-        raise VeoReceiptUnavailableError(f"The receipts below {prefix} cannot be listed: {error}.") from error
 
 
 def charges_below(s3: S3Client, prefix: str, run: str, since: float) -> float:
@@ -105,6 +106,8 @@ def _readable(store: S3ReceiptStore) -> Held | None:
     """Return a receipt, or None if it cannot be understood: then nothing is submitted past it either."""
     try:
         return store.read()
+    except VeoReceiptDeniedError:
+        raise
     except VeoReceiptError:
         return None
 

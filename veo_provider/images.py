@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING
 from veo_provider import pictures
 from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
 from veo_provider.api.image import HEADER_BYTES, ByteStream, Image
-from veo_provider.s3 import S3Uri, s3_client
+from veo_provider.s3.client import s3_client, translate_errors
+from veo_provider.s3.uri import S3Uri
 
-_NOT_TO_BE_HAD = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 _NO_SUCH_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 if TYPE_CHECKING:
@@ -59,22 +58,14 @@ def find_image(
 
 
 def _in_s3(source: S3Uri, connect: Callable[[], S3Client], check: Check, hold: int) -> Image:
-    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
-
-    try:
+    with translate_errors(
+        f"The image {source} cannot be read", retryable=VeoImageUnavailableError, final=VeoImageError
+    ):
         client = connect()
         answer = client.get_object(Bucket=source.bucket, Key=source.key)
         held = answer["ContentLength"] <= hold
         header = answer["Body"].read(None if held else HEADER_BYTES)
         answer["Body"].close()
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] in _NOT_TO_BE_HAD:
-            raise VeoImageError(f"The image {source} cannot be read: {error}.") from error
-        raise VeoImageUnavailableError(f"The image {source} cannot be read now: {error}.") from error
-    except ParamValidationError as error:
-        raise VeoImageError(f"The image {source} cannot be read: {error}.") from error
-    except BotoCoreError as error:
-        raise VeoImageUnavailableError(f"The image {source} cannot be reached: {error}.") from error
     return check(
         str(source),
         size=answer["ContentLength"],

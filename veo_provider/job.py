@@ -17,8 +17,9 @@ from veo_provider.generation import Policy, account_of
 from veo_provider.maker import Making
 from veo_provider.notes import Notes
 from veo_provider.prompts import prompts_of
-from veo_provider.receipts import Attempt
-from veo_provider.s3 import s3_client
+from veo_provider.receipts import SUFFIX, Attempt, S3ReceiptStore, VeoReceiptUnavailableError
+from veo_provider.s3.client import s3_client
+from veo_provider.s3.uri import S3Uri
 from veo_provider.summary import VeoSummaryUnavailableError, folder_of, write_progress
 from veo_provider.terms import Terms
 from veo_provider.threads import CALLING_THREADS, STORING_THREADS
@@ -58,6 +59,7 @@ class Job(Terms):
     :param convert: make images that the API takes of others.
     :param fit: choose the aspect ratio by the image.
     :param unconditional: go on where the receipts' store ignores conditional writes.
+    :param s3_extra_args: options of every object that is written.
     """
 
     try_number: int
@@ -70,6 +72,7 @@ class Job(Terms):
     convert: bool = False
     fit: bool = False
     unconditional: bool = False
+    s3_extra_args: dict[str, str | bool] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a form that JSON can carry."""
@@ -143,6 +146,7 @@ class Job(Terms):
         client = await asyncio.to_thread(settings.client)
         try:
             archive, making = await asyncio.to_thread(lambda: (self.archive(s3), self.making(client, s3)))
+            await asyncio.to_thread(self._check_receipts, s3)
             notes = self.notes(s3)
             known = await asyncio.to_thread(notes.begin) if not progress.total else None
 
@@ -171,6 +175,15 @@ class Job(Terms):
         finally:
             await asyncio.to_thread(client.close)
 
+    def _check_receipts(self, s3: S3Client) -> None:
+        """Stop where no receipt can be kept: one error says so, before any image does.
+
+        :raises VeoReceiptError: the store refuses receipts, or ignores conditional writes.
+        """
+        place = S3Uri.parse(f"{self.output_prefix}{SUFFIX}", "output_prefix")
+        with suppress(VeoReceiptUnavailableError):  # which may pass, and each image waits for that by itself
+            S3ReceiptStore(s3, place, unconditional=self.unconditional).check()
+
     async def _look_up(self) -> tuple[VeoSettings, S3Client]:
         """Look both connections up, patiently while Airflow's own API or database is away."""
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -183,12 +196,15 @@ class Job(Terms):
             try:
                 settings = await VeoHook(self.veo_conn_id).get_async_settings()
                 # Airflow before 3.2 allows a look-up in a thread only if it is started in this way.
-                return settings, await sync_to_async(s3_client)(self.aws_conn_id, CONNECTIONS)
-            except (VeoError, AirflowNotFoundException):
-                raise
-            # The database, the API server or a secrets backend: each has errors of its own.
+                return settings, await sync_to_async(s3_client)(
+                    self.aws_conn_id, CONNECTIONS, self.s3_extra_args
+                )
+            # The database, the API server, a secrets backend, AWS's STS: each has errors of its own.
             except Exception as error:
-                if not left:
+                lasting = isinstance(error, AirflowNotFoundException) or (
+                    isinstance(error, VeoError) and not error.temporary
+                )
+                if lasting or not left:
                     raise
                 log.warning("The connections are not to be had now (%s).", type(error).__name__)
                 await asyncio.sleep(LOOK_UP_PAUSE)

@@ -12,7 +12,9 @@ from veo_provider.api.request import VeoRequest
 from veo_provider.generation import WaitForClaim
 from veo_provider.images import find_image
 from veo_provider.receipts import S3ReceiptStore, sidecar_of
-from veo_provider.s3 import PART_BYTES, S3Uri, abort_leftovers, head
+from veo_provider.s3.client import head_object
+from veo_provider.s3.multipart_upload import PART_BYTES, abort_leftovers
+from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from veo_provider.generation import Attach, Done, Plan, Policy, Step
     from veo_provider.prompts import Prompts
     from veo_provider.receipts import Attempt, Held, Receipt
-    from veo_provider.s3 import S3Upload
+    from veo_provider.s3.multipart_upload import S3Upload
 
 HELD_BYTES = 4 * 1024 * 1024
 """An image of at most so many bytes is read once and held until it is submitted."""
@@ -114,7 +116,7 @@ class Maker:
         :raises VeoRequestError: the image or its prompt is no good, or the place of the video is taken.
         :raises VeoImageUnavailableError: they cannot be read now.
         """
-        if held is None and head(self._making.s3, self._target) is not None:
+        if held is None and head_object(self._making.s3, self._target) is not None:
             raise VeoRequestError(f"{self._target} exists and has no receipt.")
         return generation.prepare(
             self._image,

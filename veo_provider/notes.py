@@ -16,9 +16,11 @@ from contextlib import closing
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from veo_provider.api.errors import VeoStorageError
 from veo_provider.outcomes import WITH_VIDEO, Outcome
 from veo_provider.receipts import ReceiptState, S3ReceiptStore, VeoReceiptError, sidecar_of
-from veo_provider.s3 import S3Uri
+from veo_provider.s3.client import iter_objects, translate_errors
+from veo_provider.s3.uri import S3Uri
 from veo_provider.summary import Row, VeoSummaryUnavailableError, put, unavailable
 from veo_provider.threads import in_order
 
@@ -146,13 +148,12 @@ class Notes:
 
     def _delete(self, keys: Iterable[str]) -> None:
         """Delete notes; harmless where a policy forbids it."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
-            for key in keys:
-                self._s3.delete_object(Bucket=self._all.bucket, Key=key)
-        except (BotoCoreError, ClientError) as error:
-            log.warning("The notes in %s could not be deleted: %s", self._all, error)
+            with translate_errors(f"The notes in {self._all} cannot be deleted"):
+                for key in keys:
+                    self._s3.delete_object(Bucket=self._all.bucket, Key=key)
+        except VeoStorageError as error:
+            log.warning("%s", error)
 
     def _row(self, item: Item, note: Note | None, why_not_started: str) -> Row:
         """Return the row of an item that was not noted with a video."""
@@ -185,9 +186,7 @@ class Notes:
                     yield [json.loads(line) for line in body.iter_lines()]
 
     def _keys(self, below: str) -> Iterator[str]:
-        listing = self._s3.get_paginator("list_objects_v2")
-        pages = listing.paginate(Bucket=self._all.bucket, Prefix=below)
-        return (found["Key"] for page in pages for found in page.get("Contents", []))
+        return (found["Key"] for found in iter_objects(self._s3, S3Uri(self._all.bucket, below)))
 
 
 class Noted:

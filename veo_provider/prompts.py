@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from contextlib import closing
 from email.header import decode_header, make_header
-from http import HTTPStatus
 from posixpath import basename, splitext
 from string import Template
 from typing import TYPE_CHECKING, Protocol
 
-from veo_provider.api.errors import VeoImageUnavailableError, VeoRequestError
-from veo_provider.s3 import S3Uri
+from veo_provider.api.errors import (
+    VeoImageUnavailableError,
+    VeoRequestError,
+    VeoStorageError,
+    VeoStorageMissingError,
+)
+from veo_provider.s3.client import translate_errors
+from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -155,19 +160,14 @@ def _identifier(found: dict[str, str | None], text: str) -> str:
 
 def _asked(image: str, ask: Callable[[S3Uri], T], place: S3Uri) -> T | None:
     """Ask S3; None says that there is no such object."""
-    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
-
     try:
-        return ask(place)
-    except (ClientError, ParamValidationError) as error:
-        status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-        if status == HTTPStatus.NOT_FOUND:
+        with translate_errors(f"The prompt of {image} cannot be read"):
+            return ask(place)
+    except VeoStorageError as error:
+        if isinstance(error, VeoStorageMissingError) and error.code != "NoSuchBucket":
             return None
-        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise VeoRequestError(f"The prompt of {image} cannot be read: {error}.") from error
-        raise VeoImageUnavailableError(f"The prompt of {image} cannot be read now: {error}.") from error
-    except BotoCoreError as error:
-        raise VeoImageUnavailableError(f"The prompt of {image} cannot be read now: {error}.") from error
+        kind = VeoImageUnavailableError if error.temporary else VeoRequestError
+        raise kind(error.what) from error
 
 
 def _key(image: str) -> str:

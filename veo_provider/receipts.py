@@ -14,10 +14,12 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from veo_provider.api.errors import VeoError, VeoRequestError
-from veo_provider.s3 import S3Uri
+from veo_provider.api.errors import VeoError, VeoRequestError, VeoStorageError, VeoStorageMissingError
+from veo_provider.s3.client import translate_errors
+from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +44,20 @@ def sidecar_of(video: S3Uri) -> S3Uri:
 class VeoReceiptError(VeoError):
     """A receipt is damaged, of a newer version, or kept where it protects nothing."""
 
+    money = "Nothing more was spent."
     advice = "Nothing is submitted past it. Correct what is said above, and clear the task."
+
+
+class VeoReceiptDeniedError(VeoReceiptError):
+    """The store keeps no receipt: it refuses access, has no such bucket, or the connection is wrong."""
+
+    advice = "Nothing is submitted without a receipt. Correct what is said above, and clear the task."
 
 
 class VeoReceiptUnavailableError(VeoError):
     """A receipt cannot be read or written now, which is never taken for there being none."""
 
+    money = "Nothing more was spent."
     advice = "Nothing is submitted without a receipt; trying again is safe."
     temporary = True
 
@@ -243,7 +253,11 @@ class ReceiptStore(Protocol):
         """
 
 
-_REFUSED_CONDITIONS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412")
+_REFUSED_CONDITIONS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404", "409", "412")
+"""What S3 answers to a conditional write that it does not make
+(https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html); 404 if there is no object."""
+_WRITES_AT_ONCE = 2
+"""Attempts at a write that S3 refuses without a reason, before it counts as one that may pass."""
 
 
 class S3ReceiptStore:
@@ -268,28 +282,57 @@ class S3ReceiptStore:
 
     def read(self) -> Held | None:
         """Return the receipt, or None if there is none; see :class:`ReceiptStore` for the errors."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
-            answer = self._client.get_object(Bucket=self._target.bucket, Key=self._target.key)
-            body = answer["Body"].read()
-        except self._client.exceptions.NoSuchKey:
-            return None
-        except (ClientError, BotoCoreError) as error:
-            raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be read: {error}.") from error
+            with translate_errors(f"The receipt {self.uri} cannot be read"):
+                answer = self._client.get_object(Bucket=self._target.bucket, Key=self._target.key)
+                body = answer["Body"].read()
+        except VeoStorageError as error:
+            if isinstance(error, VeoStorageMissingError) and error.code == "NoSuchKey":
+                return None
+            raise _receipt_error(error) from error
         return Held(Receipt.from_json(body, self.uri), answer["ETag"])
+
+    def check(self) -> None:
+        """Find out whether receipts can be kept beside this one, without writing it.
+
+        :raises VeoReceiptError: they cannot.
+        :raises VeoReceiptUnavailableError: that cannot be told now.
+        """
+        self.read()
+        self._require(self._honours_if_match)
 
     def write(self, receipt: Receipt, after: Held | None) -> Held:
         """Write the receipt, if nobody else did; see :class:`ReceiptStore` for the errors."""
         self._require(self._honours_if_match)
         if not self._honoured[self._where(self._honours_if_match)]:
-            condition: dict[str, Any] = {}
-        else:
-            if after is None and not self._is_known(self._honours_if_none_match):
-                after = self._create_harmless(receipt)
+            return Held(receipt, self._put(self._target.key, receipt.to_json(), {}) or "")
+        if after is None and not self._is_known(self._honours_if_none_match):
+            after = self._create_harmless(receipt)
+        return self._write_if_same(receipt, after)
+
+    def _write_if_same(self, receipt: Receipt, after: Held | None, *earlier: Receipt) -> Held:
+        """Write a receipt if the stored one is what was read.
+
+        A refusal does not say why: another write may be going on (409), or S3 has written at the first call
+        and boto3 repeated it, because the answer was lost (412). The stored receipt tells.
+
+        :param earlier: what an earlier call may have written in its place.
+        """
+        ours = {one.revision for one in (receipt, *earlier)}
+        for _ in range(_WRITES_AT_ONCE):
             condition = {"IfMatch": after.etag} if after else {"IfNoneMatch": "*"}
-        etag = self._put(self._target.key, receipt.to_json(), condition)
-        return Held(receipt, etag) if etag else self._adopt(receipt)
+            etag = self._put(self._target.key, receipt.to_json(), condition)
+            if etag is not None:
+                return Held(receipt, etag)
+            found = self.read()
+            if found is not None and found.receipt.revision in ours:
+                return found
+            if not _is_same(found, after):
+                raise ReceiptConflictError(self.uri)
+            after = found  # with another ETag, if the store has rewritten it
+        raise VeoReceiptUnavailableError(
+            f"The receipt {self.uri} cannot be written: S3 refuses that, though nobody has changed it."
+        )
 
     def _create_harmless(self, receipt: Receipt) -> Held:
         """Create the receipt as one that claims nothing yet, to try on it whether creating is conditional."""
@@ -300,36 +343,29 @@ class S3ReceiptStore:
             history=receipt.history[:-1],
             revision=uuid.uuid4().hex,
         )
-        etag = self._put(self._target.key, harmless.to_json(), {"IfNoneMatch": "*"})
-        held = Held(harmless, etag) if etag else self._adopt(harmless, receipt)
+        held = self._write_if_same(harmless, None, receipt)
         self._require(self._honours_if_none_match)
         return held
 
-    def _adopt(self, *ours: Receipt) -> Held:
-        """Take a refused write for done if it was ours: boto3 repeats a PUT whose answer was lost."""
-        found = self.read()
-        if found is None or found.receipt.revision not in {one.revision for one in ours}:
-            raise ReceiptConflictError(self.uri)
-        return found
-
     def _put(self, key: str, body: bytes, condition: dict[str, Any]) -> str | None:
-        """Write an object and return its ETag, or None if the condition does not hold."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        """Write an object and return its ETag, or None if S3 refuses it for its condition."""
         try:
-            answer = self._client.put_object(
-                Bucket=self._target.bucket, Key=key, Body=body, ContentType="application/json", **condition
-            )
-        except (ClientError, BotoCoreError) as error:
-            # AWS answers a condition on an object that is not there with 404.
-            code = getattr(error, "response", {}).get("Error", {}).get("Code")
-            if code in _REFUSED_CONDITIONS:
+            with translate_errors(f"The receipt {self.uri} cannot be written"):
+                answer = self._client.put_object(
+                    Bucket=self._target.bucket,
+                    Key=key,
+                    Body=body,
+                    ContentType="application/json",
+                    **condition,
+                )
+        except VeoStorageError as error:
+            if condition and error.code in _REFUSED_CONDITIONS:
                 return None
-            if code == "KeyTooLongError":
+            if error.code == "KeyTooLongError":
                 raise VeoRequestError(
                     f"The name of the receipt {self.uri} is too long for its store."
                 ) from error
-            raise VeoReceiptUnavailableError(f"The receipt {self.uri} cannot be written: {error}.") from error
+            raise _receipt_error(error) from error
         return answer["ETag"]
 
     def _require(self, honours: Callable[[], bool]) -> None:
@@ -365,7 +401,7 @@ class S3ReceiptStore:
         try:
             if self._put(key, b"{}", {"IfMatch": '"00000000000000000000000000000000"'}) is None:
                 return True
-        except VeoReceiptUnavailableError as error:
+        except VeoReceiptDeniedError as error:
             if "NotImplemented" in error.what:
                 return False
             raise
@@ -382,9 +418,22 @@ class S3ReceiptStore:
     def _discard(self, key: str) -> None:
         """Delete what a store should not have written; harmless where a policy forbids it."""
         try:
-            self._client.delete_object(Bucket=self._target.bucket, Key=key)
-        except self._client.exceptions.ClientError as error:
-            log.warning("s3://%s/%s could not be deleted: %s", self._target.bucket, key, error)
+            with translate_errors(f"s3://{self._target.bucket}/{key} cannot be deleted"):
+                self._client.delete_object(Bucket=self._target.bucket, Key=key)
+        except VeoStorageError as error:
+            log.warning("%s", error)
+
+
+def _receipt_error(error: VeoStorageError) -> VeoError:
+    """Return what an error of the store means for a receipt."""
+    return (VeoReceiptUnavailableError if error.temporary else VeoReceiptDeniedError)(error.what)
+
+
+def _is_same(found: Held | None, read: Held | None) -> bool:
+    """Whether the stored receipt is still what was read; one that a person edits keeps its revision."""
+    if found is None or read is None:
+        return found is read
+    return found.receipt.to_json() == read.receipt.to_json()
 
 
 class TaskStateReceiptStore:
@@ -414,12 +463,21 @@ class TaskStateReceiptStore:
     def write(self, receipt: Receipt, after: Held | None) -> Held:  # noqa: ARG002 - there are no rivals
         """Write the receipt; see :class:`ReceiptStore` for the errors."""
         try:
-            self._state.set(self._KEY, receipt.to_json().decode())
+            self._state.set(self._KEY, receipt.to_json().decode(), **self._for_ever())
         except Exception as error:
             raise VeoReceiptUnavailableError(
                 f"The receipt in {self.uri} cannot be written: {error}."
             ) from error
         return Held(receipt, "")
+
+    def _for_ever(self) -> dict[str, Any]:
+        """Return what keeps the receipt: by default, Airflow removes task state after 30 days."""
+        try:
+            # Public since Airflow 3.3, and left out of its type stub.
+            from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
+        except ImportError:
+            return {}
+        return {"retention": NEVER_EXPIRE} if "retention" in signature(self._state.set).parameters else {}
 
 
 def claim(

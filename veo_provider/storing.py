@@ -6,14 +6,20 @@ import hashlib
 import logging
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from veo_provider import retrying
-from veo_provider.api.errors import VeoConnectionError, VeoIncompleteVideoError
+from veo_provider.api.errors import (
+    VeoConnectionError,
+    VeoIncompleteVideoError,
+    VeoStorageDeniedError,
+    VeoStorageError,
+    VeoStorageMissingError,
+)
 from veo_provider.api.mp4 import Mp4Walker
 from veo_provider.api.protocol import BEGIN
-from veo_provider.s3 import S3Upload, VeoUploadLostError, head
+from veo_provider.s3.client import head_object, translate_errors
+from veo_provider.s3.multipart_upload import S3Upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.mp4 import Mp4Info
     from veo_provider.receipts import Receipt
-    from veo_provider.s3 import S3Uri
+    from veo_provider.s3.uri import S3Uri
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +143,7 @@ class _Passage:
             known = replace(self._file, start=self._furthest).inside
             log.warning("%s Going on from byte %d.", error, self._furthest if known else 0)
             return None
-        except (VeoIncompleteVideoError, VeoUploadLostError):
+        except (VeoIncompleteVideoError, VeoStorageError):
             self._start_over()
             raise
 
@@ -170,17 +176,24 @@ def upload_to(s3: S3Client, target: S3Uri, veo_task_id: str, model: str, *, repl
 
 
 def find(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:
-    """Return a video if it stands whole where it belongs, read once from end to end; else None."""
+    """Return a video if it stands whole where it belongs, read once from end to end; else None.
+
+    :raises VeoStorageError: S3 did not tell.
+    """
     try:
-        found = s3.get_object(Bucket=target.bucket, Key=target.key)
-    except s3.exceptions.NoSuchKey:
-        return None
-    except s3.exceptions.ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.FORBIDDEN:
+        with translate_errors(f"Whether {target} exists cannot be told"):
+            return _read(s3, target, veo_task_id)
+    except VeoStorageMissingError as error:
+        if error.code == "NoSuchBucket":
             raise
+    except VeoStorageDeniedError as error:
         # Without s3:ListBucket, S3 answers 403 for a missing object, too.
-        log.warning("Whether %s exists cannot be told: %s", target, error)
-        return None
+        log.warning("%s", error.what)
+    return None
+
+
+def _read(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:
+    found = s3.get_object(Bucket=target.bucket, Key=target.key)
     with closing(found["Body"]) as body:
         if found["Metadata"].get("veo_task_id") != veo_task_id:
             return None
@@ -195,8 +208,11 @@ def find(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:
 
 
 def holds(s3: S3Client, target: S3Uri, receipt: Receipt) -> bool:
-    """Whether the object is the very video that a receipt describes, by its size and its task id."""
-    found = head(s3, target)
+    """Whether the object is the very video that a receipt describes, by its size and its task id.
+
+    :raises VeoStorageError: S3 did not tell.
+    """
+    found = head_object(s3, target)
     return (
         found is not None
         and found["ContentLength"] == (receipt.video or {}).get("bytes")

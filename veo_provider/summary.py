@@ -20,7 +20,9 @@ from veo_provider.api.errors import VeoError
 from veo_provider.budget import charges
 from veo_provider.outcomes import MAY_PASS, Outcome
 from veo_provider.receipts import ReceiptState
-from veo_provider.s3 import S3Upload, S3Uri
+from veo_provider.s3.client import translate_errors
+from veo_provider.s3.multipart_upload import S3Upload
+from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -41,6 +43,13 @@ class VeoSummaryUnavailableError(VeoError):
 
     advice = "Trying again is safe: what is done is found by its receipt, and only the summary is made anew."
     temporary = True
+
+
+class VeoSummaryDeniedError(VeoSummaryUnavailableError):
+    """The store refuses the summary or its notes, and will refuse them again."""
+
+    advice = "What is done is found by its receipt. Correct what is said above, and clear the task."
+    temporary = False
 
 
 @dataclass(frozen=True)
@@ -323,9 +332,9 @@ def unavailable(what: str) -> Iterator[None]:
 
     :raises VeoSummaryUnavailableError: with the sentence about it.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
+    with translate_errors(
+        f"{what} cannot be written or read",
+        retryable=VeoSummaryUnavailableError,
+        final=VeoSummaryDeniedError,
+    ):
         yield
-    except (BotoCoreError, ClientError) as error:
-        raise VeoSummaryUnavailableError(f"{what} cannot be written or read now: {error}.") from error

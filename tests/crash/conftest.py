@@ -11,7 +11,7 @@ import pytest
 from moments import until
 
 from veo_provider.receipts import SUFFIX, Receipt, ReceiptState
-from veo_provider.s3 import PART_BYTES
+from veo_provider.s3.multipart_upload import PART_BYTES
 
 BUCKET = "videos"
 KEY = "clips/rocket.mp4"

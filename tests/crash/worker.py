@@ -223,7 +223,7 @@ def wait(pid):
 def _warm_up():
     """Make a client of each kind once: the first one imports and reads the most."""
     from veo_provider.hooks.veo import VeoHook
-    from veo_provider.s3 import s3_client
+    from veo_provider.s3.client import s3_client
 
     os.environ["AIRFLOW_CONN_NOBODY"] = '{"conn_type": "aws", "login": "x", "password": "x"}'
     s3_client("nobody").close()

@@ -25,11 +25,12 @@ from veo_provider.receipts import (
     ReceiptState,
     S3ReceiptStore,
     TaskStateReceiptStore,
+    VeoReceiptDeniedError,
     VeoReceiptError,
     VeoReceiptUnavailableError,
     claim,
 )
-from veo_provider.s3 import S3Uri
+from veo_provider.s3.uri import S3Uri
 
 TARGET = S3Uri("videos", "clips/rocket.mp4" + SUFFIX)
 ME, OTHER = Attempt("dag / run / me"), Attempt("dag / run / other")
@@ -153,6 +154,91 @@ def test_a_write_whose_answer_is_lost_is_repeated_by_boto3_and_adopted(s3, new_s
     assert len(sent) == 2
 
 
+REFUSALS = [(409, "ConditionalRequestConflict"), (412, "PreconditionFailed"), (404, "NoSuchKey")]
+
+
+def refuse_writes(client, times, status, code, state="submitted"):
+    """Refuse the first writes of a receipt in that state, and return how many of them were sent."""
+    seen = []
+
+    def refuse(request, **_):
+        if f'"state": "{state}"'.encode() not in request.body.read():
+            request.body.seek(0)
+            return None
+        request.body.seek(0)
+        seen.append(request.url)
+        return answer(request, status, code) if len(seen) <= times else None
+
+    client.meta.events.register("before-send.s3.PutObject", refuse)
+    return seen
+
+
+@pytest.mark.parametrize(("status", "code"), REFUSALS)
+@pytest.mark.parametrize("after", ["nothing", "a receipt"])
+def test_a_refusal_is_no_lost_race_while_nobody_has_changed_the_receipt(s3, new_s3, status, code, after):
+    """S3 refuses conditional writes for other reasons as well: what is stored shows what to do."""
+    S3ReceiptStore(s3, S3Uri("videos", f"clips/known{SUFFIX}")).write(new_claim(), None)
+    read = S3ReceiptStore(s3, TARGET).write(new_claim(), None) if after == "a receipt" else None
+    client = new_s3()
+    sent = refuse_writes(client, 1, status, code)
+    ours = new_claim().moved(ReceiptState.SUBMITTED, ME, veo_task_id="task_1")
+    assert S3ReceiptStore(client, TARGET).write(ours, read).receipt == ours
+    assert S3ReceiptStore(s3, TARGET).read().receipt == ours
+    assert len(sent) == 2
+
+
+@pytest.mark.parametrize(("status", "code"), REFUSALS)
+def test_a_refusal_that_stays_may_pass(s3, new_s3, status, code):
+    """Refused again and again, the write is tried again later, and is not given up for lost."""
+    read = S3ReceiptStore(s3, TARGET).write(new_claim(), None)
+    client = new_s3()
+    refuse_writes(client, 100, status, code)
+    with pytest.raises(VeoReceiptUnavailableError, match="nobody has changed it"):
+        S3ReceiptStore(client, TARGET).write(
+            read.receipt.moved(ReceiptState.SUBMITTED, ME, veo_task_id="task_1"), read
+        )
+    assert S3ReceiptStore(s3, TARGET).read() == read
+
+
+@pytest.mark.parametrize("state", ["claimed", "submitted"])
+def test_the_one_paid_task_id_is_recorded_in_spite_of_refusals(
+    s3, new_s3, sandbox, client, request_4s, state
+):
+    """Claim and id are written as soon as S3 lets us, and one generation is submitted."""
+    S3ReceiptStore(s3, S3Uri("videos", f"clips/known{SUFFIX}")).write(new_claim(), None)
+    stubborn = new_s3()
+    refuse_writes(stubborn, 3, 409, "ConditionalRequestConflict", state)
+    _, held = advance(S3ReceiptStore(stubborn, TARGET), client, plan_of(request_4s), ME)
+    assert S3ReceiptStore(s3, TARGET).read() == held
+    assert [held.receipt.veo_task_id] == [task["task_id"] for task in sandbox.tasks()]
+
+
+def test_a_receipt_that_the_store_has_rewritten_is_still_the_same(s3):
+    """Copied in parts, as a migration does it, the same receipt has another ETag: nobody has changed it."""
+    store = S3ReceiptStore(s3, TARGET)
+    read = store.write(new_claim(), None)
+    where = {"Bucket": TARGET.bucket, "Key": TARGET.key}
+    upload = s3.create_multipart_upload(**where)["UploadId"]
+    part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=read.receipt.to_json())
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload=parts)
+    assert store.read().etag != read.etag
+    changed = read.receipt.moved(ReceiptState.SUBMITTED, ME, veo_task_id="task_1")
+    assert store.write(changed, read) == store.read()
+    assert store.read().receipt == changed
+
+
+def test_what_a_person_changed_meanwhile_is_not_overwritten(s3):
+    """Edited by hand, a receipt keeps its revision, and is another one all the same."""
+    store = S3ReceiptStore(s3, TARGET)
+    read = store.write(new_claim(), None)
+    edited = replace(read.receipt, state=ReceiptState.SUBMITTED, veo_task_id="task_1")
+    s3.put_object(Bucket=TARGET.bucket, Key=TARGET.key, Body=edited.to_json())
+    with pytest.raises(ReceiptConflictError):
+        store.write(read.receipt.moved(ReceiptState.UNKNOWN, ME), read)
+    assert store.read().receipt == edited
+
+
 class Raw:
     """The body of an answer that a test makes up."""
 
@@ -181,12 +267,20 @@ TROUBLE = {
 }
 
 
+MAY_PASS = ("refused connection",)
+
+
+def error_of(trouble):
+    return VeoReceiptUnavailableError if trouble in MAY_PASS else VeoReceiptDeniedError
+
+
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_what_cannot_be_read_is_not_taken_for_absent(new_s3, trouble):
-    """Trouble with the store is an error that may pass, and never says that there is no receipt."""
+    """Trouble with the store is an error, tried again where it may pass, and never taken for none."""
     changes, target = TROUBLE[trouble]
-    with pytest.raises(VeoReceiptUnavailableError, match=r"cannot be read.*Nothing is submitted"):
+    with pytest.raises(error_of(trouble), match=r"cannot be read.*Nothing is submitted") as caught:
         S3ReceiptStore(new_s3(**changes), target).read()
+    assert caught.value.temporary == (trouble in MAY_PASS)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["first write", "later write"])
@@ -198,12 +292,12 @@ def test_what_cannot_be_written_is_our_error(new_s3, trouble, known, monkeypatch
     client = new_s3(**changes)
     if known:
         S3ReceiptStore._honoured[client.meta.endpoint_url, target.bucket] = True
-    with pytest.raises(VeoReceiptUnavailableError, match="cannot be written"):
+    with pytest.raises(error_of(trouble), match="cannot be written"):
         S3ReceiptStore(client, target).write(new_claim(), None)
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(500, "InternalError"), (503, "SlowDown"), (403, "AccessDenied"), (404, "NotFound")]
+    ("status", "code"), [(500, "InternalError"), (503, "SlowDown"), (429, "SlowDown"), (404, "NotFound")]
 )
 def test_only_a_missing_key_means_that_there_is_no_receipt(s3, new_s3, status, code):
     """Any other answer leaves open whether there is one."""
@@ -214,6 +308,17 @@ def test_only_a_missing_key_means_that_there_is_no_receipt(s3, new_s3, status, c
     )
     with pytest.raises(VeoReceiptUnavailableError):
         S3ReceiptStore(client, TARGET).read()
+
+
+def test_a_receipt_that_may_not_be_read_names_the_permission(s3, new_s3):
+    """Without s3:ListBucket S3 denies a missing object as well: that is said, and not tried for ever."""
+    client = new_s3()
+    client.meta.events.register(
+        "before-send.s3.GetObject", lambda request, **_: answer(request, 403, "AccessDenied")
+    )
+    with pytest.raises(VeoReceiptDeniedError, match=r"s3:GetObject.*s3:ListBucket") as caught:
+        S3ReceiptStore(client, TARGET).read()
+    assert not caught.value.temporary
 
 
 def with_fields(**fields):
@@ -419,6 +524,27 @@ def test_airflows_task_state_keeps_a_receipt():
     assert isinstance(state["veo_receipt"], str)
 
 
+def test_airflows_task_state_keeps_a_receipt_for_ever():
+    """Airflow removes task state after a month, and a receipt is needed for as long as its task may run."""
+    sdk = pytest.importorskip("airflow.sdk")
+    never = getattr(sdk, "NEVER_EXPIRE", None)
+    state = State()
+    TaskStateReceiptStore(state).write(new_claim(), None)
+    assert state.retention is never
+
+
+def test_an_older_task_state_keeps_a_receipt_as_long_as_it_can():
+    """A store that knows no retention is written all the same."""
+
+    class Older(State):
+        def set(self, key, value):
+            self[key] = value
+
+    store = TaskStateReceiptStore(Older())
+    assert store.read() is None
+    assert store.write(new_claim(), None) == store.read()
+
+
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_receipt_in_airflows_task_state_is_told(damage):
     """The same damage is the same error there."""
@@ -448,7 +574,8 @@ class State(dict):
             raise RuntimeError("The API server is away.")
         return super().get(key)
 
-    def set(self, key, value):
+    def set(self, key, value, *, retention=None):
+        self.retention = retention
         if self._broken:
             raise RuntimeError("The API server is away.")
         self[key] = value

@@ -15,7 +15,8 @@ from veo_provider import storing
 from veo_provider.api import errors
 from veo_provider.api.client import VeoClient
 from veo_provider.retrying import STORE_ATTEMPTS
-from veo_provider.s3 import PART_BYTES, S3Upload, S3Uri
+from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload
+from veo_provider.s3.uri import S3Uri
 
 KEY = "clips/broken-off.mp4"
 MB = 1_000_000

@@ -1,19 +1,26 @@
 """VeoToS3Operator against the sandbox and a real S3: all of the video, or nothing."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, nullcontext
 
+import boto3
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
 from moments import PATIENCE, until
 
+from veo_provider import storing
 from veo_provider.api import errors
 from veo_provider.retrying import STORE_ATTEMPTS
-from veo_provider.s3 import PART_BYTES, S3Upload, S3Uri
+from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload
+from veo_provider.s3.uri import S3Uri
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 
 pytestmark = pytest.mark.usefixtures("connections")
@@ -111,11 +118,116 @@ def test_an_object_that_appears_meanwhile_is_kept(s3, sandbox, completed):
         with upload:
             upload.write(b"theirs" + bytes(size))
             s3.put_object(Bucket="videos", Key=KEY, Body=b"mine")
-            with pytest.raises(s3.exceptions.ClientError, match=r"PreconditionFailed|412"):
+            with pytest.raises(errors.VeoRequestError, match="replace=False"):
                 upload.complete()
         assert s3.get_object(Bucket="videos", Key=KEY)["Body"].read() == b"mine"
         assert unfinished(s3) == []
         s3.delete_object(Bucket="videos", Key=KEY)
+
+
+UNREADABLE = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::videos/clips/*",
+        }
+    ],
+}
+
+
+@contextmanager
+def unreadable(s3):
+    """Make a bucket one that may be written and not read; without s3:ListBucket, S3 answers alike."""
+    s3.put_bucket_policy(Bucket="videos", Policy=json.dumps(UNREADABLE))
+    try:
+        yield
+    finally:
+        s3.delete_bucket_policy(Bucket="videos")
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["free", "taken"])
+def test_where_nobody_may_look_the_write_itself_decides(s3, completed, taken):
+    """With replace=False, a place that cannot be looked at is written if it is free, and else left alone."""
+    if taken:
+        s3.put_object(Bucket="videos", Key=KEY, Body=b"mine")
+    expected = pytest.raises(AirflowFailException, match="replace=False") if taken else nullcontext()
+    with unreadable(s3), expected:
+        store(completed, replace=False)
+    assert (s3.get_object(Bucket="videos", Key=KEY)["Body"].read() == b"mine") == taken
+
+
+def refusing(sandbox, operation, times, status, code):
+    """Return a client of S3 whose first calls of one kind are refused; it does not try again itself."""
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=sandbox.s3,
+        aws_access_key_id=sandbox.aws_access_key_id,
+        aws_secret_access_key=sandbox.aws_secret_access_key,
+        region_name="us-east-1",
+        config=Config(retries={"max_attempts": 0}),
+    )
+    refused = []
+
+    def refuse(request, **_):
+        if len(refused) == times:
+            return None
+        refused.append(request.url)
+        body = f"<Error><Code>{code}</Code><Message>So the test has it.</Message></Error>".encode()
+        return AWSResponse(request.url, status, {"content-length": str(len(body))}, Raw(body))
+
+    client.meta.events.register(f"before-send.s3.{operation}", refuse)
+    return client
+
+
+class Raw:
+    """The body of an answer that a test makes up."""
+
+    def __init__(self, body):
+        self._body = body
+
+    def stream(self, **_):
+        yield self._body
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "code"),
+    [
+        ("CreateMultipartUpload", 503, "SlowDown"),
+        ("UploadPart", 500, "InternalError"),
+        ("CompleteMultipartUpload", 503, "SlowDown"),
+        ("CompleteMultipartUpload", 409, "ConditionalRequestConflict"),
+        ("CompleteMultipartUpload", 404, "NoSuchUpload"),
+    ],
+)
+def test_trouble_of_s3_in_the_middle_starts_the_upload_over(
+    s3, sandbox, client, completed, impatient, operation, status, code
+):
+    """S3 refuses a call or two of an upload: the video is stored whole all the same, and nothing is left."""
+    sandbox.add_faults([{"call": "content", "pad": 2 * PART_BYTES}])
+    stubborn = refusing(sandbox, operation, 2, status, code)
+    upload = storing.upload_to(stubborn, S3Uri("videos", KEY), completed, "model", replace=False)
+    result = storing.store(client, completed, URI, upload)
+    body = s3.get_object(Bucket="videos", Key=KEY)["Body"].read()
+    assert hashlib.sha256(body).hexdigest() == result.sha256
+    assert unfinished(s3) == []
+    stubborn.close()
+
+
+@pytest.mark.parametrize("size", [1000, PART_BYTES + 1000], ids=["whole", "in parts"])
+def test_a_completion_that_boto3_repeats_is_still_ours(s3, sandbox, size):
+    """The answer to a completion is lost, and its repetition refused, because our own object is there."""
+    target, metadata = S3Uri("videos", KEY), {"veo_task_id": "task_1"}
+    operation = "PutObject" if size == 1000 else "CompleteMultipartUpload"
+    repeated = refusing(sandbox, operation, 1, 412, "PreconditionFailed")
+    with S3Upload(repeated, target, content_type="video/mp4", metadata=metadata, replace=False) as upload:
+        upload.write(bytes(size))
+        s3.put_object(Bucket="videos", Key=KEY, Body=bytes(size), Metadata=metadata)
+        upload.complete()
+    assert unfinished(s3) == []
+    repeated.close()
 
 
 def test_a_look_at_the_status_that_fails_is_tried_again(sandbox, completed, impatient):

@@ -8,10 +8,12 @@ import threading
 import time
 
 import pytest
-from botocore.exceptions import ClientError
 from moments import PATIENCE, at_moment
 
-from veo_provider.s3 import PART_BYTES, S3Upload, S3Uri, s3_client
+from veo_provider.api.errors import VeoStorageUnavailableError
+from veo_provider.s3.client import s3_client
+from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload
+from veo_provider.s3.uri import S3Uri
 
 KEY = "clips/upload.mp4"
 TARGET = S3Uri("videos", KEY)
@@ -76,7 +78,7 @@ def test_s3_refuses_what_was_damaged_on_the_way(new_client, nothing_remains, siz
     """A single wrong bit is found by the checksum that S3 itself verifies, and no object appears."""
     client = new_client(s3={"payload_signing_enabled": False})
     client.meta.events.register("before-send.s3", damage)
-    with pytest.raises(ClientError, match="BadDigest"):
+    with pytest.raises(VeoStorageUnavailableError, match="BadDigest"):
         store(client, CONTENT[:size])
     assert nothing_remains()
 

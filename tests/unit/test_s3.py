@@ -3,7 +3,7 @@
 import pytest
 
 from veo_provider.api.errors import VeoRequestError
-from veo_provider.s3 import S3Uri
+from veo_provider.s3.uri import S3Uri
 
 
 @pytest.mark.parametrize(

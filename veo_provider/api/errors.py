@@ -31,7 +31,13 @@
     ├── VeoGenerationFailed          the service gave up; not charged
     ├── VeoNotFetchedError           accepted, and its video could not be fetched yet: paid once, not lost
     ├── VeoVideoLostError            charged, and there is no video: filtered, or deleted by the service
-    └── VeoIncompleteVideoError      what arrived is not a whole MP4
+    ├── VeoIncompleteVideoError      what arrived is not a whole MP4
+    └── VeoStorageError              S3 did not do what it was asked for
+        ├── VeoStorageMissingError        there is no such bucket, object or upload
+        ├── VeoStorageDeniedError         S3 refuses access
+        ├── VeoStorageConflictError       somebody else writes the same object
+        ├── VeoStorageConfigurationError  S3 or boto3 refuses the call as it is
+        └── VeoStorageUnavailableError    anything else: S3 is away, or the answer was lost
 
 Each message is up to three sentences: what happened, whether money was spent, what to do next.
 """
@@ -339,4 +345,50 @@ class VeoIncompleteVideoError(VeoError):
 
     money = "Downloading costs nothing."
     advice = "Download it again; there is no need to generate it again."
+    temporary = True
+
+
+class VeoStorageError(VeoError):
+    """S3 did not do what it was asked for.
+
+    :param what: one sentence that says what happened.
+    :param code: S3's error code, or the status of an answer that has none; empty where there was no answer.
+    """
+
+    money = "The video service charges nothing for this."
+
+    def __init__(self, what: str, *, code: str = "") -> None:
+        super().__init__(what)
+        self.code = code
+
+
+class VeoStorageMissingError(VeoStorageError):
+    """There is no such bucket, object or upload."""
+
+    advice = "Check the names of bucket and key, and the connection's region and endpoint."
+
+
+class VeoStorageDeniedError(VeoStorageError):
+    """S3 refuses access."""
+
+    advice = "Correct the connection or the permissions, and run the task again."
+
+
+class VeoStorageConflictError(VeoStorageError):
+    """Another write to the same object was faster, or is going on."""
+
+    advice = "Trying again is safe: what is there is read first."
+    temporary = True
+
+
+class VeoStorageConfigurationError(VeoStorageError):
+    """S3 or boto3 refuses the call as it is: a name, an option or a setting of the connection is wrong."""
+
+    advice = "Correct the connection or the parameter, and run the task again."
+
+
+class VeoStorageUnavailableError(VeoStorageError):
+    """S3 is away or in trouble, or its answer was lost."""
+
+    advice = "Trying again is safe."
     temporary = True

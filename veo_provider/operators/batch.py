@@ -182,6 +182,7 @@ class VeoBatchOperator(VeoRequestOperator):
             price_usd=price or 0.0,
             veo_conn_id=self.veo_conn_id,
             aws_conn_id=self.aws_conn_id,
+            s3_extra_args=self.s3_extra_args or None,
             policy=asdict(self._policy()),
             convert=self.convert,
             fit=fit,
@@ -210,10 +211,10 @@ class VeoBatchOperator(VeoRequestOperator):
 
     def _finish(self, context: Context, job: Job, progress: Progress) -> dict[str, Any]:
         """Write the summary, and succeed or fail by it."""
-        from veo_provider.s3 import s3_client
+        from veo_provider.s3.client import s3_client
         from veo_provider.summary import write
 
-        s3 = s3_client(job.aws_conn_id)
+        s3 = s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
         notes = job.notes(s3)
         summary = write(notes.rows(job.archive(s3), progress.stopped), s3, job.folder)
         # From here on the receipts tell: whoever clears the task may have changed things meanwhile.
@@ -240,11 +241,11 @@ class VeoBatchOperator(VeoRequestOperator):
     def _estimate(self, job: Job) -> dict[str, Any]:
         """Look at everything, submit nothing, and write the summary of what would be."""
         from veo_provider.hooks.veo import VeoHook
-        from veo_provider.s3 import s3_client
+        from veo_provider.s3.client import s3_client
         from veo_provider.summary import write
         from veo_provider.survey import rows_of
 
-        began, s3 = time.time(), s3_client(job.aws_conn_id)
+        began, s3 = time.time(), s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
         with VeoHook(self.veo_conn_id).get_conn() as client:
             rows = rows_of(job.archive(s3), job.making(client, s3), job.price_usd)
             summary = write(rows, s3, f"{job.folder}dry-run/")

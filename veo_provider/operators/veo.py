@@ -37,7 +37,8 @@ if TYPE_CHECKING:
         WaitForClaim,
     )
     from veo_provider.receipts import Attempt, Held, Receipt, ReceiptStore, S3ReceiptStore
-    from veo_provider.s3 import S3Upload, S3Uri
+    from veo_provider.s3.multipart_upload import S3Upload
+    from veo_provider.s3.uri import S3Uri
 
 _CLAIM_PAUSE = 5.0
 """Seconds between two looks at a receipt that another attempt has claimed."""
@@ -57,6 +58,7 @@ _REQUEST_FIELDS = (
     "negative_prompt",
     "veo_conn_id",
     "aws_conn_id",
+    "s3_extra_args",
 )
 
 
@@ -89,6 +91,9 @@ class VeoRequestOperator(BaseOperator):
         upstream task did not find is never taken for one.
     :param veo_conn_id: connection of type ``veo``. (templated)
     :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
+    :param s3_extra_args: options of every object that is written (video, receipt, summary and so on), as
+        S3's ``PutObject`` names them, such as ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "…"}``;
+        default is what the connection says. (templated)
     :param on_unknown_submission: what to do after a submission whose answer was lost, here or in an earlier
         attempt: ``fail`` (the default), or ``resubmit`` at the risk of paying twice.
     :param on_changed_request: what to do if the receipt belongs to another request: ``fail`` (the default),
@@ -122,6 +127,7 @@ class VeoRequestOperator(BaseOperator):
         text_to_video: bool = False,
         veo_conn_id: str = "veo_default",
         aws_conn_id: str | None = "aws_default",
+        s3_extra_args: dict[str, str | bool] | None = None,
         on_unknown_submission: OnUnknownSubmission = "fail",
         on_changed_request: OnChangedRequest = "fail",
         on_lost_video: OnLostVideo = "fail",
@@ -142,6 +148,7 @@ class VeoRequestOperator(BaseOperator):
         self.text_to_video = text_to_video
         self.veo_conn_id = veo_conn_id
         self.aws_conn_id = aws_conn_id
+        self.s3_extra_args = s3_extra_args
         self.on_unknown_submission = on_unknown_submission
         self.on_changed_request = on_changed_request
         self.on_lost_video = on_lost_video
@@ -219,9 +226,10 @@ class VeoSubmitOperator(VeoRequestOperator):
     if it provably was not accepted; where its answer was lost, the task fails without a retry
     (:class:`~veo_provider.api.errors.VeoSubmissionUnknown`) and says what to check.
 
-    What was submitted is kept in a receipt, so that a retry, or a clear of the task, returns the same id and
-    pays nothing: in Airflow's task state store (Airflow 3.3 and later), or in S3 where ``receipt`` says. On
-    older versions without ``receipt``, a retry after a crash, and a clear, submit again.
+    What was submitted is kept in a receipt, so that a retry returns the same id and pays nothing: in
+    Airflow's task state store (Airflow 3.3 and later), or in S3 where ``receipt`` says. Without ``receipt``,
+    newer versions of Airflow discard it when the task is cleared, and the clear submits and pays again; on
+    versions before 3.3, a retry after a crash does so, too.
 
     The other parameters are those of :class:`VeoRequestOperator`.
 
@@ -251,10 +259,12 @@ class VeoSubmitOperator(VeoRequestOperator):
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
         from veo_provider.receipts import TaskStateReceiptStore
-        from veo_provider.s3 import S3Uri, s3_client
+        from veo_provider.s3.client import s3_client
+        from veo_provider.s3.uri import S3Uri
 
         if self.receipt:
-            return self._s3_receipts(s3_client(self.aws_conn_id), S3Uri.parse(self.receipt, "receipt"))
+            s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
+            return self._s3_receipts(s3, S3Uri.parse(self.receipt, "receipt"))
         state = context.get("task_state_store")
         return None if state is None else TaskStateReceiptStore(state)
 
@@ -405,7 +415,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         """Claim and submit as the receipt demands, then wait or store."""
         from veo_provider import generation, storing
         from veo_provider.hooks.veo import VeoHook
-        from veo_provider.s3 import abort_leftovers
+        from veo_provider.s3.multipart_upload import abort_leftovers
 
         by, deadline = attempt_of(context), time.time() + self.timeout
         target, s3, store = self._places()
@@ -442,9 +452,11 @@ class VeoImageToVideoOperator(VeoRequestOperator):
     def _places(self) -> tuple[S3Uri, S3Client, S3ReceiptStore]:
         """Return the video's place, the client for it, and the receipt's place beside it."""
         from veo_provider.receipts import sidecar_of
-        from veo_provider.s3 import S3Uri, s3_client
+        from veo_provider.s3.client import s3_client
+        from veo_provider.s3.uri import S3Uri
 
-        target, s3 = S3Uri.parse(self.output_uri, "output"), s3_client(self.aws_conn_id)
+        target = S3Uri.parse(self.output_uri, "output")
+        s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
         return target, s3, self._s3_receipts(s3, sidecar_of(target))
 
     def _require_receipt(self, store: ReceiptStore) -> Held:
@@ -458,9 +470,9 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
     def _require_free(self, s3: S3Client, target: S3Uri) -> None:
         """Refuse to overwrite what nobody has a receipt for, while nothing has been spent."""
-        from veo_provider.s3 import head
+        from veo_provider.s3.client import head_object
 
-        if not as_bool("replace", self.replace) and head(s3, target) is not None:
+        if not as_bool("replace", self.replace) and head_object(s3, target) is not None:
             raise VeoRequestError(f"{target} exists and has no receipt. Set replace=True to overwrite it.")
 
     def _let_others_finish(
@@ -562,7 +574,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
     ) -> dict[str, Any]:
         """Stream the video into its place, and record it."""
         from veo_provider import generation, storing
-        from veo_provider.s3 import abort_leftovers
+        from veo_provider.s3.multipart_upload import abort_leftovers
 
         veo_task_id = held.receipt.veo_task_id or ""
         try:

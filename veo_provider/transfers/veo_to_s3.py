@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from veo_provider.api.errors import VeoContentNotReadyError, VeoRequestError
+from veo_provider.api.errors import VeoContentNotReadyError, VeoRequestError, VeoStorageDeniedError
 from veo_provider.compat import with_retry_policy
 from veo_provider.failures import airflow_failures
 from veo_provider.links import VeoVideoLink
+from veo_provider.operators.parameters import as_bool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from veo_provider.api.client import VeoClient
-    from veo_provider.s3 import S3Upload, S3Uri
+    from veo_provider.s3.multipart_upload import S3Upload
+    from veo_provider.s3.uri import S3Uri
     from veo_provider.storing import StoredVideo
 
 
@@ -39,9 +41,19 @@ class VeoToS3Operator(BaseOperator):
     :param model: what to record as ``veo_model``; default is what the API says. (templated)
     :param veo_conn_id: connection of type ``veo``. (templated)
     :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
+    :param s3_extra_args: options of the object, as S3's ``PutObject`` names them, such as
+        ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "…"}``; default is what the connection says.
+        (templated)
     """
 
-    template_fields: Sequence[str] = ("veo_task_id", "s3_key", "model", "veo_conn_id", "aws_conn_id")
+    template_fields: Sequence[str] = (
+        "veo_task_id",
+        "s3_key",
+        "model",
+        "veo_conn_id",
+        "aws_conn_id",
+        "s3_extra_args",
+    )
     operator_extra_links = (VeoVideoLink(),)
     ui_color = "#d7e8ff"
 
@@ -54,6 +66,7 @@ class VeoToS3Operator(BaseOperator):
         model: str | None = None,
         veo_conn_id: str = "veo_default",
         aws_conn_id: str | None = "aws_default",
+        s3_extra_args: dict[str, str | bool] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**with_retry_policy(self, kwargs))
@@ -63,6 +76,7 @@ class VeoToS3Operator(BaseOperator):
         self.model = model
         self.veo_conn_id = veo_conn_id
         self.aws_conn_id = aws_conn_id
+        self.s3_extra_args = s3_extra_args
         self._upload: S3Upload | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -70,12 +84,14 @@ class VeoToS3Operator(BaseOperator):
         from veo_provider import storing
         from veo_provider.api.protocol import check_task_id
         from veo_provider.hooks.veo import VeoHook
-        from veo_provider.s3 import S3Uri, abort_leftovers, s3_client
+        from veo_provider.s3.client import s3_client
+        from veo_provider.s3.multipart_upload import abort_leftovers
+        from veo_provider.s3.uri import S3Uri
 
         with airflow_failures():
             check_task_id(self.veo_task_id)
             target = S3Uri.parse(self.s3_key, "s3_key")
-            s3 = s3_client(self.aws_conn_id)
+            s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
             stored = storing.find(s3, target, self.veo_task_id)
             if stored is None:
                 self._require_free(s3, target)
@@ -92,9 +108,17 @@ class VeoToS3Operator(BaseOperator):
 
     def _require_free(self, s3: S3Client, target: S3Uri) -> None:
         """Refuse to overwrite something else, unless that is wanted."""
-        from veo_provider.s3 import head
+        from veo_provider.s3.client import head_object
 
-        if not self.replace and head(s3, target) is not None:
+        if as_bool("replace", self.replace):
+            return
+        try:
+            found = head_object(s3, target)
+        except VeoStorageDeniedError as error:
+            # Without s3:ListBucket, S3 says that of a missing object, too; the write is on condition of none.
+            self.log.warning("%s It is stored unless there is one.", error.what)
+            return
+        if found is not None:
             raise VeoRequestError(
                 f"{target} exists, holds something other than {self.veo_task_id}, and replace=False."
             )
@@ -109,5 +133,7 @@ class VeoToS3Operator(BaseOperator):
                 f"{self.veo_task_id} is {video.status.value}: wait for it with VeoTaskSensor first."
             )
         model = self.model or video.model
-        self._upload = storing.upload_to(s3, target, self.veo_task_id, model, replace=self.replace)
+        self._upload = storing.upload_to(
+            s3, target, self.veo_task_id, model, replace=as_bool("replace", self.replace)
+        )
         return storing.store(client, self.veo_task_id, str(target), self._upload)

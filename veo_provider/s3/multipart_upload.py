@@ -1,4 +1,4 @@
-"""An object in S3: its name, and a way to stream one there that leaves all of it or nothing."""
+"""Streams an object into S3, and leaves all of it or nothing."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ import logging
 from base64 import b64encode
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from http import HTTPStatus
 from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from veo_provider.api.errors import VeoError, VeoRequestError
+from veo_provider.api.errors import (
+    VeoRequestError,
+    VeoStorageConflictError,
+    VeoStorageDeniedError,
+    VeoStorageError,
+    VeoStorageMissingError,
+)
+from veo_provider.s3.client import head_object, translate_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
     from typing_extensions import Self
+
+    from veo_provider.s3.uri import S3Uri
 
 log = logging.getLogger(__name__)
 
@@ -29,45 +36,22 @@ PART_BYTES = 5 * 1024 * 1024
 """Size of an upload's parts: the least that S3 takes. Of 10,000 parts, its most, 48 GiB can be made."""
 _AT_ONCE = 2
 """Parts on their way at a time. With the one that fills, they are the memory that an upload needs."""
+_EXISTS = ("PreconditionFailed", "412")
 
 
-class VeoUploadLostError(VeoError):
+class VeoUploadLostError(VeoStorageError):
     """An upload was taken back while it was under way, by a task that stores the same object."""
 
-    money = "Storing costs nothing."
     advice = "Trying again is safe."
     temporary = True
-
-
-@dataclass(frozen=True)
-class S3Uri:
-    """The name of an object, written ``s3://bucket/key``."""
-
-    bucket: str
-    key: str
-
-    @classmethod
-    def parse(cls, uri: str, parameter: str) -> S3Uri:
-        """Return the object that a URI names. A key may hold any character, ``#`` and ``?`` too.
-
-        :param parameter: whose value it is, for the error message.
-        :raises VeoRequestError: it is not of the form ``s3://bucket/key``.
-        """
-        scheme, _, rest = str(uri).partition("://")
-        bucket, _, key = rest.partition("/")
-        if scheme != "s3" or not bucket or not key or key.endswith("/"):
-            raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/key.")
-        return cls(bucket, key)
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
 
 
 class S3Upload:
     """Streams bytes into an object, in parts: two are uploaded while the next one fills, and no more is held.
 
     The object appears with :meth:`complete` only. Left without it, by an error or a signal, what was
-    uploaded is taken back, so that neither a cut object nor an orphaned upload remains.
+    uploaded is taken back, so that neither a cut object nor an orphaned upload remains. After an error of
+    :meth:`write` or :meth:`complete`, :meth:`restart` it to try again.
 
     All calls to S3 are made by threads of its own, except for that of :meth:`cancel`. So the signal that
     leads there never interrupts such a call in its own thread, whose locks it would wait for in vain.
@@ -127,6 +111,7 @@ class S3Upload:
 
         :raises InterruptedError: the upload was cancelled.
         :raises VeoUploadLostError: another task took the upload back.
+        :raises VeoStorageError: S3 did not take a part.
         """
         rest = memoryview(chunk)
         while rest:
@@ -140,11 +125,32 @@ class S3Upload:
 
         :raises InterruptedError: the upload was cancelled.
         :raises VeoUploadLostError: another task took the upload back.
+        :raises VeoRequestError: the object exists by now, and is not to be replaced.
+        :raises VeoStorageError: S3 did not complete it.
         """
         if self._filling.tell() and (self._parts or self._sending):
             self._send_part()
         self._collect(0)
-        self._senders.submit(self._unless_cancelled, self._complete).result()
+        try:
+            self._senders.submit(self._unless_cancelled, self._complete).result()
+        except VeoStorageConflictError as error:
+            if error.code not in _EXISTS:
+                raise
+            self._require_own_object(error)
+
+    def _require_own_object(self, refusal: VeoStorageConflictError) -> None:
+        """Take a refused completion for done if it was ours: boto3 repeats a call whose answer was lost.
+
+        :raises VeoRequestError: somebody else's object is there.
+        """
+        try:
+            found = self._senders.submit(head_object, self._client, self._target).result()
+        except VeoStorageDeniedError:
+            found = None
+        if found is None or found["Metadata"] != self._what["Metadata"]:
+            raise VeoRequestError(
+                f"{self._target} exists, holds something else, and replace=False: it was not overwritten."
+            ) from refusal
 
     def _send_part(self) -> None:
         """Let a sender take the part that was filled, as soon as one is free."""
@@ -179,8 +185,9 @@ class S3Upload:
         if upload_id is None:
             return
         try:
-            self._client.abort_multipart_upload(**self._where, UploadId=upload_id)
-        except self._client.exceptions.NoSuchUpload:
+            with translate_errors(f"The unfinished upload of {self._target} cannot be aborted"):
+                self._client.abort_multipart_upload(**self._where, UploadId=upload_id)
+        except VeoStorageMissingError:
             log.debug("The upload of %s was taken back before.", self._target)
         except Exception:
             # The error that led here must reach the user, not this one.
@@ -192,9 +199,12 @@ class S3Upload:
         """Make a call to S3; take back what a cancellation meanwhile could not know of."""
         try:
             self._require_not_cancelled()
-            return call(*args)
-        except self._client.exceptions.NoSuchUpload as error:
+            with translate_errors(f"{self._target} cannot be written"):
+                return call(*args)
+        except VeoStorageMissingError as error:
             self._require_not_cancelled()
+            if error.code != "NoSuchUpload":
+                raise
             raise VeoUploadLostError(
                 f"The upload of {self._target} was taken back by another task."
             ) from error
@@ -268,44 +278,18 @@ def abort_leftovers(client: S3Client, target: S3Uri) -> None:
     Call it when the object is complete: before, it would hit another task that is just storing it.
     """
     try:
-        answer = client.list_multipart_uploads(Bucket=target.bucket, Prefix=target.key)
-        for upload in answer.get("Uploads", []):
-            if upload["Key"] == target.key:
-                client.abort_multipart_upload(
-                    Bucket=target.bucket, Key=target.key, UploadId=upload["UploadId"]
-                )
-                log.info("Took back an unfinished upload of %s.", target)
-    except client.exceptions.ClientError as error:
+        with translate_errors(f"Unfinished uploads of {target} cannot be looked for"):
+            answer = client.list_multipart_uploads(Bucket=target.bucket, Prefix=target.key)
+            for upload in answer.get("Uploads", []):
+                if upload["Key"] == target.key:
+                    client.abort_multipart_upload(
+                        Bucket=target.bucket, Key=target.key, UploadId=upload["UploadId"]
+                    )
+                    log.info("Took back an unfinished upload of %s.", target)
+    except VeoStorageError as error:
         # A housekeeping call: a policy may well forbid it.
-        log.warning("Unfinished uploads of %s could not be looked for: %s", target, error)
-
-
-def head(client: S3Client, target: S3Uri) -> HeadObjectOutputTypeDef | None:
-    """Return what S3 knows of an object, or None if there is none."""
-    try:
-        return client.head_object(Bucket=target.bucket, Key=target.key)
-    except client.exceptions.ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.NOT_FOUND:
-            return None
-        raise
+        log.warning("%s", error)
 
 
 def _ascii(value: str) -> str:
     return value.encode("ascii", "replace").decode()[:500]
-
-
-def s3_client(aws_conn_id: str | None, connections: int = 10) -> S3Client:
-    """Return boto3's client for S3 as Airflow's connection describes it.
-
-    :param aws_conn_id: connection of type ``aws``; None uses boto3's own credentials.
-    :param connections: how many connections to S3 are kept, at least: one for each thread that uses it.
-    """
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-    from botocore.config import Config
-
-    hook = S3Hook(aws_conn_id=aws_conn_id)
-    known = hook.config
-    # Config has its options as attributes that it makes at run time.
-    most = max(connections, getattr(known, "max_pool_connections", 0))
-    client: S3Client = hook.get_client_type(config=known.merge(Config(max_pool_connections=most)))
-    return client

@@ -1,0 +1,273 @@
+"""boto3's client for S3, and the one place that translates what boto3 raises."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from veo_provider.api.errors import (
+    VeoError,
+    VeoStorageConfigurationError,
+    VeoStorageConflictError,
+    VeoStorageDeniedError,
+    VeoStorageError,
+    VeoStorageMissingError,
+    VeoStorageUnavailableError,
+)
+from veo_provider.s3.write_options import add_to_writes, write_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectTypeDef
+
+    from veo_provider.s3.uri import S3Uri
+
+_MISSING = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchVersion", "404"})
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccountProblem",
+        "AllAccessDisabled",
+        "InvalidAccessKeyId",
+        "InvalidObjectState",
+        "InvalidPayer",
+        "InvalidSecurity",
+        "InvalidToken",
+        "NotSignedUp",
+        "SignatureDoesNotMatch",
+        "403",
+    }
+)
+_CONFLICT = frozenset({"ConditionalRequestConflict", "PreconditionFailed", "409", "412"})
+_CONFIGURATION = frozenset(
+    {
+        "AccessControlListNotSupported",
+        "AuthorizationHeaderMalformed",
+        "BucketHasOwnerEnforcedSetting",
+        "EntityTooLarge",
+        "IllegalLocationConstraintException",
+        "InvalidArgument",
+        "InvalidBucketName",
+        "InvalidEncryptionAlgorithmError",
+        "InvalidLocationConstraint",
+        "InvalidRegion",
+        "InvalidRequest",
+        "InvalidStorageClass",
+        "InvalidTag",
+        "InvalidURI",
+        "KeyTooLongError",
+        "KMS.DisabledException",
+        "KMS.InvalidKeyUsageException",
+        "KMS.InvalidStateException",
+        "KMS.NotFoundException",
+        "MalformedACLError",
+        "MetadataTooLarge",
+        "MethodNotAllowed",
+        "MissingSecurityHeader",
+        "NotImplemented",
+        "PermanentRedirect",
+        "UserKeyMustBeSpecified",
+        "301",
+    }
+)
+"""S3's error codes by what they mean, as its list of error responses has them
+(https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html); the answer to a HEAD has no body, and
+boto3 names its status instead. Codes that begin with ``KMS.`` are those of AWS KMS, which S3 passes on. Any
+other code may pass, and is tried again: ``InternalError``, ``SlowDown``, ``ExpiredToken``, all that are new.
+"""
+
+_CONFIGURATION_ERRORS = frozenset(
+    {
+        "BaseEndpointResolverError",
+        "ConfigNotFound",
+        "ConfigParseError",
+        "EndpointProviderError",
+        "InvalidChecksumConfigError",
+        "InvalidConfigError",
+        "InvalidDNSNameError",
+        "InvalidDefaultsMode",
+        "InvalidEndpointConfigurationError",
+        "InvalidHostLabelError",
+        "InvalidProxiesConfigError",
+        "InvalidRetryConfigurationError",
+        "InvalidS3AddressingStyleError",
+        "InvalidS3UsEast1RegionalEndpointConfigError",
+        "InvalidSTSRegionalEndpointsConfigError",
+        "LoginInsufficientPermissions",
+        "LoginRefreshRequired",
+        "MissingDependencyException",
+        "MissingParametersError",
+        "NoAuthTokenError",
+        "NoCredentialsError",
+        "ParamValidationError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "RefreshWithMFAUnsupportedError",
+        "SSOTokenLoadError",
+        "UnauthorizedSSOTokenError",
+        "UnknownCredentialError",
+        "UnknownRegionError",
+        "UnknownSignatureVersionError",
+        "UnknownTokenProviderError",
+        "UnsupportedOutpostResourceError",
+        "UnsupportedS3AccesspointConfigurationError",
+        "UnsupportedS3ArnError",
+        "UnsupportedS3ConfigurationError",
+        "UnsupportedSignatureVersionError",
+        "ValidationError",
+    }
+)
+"""What botocore raises before it sends anything, because of a setting. These are names in its module
+``exceptions``, since not every release has all the classes. Any other may pass, and is tried again."""
+
+_PERMISSIONS = {
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "AssumeRole": "sts:AssumeRole",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListObjectsV2": "s3:ListBucket",
+    "PutObject": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+}
+"""What a call needs (https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html)."""
+_READS = ("GetObject", "HeadObject")
+_WRITES = ("PutObject", "CreateMultipartUpload")
+
+
+def s3_client(
+    aws_conn_id: str | None,
+    connections: int = 10,
+    extra_args: Mapping[str, str | bool] | None = None,
+) -> S3Client:
+    """Return boto3's client for S3 as Airflow's connection describes it.
+
+    :param aws_conn_id: connection of type ``aws``; None uses boto3's own credentials.
+    :param connections: how many connections to S3 are kept, at least: one for each thread that uses it.
+    :param extra_args: options of every write, such as ``ServerSideEncryption``; they win, one by one, over
+        those in the connection's extra, ``{"service_config": {"s3": {"extra_args": {…}}}}``.
+    :raises VeoRequestError: S3 has no such option, or the provider sets it itself.
+    :raises VeoStorageError: the connection does not make a client.
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from botocore.config import Config
+
+    hook = S3Hook(aws_conn_id=aws_conn_id)
+    with translate_errors(f"The connection {aws_conn_id} makes no client for S3"):
+        known = hook.config
+        # Config has its options as attributes that it makes at run time.
+        most = max(connections, getattr(known, "max_pool_connections", 0))
+        client: S3Client = hook.get_client_type(config=known.merge(Config(max_pool_connections=most)))
+        options = write_options(client, hook.service_config.get("extra_args"), extra_args)
+    add_to_writes(client, options)
+    return client
+
+
+def head_object(client: S3Client, target: S3Uri) -> HeadObjectOutputTypeDef | None:
+    """Return what S3 knows of an object, or None if there is none.
+
+    :raises VeoStorageError: S3 did not tell.
+    """
+    try:
+        with translate_errors(f"{target} cannot be looked up"):
+            return client.head_object(Bucket=target.bucket, Key=target.key)
+    except VeoStorageMissingError:
+        return None
+
+
+def iter_objects(client: S3Client, prefix: S3Uri, after: str = "") -> Iterator[ObjectTypeDef]:
+    """Yield the objects whose keys begin with a prefix, in the order of S3's listing; each page is a call.
+
+    :param prefix: the bucket, and what the keys begin with; may be empty.
+    :param after: the key after which to start.
+    :raises VeoStorageError: S3 did not list them.
+    """
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=prefix.bucket, Prefix=prefix.key, StartAfter=after
+    )
+    with translate_errors(f"The objects below {prefix} cannot be listed"):
+        for page in pages:
+            yield from page.get("Contents", [])
+
+
+@contextmanager
+def translate_errors(
+    what: str, *, retryable: type[VeoError] | None = None, final: type[VeoError] | None = None
+) -> Iterator[None]:
+    """Raise an error of ours in place of what boto3 raises, also while an object's body is read.
+
+    :param what: the beginning of the sentence that says what was not done.
+    :param retryable: raised instead of a :class:`VeoStorageError` that may pass.
+    :param final: raised instead of one that a retry does not mend.
+    :raises VeoStorageError: by the closed lists of this module; what is in none of them is *unavailable*.
+    """
+    from http.client import HTTPException
+
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError, UndefinedModelAttributeError
+    from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
+
+    # All but the first four are what a body that is read, or an answer that is not S3's, lets through.
+    raised = (
+        BotoCoreError,
+        ClientError,
+        Boto3Error,
+        UndefinedModelAttributeError,
+        ResponseParserError,
+        HTTPError,
+        HTTPException,
+        OSError,
+    )
+    try:
+        yield
+    except InterruptedError:
+        raise  # an upload's own word for its cancellation
+    except VeoStorageError as error:
+        kind = retryable if error.temporary else final
+        if kind is None:
+            raise
+        raise kind(error.what) from error
+    except raised as error:
+        translated = _translated(what, error)
+        kind = retryable if translated.temporary else final
+        raise (kind(translated.what) if kind else translated) from error
+
+
+def _translated(what: str, error: Exception) -> VeoStorageError:
+    # HTTPClientError has a response as well, and it is None.
+    response = getattr(error, "response", None) or {}
+    code = str(response.get("Error", {}).get("Code", ""))
+    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return _class_of(code, error)(" ".join([f"{what}: {said}.", *_hints(code, error)]), code=code)
+
+
+def _class_of(code: str, error: Exception) -> type[VeoStorageError]:
+    if code in _MISSING:
+        return VeoStorageMissingError
+    if code in _DENIED:
+        return VeoStorageDeniedError
+    if code in _CONFLICT:
+        return VeoStorageConflictError
+    settings = _CONFIGURATION_ERRORS.intersection(kind.__name__ for kind in type(error).__mro__)
+    return VeoStorageConfigurationError if code in _CONFIGURATION or settings else VeoStorageUnavailableError
+
+
+def _hints(code: str, error: Exception) -> Iterator[str]:
+    """Yield what to check where access was denied."""
+    operation = getattr(error, "operation_name", "")
+    if code not in _DENIED or operation not in _PERMISSIONS:
+        return
+    yield f"Check the credentials, and the permission {_PERMISSIONS[operation]}."
+    if operation in _READS:
+        yield "Without s3:ListBucket, S3 says the same of an object that does not exist."
+    if operation in _WRITES:
+        yield (
+            "A bucket may also demand encryption, an ACL or tags, which s3_extra_args sets "
+            '(such as {"ServerSideEncryption": "aws:kms"}), and a KMS key needs kms:GenerateDataKey.'
+        )
