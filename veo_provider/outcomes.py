@@ -34,7 +34,7 @@ class Outcome(str, enum.Enum):
     FAILED = "failed"
     """The service gave up on it, as often as it may be tried. Not charged."""
     LOST = "lost"
-    """It was charged, and the service has no video: filtered, or deleted."""
+    """It was charged, or may have been, and the service has no video: filtered, cancelled, or deleted."""
     UNKNOWN = "unknown"
     """It was submitted, and the answer was lost: it may be charged."""
     CHANGED = "changed"
@@ -55,6 +55,12 @@ class VeoNotInTimeError(VeoError):
     money = "It may still complete, and is then charged once."
     advice = "Its receipt keeps the id: the next attempt waits on for the same generation."
     temporary = True
+
+
+class VeoChargeOpenError(VeoVideoLostError):
+    """A generation has ended without a video, and the service does not say whether it is charged."""
+
+    money = "It may have been charged: the service does not say."
 
 
 WITH_VIDEO = (Outcome.STORED, Outcome.SKIPPED)
