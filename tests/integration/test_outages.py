@@ -4,13 +4,18 @@ import json
 import logging
 import time
 from collections import Counter
+from contextlib import closing
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import urlsplit
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from archive import fill, listed
+from archive import fill
 from test_batch import Run, rows
 
-from veo_provider import watching, way, window
+from veo_provider import generation, watching, way, window
 from veo_provider.api import protocol
 from veo_provider.api.errors import VeoError, VeoNoChannelError
 from veo_provider.api.video import Video
@@ -270,11 +275,62 @@ def test_a_failure_that_leaves_the_charge_open_is_not_made_again(sandbox, s3, ru
     assert len(sandbox.tasks()) == 1
 
 
-def test_receipts_that_may_not_be_read_end_a_batch(sandbox, s3, run, monkeypatch):
+@pytest.fixture
+def denying(sandbox, monkeypatch):
+    """Stands before S3, and lets nobody read or write receipts, as a policy may."""
+    aws = json.loads(sandbox.aws_conn())
+    behind = urlsplit(aws["extra"]["endpoint_url"])
+    verbs = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if ".veo.json" in self.path and self.command in verbs:
+                denied = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+                self.reply(403, {"Content-Type": "application/xml"}, denied)
+                return
+            with closing(HTTPConnection(behind.hostname, behind.port)) as connection:
+                connection.request(self.command, self.path, body, dict(self.headers))
+                found = connection.getresponse()
+                self.reply(found.status, dict(found.getheaders()), found.read())
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815 - the names that http.server looks for
+
+        def reply(self, status, headers, body):
+            self.send_response(status)
+            kept = {name: value for name, value in headers.items() if name.lower() != "transfer-encoding"}
+            for name, value in ({"Content-Length": str(len(body))} | kept).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        aws["extra"]["endpoint_url"] = f"http://127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws))
+        yield verbs
+        server.shutdown()
+
+
+def test_receipts_that_may_not_be_read_end_a_batch(sandbox, run, denying):
     """Nobody knows what is paid, and it makes no sense to try that with thousands of images."""
-    wrong = json.loads(sandbox.aws_conn())
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({**wrong, "password": "wrong"}))
-    with pytest.raises((AirflowFailException, VeoError)):
+    denying += ["GET"]
+    with pytest.raises(AirflowFailException, match="Several receipts in a row may not be read"):
         run(8).to_its_end()
     assert sandbox.tasks() == []
-    assert listed(s3, "videos", "test_receipts_that") == []
+
+
+def test_receipts_that_may_not_be_written_stop_a_batch(sandbox, run, denying, monkeypatch):
+    """Nothing is submitted without them, and the archive is not walked through for that."""
+    monkeypatch.setattr(generation, "RECORD_PATIENCE", 0.2)
+    denying += ["PUT"]
+    with pytest.raises((AirflowFailException, VeoBatchUnfinishedError), match="8 not started"):
+        run(8).to_its_end()
+    assert sandbox.tasks() == []
