@@ -194,11 +194,11 @@ class Way:
 
         :raises VeoChargeOpenError: it may be charged: nothing is submitted in its place.
         """
-        count("failed")
         if not getattr(video, "resubmittable", True):
             error = VeoChargeOpenError(f"The generation {video.id} has no video: {video.failure_reason}.")
             await self._record_loss(held, error)
             raise error
+        count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
         held = await self._leg.threads.call(self._maker.record_failure, held, video)
         self._recharge(held)

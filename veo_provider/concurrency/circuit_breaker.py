@@ -1,4 +1,4 @@
-"""A circuit breaker: after a few failures in a row nothing is attempted for a while, and then one at a time."""
+"""A circuit breaker: after some failures in a row nothing is attempted for a while, then one at a time."""
 
 from __future__ import annotations
 
