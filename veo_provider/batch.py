@@ -22,6 +22,7 @@ from veo_provider.api.errors import VeoError
 from veo_provider.balance import check_balance, watch_balance
 from veo_provider.budget import charges_below
 from veo_provider.bulletin import tell_often
+from veo_provider.gate import VeoOutageError
 from veo_provider.leg import Leg, Phase
 from veo_provider.line import line_to
 from veo_provider.maker import Maker
@@ -55,14 +56,6 @@ LIST_PAUSE = 15.0
 
 _BUSY = (Phase.COMPLETED, Phase.UNSEEN, Phase.SUBMITTING, Phase.TROUBLED)
 """While an item is in one of these, a worker has something to do, or will have soon."""
-
-
-class VeoOutageError(VeoError):
-    """Nothing has succeeded for a long time."""
-
-    money = "What was submitted is kept by its receipts."
-    advice = "Trying again is safe."
-    temporary = True
 
 
 class Batch:
@@ -188,12 +181,16 @@ class Batch:
             return phases[Phase.COMPLETED] >= LOT
         # Who left with a video that cannot be stored now would be launched again at once, for the same video.
         busy = sum(phases[phase] for phase in _BUSY)
-        submits = phases[Phase.READY] and leg.window.is_open
+        submits = phases[Phase.READY] and leg.window.is_open and not leg.breaker.is_pausing
         return self._defers and not (walks or busy or submits) and leg.expected(LOOK_AHEAD_SECONDS) < LOT
 
     def _require_success(self) -> None:
-        if not self._leg.phases[Phase.FLYING] and self._leg.without_success() > OUTAGE_PATIENCE:
-            raise VeoOutageError(f"Nothing has succeeded for {OUTAGE_PATIENCE:.0f} s.")
+        leg = self._leg
+        # Whoever waits for the breaker is told by it when there is no more sense in that.
+        patience = OUTAGE_PATIENCE * (2 if leg.breaker.is_open else 1)
+        if not leg.phases[Phase.FLYING] and leg.without_success() > patience:
+            last = f" The last trouble was: {leg.last_trouble}" if leg.last_trouble else ""
+            raise VeoOutageError(f"Nothing has succeeded for {patience:.0f} s.{last}")
 
     def _close(self) -> None:
         """Bring the progress up to date for the next leg."""
@@ -201,10 +198,12 @@ class Batch:
         blocked = leg.phases[Phase.BLOCKED]
         progress.open = len(self._order) - len(progress.finished)
         progress.committed_usd = leg.budget.committed
+        progress.unknown_usd = leg.budget.unknown
+        progress.breaker = leg.breaker.to_dict()
         progress.at = time.time()
         progress.window = leg.window.size
         progress.done = len(self._ways) == blocked and leg.walked
-        progress.stopped = leg.stopped
+        progress.stopped, progress.stopped_for_now = leg.stopped, leg.stopped_for_now
         if progress.done and blocked and not leg.stopped:
             progress.stopped = leg.ceiling_reached
 

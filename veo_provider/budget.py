@@ -119,11 +119,13 @@ class Budget:
 
     :param ceiling: USD that the run may be charged at most; None for no ceiling.
     :param committed: USD that it may be charged already.
+    :param unknown: the part of it for submissions of unknown fate.
     """
 
-    def __init__(self, ceiling: float | None, committed: float = 0.0) -> None:
+    def __init__(self, ceiling: float | None, committed: float = 0.0, unknown: float = 0.0) -> None:
         self._ceiling = ceiling
         self._committed = committed
+        self._unknown = unknown
         self._reserved = 0.0
         self._queue: deque[asyncio.Future[None]] = deque()
 
@@ -131,6 +133,15 @@ class Budget:
     def committed(self) -> float:
         """USD that the run may be charged by now, to the cent."""
         return round(self._committed, 2)
+
+    @property
+    def unknown(self) -> float:
+        """USD of it that nobody knows to be charged: the fate of their submissions is unknown."""
+        return round(self._unknown, 2)
+
+    def doubt(self, usd: float) -> None:
+        """Count a part of what may be charged as unknown; it stays set aside."""
+        self._unknown += usd
 
     async def reserve(self, usd: float) -> None:
         """Set money aside for one submission; while there is not enough, wait for others to give theirs back.

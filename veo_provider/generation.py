@@ -19,6 +19,7 @@ import tenacity
 from veo_provider import receipts, retrying
 from veo_provider.api.errors import (
     TASK_LOG,
+    VeoChargeOpenError,
     VeoContentGoneError,
     VeoContentNotReadyError,
     VeoContentServerError,
@@ -542,13 +543,13 @@ def record_video(store: ReceiptStore, held: Held, video: dict[str, Any], by: Att
 def record_failure(store: ReceiptStore, held: Held, video: Video, by: Attempt) -> Held:
     """Record that the service gave up on a generation.
 
-    :raises VeoVideoLostError: it ended by a word that does not say whether it was charged.
+    :raises VeoChargeOpenError: it ended by a word that does not say whether it was charged.
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
     """
     if not video.resubmittable:
         what = f"The generation {video.id} has ended without a video: {video.failure_reason}."
         record_loss(store, held, what, by)
-        raise VeoVideoLostError(what)
+        raise VeoChargeOpenError(what)
     failed = held.receipt.moved(
         ReceiptState.FAILED, by, reason=video.failure_reason, moderated=video.moderated
     )

@@ -11,10 +11,11 @@ import enum
 import logging
 import math
 from collections import Counter, deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from veo_provider.budget import Budget
+from veo_provider.concurrency.circuit_breaker import CircuitBreaker
 from veo_provider.threads import CALLING_THREADS, Threads
 from veo_provider.window import Window
 
@@ -80,13 +81,20 @@ class Leg:
         """Unix seconds; charges from before are counted already."""
         self.stopped = progress.stopped
         """Why nothing more is submitted; empty while that is not so."""
+        self.stopped_for_now = progress.stopped_for_now
+        """Whether that may pass, so that the task's next try may go on."""
+        self.last_trouble = ""
+        """What went wrong last with an item that was tried again."""
+        self.denials = 0
+        """Receipts that could not be read for want of a permission, since one was read."""
         self.cancelled = False
         self.walked = False
         """Whether all items were taken up."""
         self.caught_up = asyncio.Event()
         """All that was under way before has been met again: submissions may begin."""
         self.window = Window(terms.max_in_flight, progress.window)
-        self.budget = Budget(terms.max_cost_usd, progress.committed_usd)
+        self.breaker = CircuitBreaker(progress.breaker)
+        self.budget = Budget(terms.max_cost_usd, progress.committed_usd, progress.unknown_usd)
         self.threads = Threads()
         self.hands = asyncio.Semaphore(CALLING_THREADS)
         """For who prepares and submits: an image in memory for each, at most."""
@@ -95,6 +103,7 @@ class Leg:
         self._began = self._succeeded_at = self._loop.time()
         self._completions: deque[float] = deque(maxlen=_REMEMBERED)
         self._over = False
+        self._breaker_change = asyncio.Event()
         self._idle: set[asyncio.Task[Any]] = set()
 
     @property
@@ -113,7 +122,31 @@ class Leg:
         if not self.stopped:
             log.error("Nothing more is submitted: %s", error)
             self.stopped = str(error)
+            self.stopped_for_now = error.temporary
+            self.breaker_changed()
             self.changed()
+
+    def breaker_changed(self) -> None:
+        """Let those look again who wait for the breaker to let them in."""
+        self._breaker_change.set()
+        self._breaker_change.clear()
+
+    async def until_breaker_changes(self, seconds: float | None) -> None:
+        """Wait for that.
+
+        :param seconds: after which the wait ends in any case; None for no such limit.
+        """
+        with self.may_leave(), suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._breaker_change.wait(), seconds)
+
+    def accepted(self) -> None:
+        """Note that the service took a submission."""
+        if self.breaker.is_open:
+            log.info("The service accepts submissions again.")
+        self.window.accepted()
+        self.breaker.succeeded()
+        self.breaker_changed()
+        self.succeeded()
 
     def succeeded(self) -> None:
         """Note that something has."""

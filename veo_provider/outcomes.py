@@ -34,7 +34,7 @@ class Outcome(str, enum.Enum):
     FAILED = "failed"
     """The service gave up on it, as often as it may be tried. Not charged."""
     LOST = "lost"
-    """It was charged, and the service has no video: filtered, or deleted."""
+    """It was charged, or may have been, and the service has no video: filtered, cancelled, or deleted."""
     UNKNOWN = "unknown"
     """It was submitted, and the answer was lost: it may be charged."""
     CHANGED = "changed"

@@ -28,12 +28,16 @@ class Progress:
     :param open: how many items behind the cursor were taken up and are not finished.
     :param counts: how many items came out how, see :class:`~veo_provider.outcomes.Outcome`.
     :param committed_usd: what the run may be charged, for what was submitted until ``at``.
+    :param unknown_usd: the part of it for submissions of unknown fate.
     :param at: Unix seconds of that.
     :param began: Unix seconds at which the task's try began.
     :param images: how many there are; 0 while that is not known.
     :param window: how many generations may be under way at once; None before the service refused any.
     :param mean_seconds: that a generation took lately, on average; None while that is not known.
     :param stopped: why nothing more is taken up; empty if that is not so.
+    :param stopped_for_now: whether that may pass, so that the task's next try may go on.
+    :param breaker: how submissions went lately, see
+        :class:`~veo_provider.concurrency.circuit_breaker.CircuitBreaker`; empty before the first leg.
     :param done: whether nothing is left to do.
     """
 
@@ -42,12 +46,15 @@ class Progress:
     open: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     committed_usd: float = 0.0
+    unknown_usd: float = 0.0
     at: float = 0.0
     began: float = 0.0
     images: int = 0
     window: float | None = None
     mean_seconds: float | None = None
     stopped: str = ""
+    stopped_for_now: bool = False
+    breaker: dict[str, Any] = field(default_factory=dict)
     done: bool = False
 
     @property

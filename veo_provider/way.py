@@ -9,24 +9,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from veo_provider.api.errors import (
-    VeoAuthenticationError,
     VeoError,
+    VeoNotFetchedError,
     VeoNotSentError,
-    VeoQuotaError,
     VeoRateLimitError,
     VeoSubmissionUnknown,
-    VeoWrongHostError,
+    VeoVideoLostError,
 )
 from veo_provider.budget import charges
-from veo_provider.compat import count, time_taken
+from veo_provider.compat import count
+from veo_provider.gate import (
+    STOPPERS,
+    StoppedError,
+    VeoReceiptsDeniedError,
+    is_denied,
+    one_submission,
+    require_permission,
+)
 from veo_provider.generation import Attach, Done, Refuse, Submit, Verify, WaitForClaim
 from veo_provider.leg import Phase
 from veo_provider.outcomes import Outcome, VeoNotInTimeError, outcome_of
-from veo_provider.waiting import LATE_LOOK_SECONDS, Waiting
+from veo_provider.watching import Watch
 
 if TYPE_CHECKING:
     from veo_provider.api.video import Video
@@ -51,14 +57,6 @@ LATELY = 30.0
 """Seconds without a success after which a failure is not the item's own fault."""
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at an item, at most."""
-_PAID = (Phase.UNSEEN, Phase.FLYING, Phase.COMPLETED)
-"""Here, an item has been submitted: it is brought to its end, whatever stops the others."""
-_STOPPERS = (VeoQuotaError, VeoAuthenticationError, VeoWrongHostError)
-"""What is wrong with the account and not with an image."""
-
-
-class _StoppedError(Exception):
-    """The batch has stopped while an item was waiting for its slot."""
 
 
 class Ending(NamedTuple):
@@ -88,6 +86,7 @@ class Way:
         self._maker = maker
         self._leg = leg
         self._seen: Seen | Exception = None, None
+        self._accepted = ""
         self._cost = 0.0
         self._reserved = 0.0
         self._has_slot = False
@@ -99,8 +98,10 @@ class Way:
             return
         try:
             self._seen = await self._leg.threads.call(self._maker.look)
+            self._leg.denials = 0
         except Exception as error:  # noqa: BLE001 - it becomes the item's own, not the walk's
             self._seen = error
+            self._leg.denials += not self._tries and is_denied(error)
 
     def begin(self) -> Ending | None:
         """Take up the item after the first look; return what it has come to if nothing needs to be done."""
@@ -125,19 +126,22 @@ class Way:
         return None
 
     async def travel(self) -> Ending:
-        """Bring the item to its end, or to where this leg leaves it: that ends with the leg."""
+        """Bring the item to its end, or to where this leg leaves it: that ends with the leg.
+
+        :raises VeoReceiptsDeniedError: receipts may not be read.
+        """
         while True:
             try:
                 return await self._follow()
             except Exception as error:  # noqa: BLE001 - a bad image is one row, and never the batch's end
                 self._leave_slot()
-                # What could not be looked at may be paid as well.
-                paid = self.phase in _PAID or isinstance(self._seen, Exception)
                 if self._leg.cancelled:
                     await self._wait_for_the_end()
                 ending = self._ending(error)
                 if ending is not None:
                     return ending
+            # What could not be looked at may be paid as well.
+            paid = self._accepted or isinstance(self._seen, Exception)
             if self._leg.stopped and not paid:
                 await self._wait_for_the_end()
             self._enter(Phase.TROUBLED)
@@ -153,8 +157,10 @@ class Way:
     async def _follow(self) -> Ending:
         """Do one step after another until the video is stored, or nothing can be done."""
         if isinstance(self._seen, Exception):
+            require_permission(self._leg, self._seen)
             raise self._seen
         step, held = self._seen
+        self._accepted = ""
         submitted = False
         while True:
             if step is None:
@@ -171,10 +177,12 @@ class Way:
             elif isinstance(step, WaitForClaim):
                 step, held = await self._look_later()
             else:
-                video = await self._watch(held.receipt, fresh=submitted)
+                self._accepted = held.receipt.veo_task_id or "without an id"
+                video = await self._watch(held, fresh=submitted)
                 if video.status is video.status.COMPLETED:
                     return self._done(await self._store(held, video))
                 step, held = None, await self._record_failure(held, video)
+                self._accepted = ""
 
     async def _look_later(self) -> Seen:
         """Leave a claim to who has it, and see what has become of it."""
@@ -184,7 +192,10 @@ class Way:
         return await self._leg.threads.call(self._maker.look)
 
     async def _record_failure(self, held: Held, video: Video) -> Held:
-        """Record that the service gave up on a generation, which is not charged."""
+        """Record that the service gave up on a generation, which is not charged.
+
+        :raises VeoChargeOpenError: it may be charged: nothing is submitted in its place.
+        """
         count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
         held = await self._leg.threads.call(self._maker.record_failure, held, video)
@@ -244,13 +255,26 @@ class Way:
                 await leg.caught_up.wait()
                 await leg.window.enter()
                 self._has_slot = True
-                await leg.line.turn(math.inf)
-            if leg.stopped:
-                raise _StoppedError
             try:
-                return await self._submit_once(plan)
+                async with one_submission(leg):
+                    await self._take_turn()
+                    return await self._submit_once(plan)
             except (VeoRateLimitError, VeoNotSentError) as error:
                 log.warning("%s: %s", self.item.image, error)
+
+    async def _take_turn(self) -> None:
+        """Wait for the turn that the line gives; a connection that is no good is so for every image.
+
+        :raises StoppedError: the batch has stopped.
+        """
+        leg = self._leg
+        try:
+            with leg.may_leave():
+                await leg.line.turn(math.inf)
+        except VeoError as error:
+            leg.stop(error)
+        if leg.stopped:
+            raise StoppedError
 
     async def _submit_once(self, plan: Plan) -> Seen:
         """Submit, in a slot and with the money set aside; the slot is kept while the generation runs."""
@@ -265,87 +289,42 @@ class Way:
             raise
         except VeoError as error:
             if outcome_of(error) is Outcome.UNKNOWN:
-                leg.budget.add(self._reserved)
+                self._charge(self._cost + self._reserved)
             raise
         except Exception as error:
-            leg.budget.add(self._reserved)
+            self._charge(self._cost + self._reserved)
             raise VeoSubmissionUnknown(f"The submission ended with {error!r}.") from error
         finally:
             self._enter(Phase.READY)
         self._recharge(held)
         count("submitted")
-        leg.window.accepted()
-        leg.succeeded()
-        if not isinstance(step, Attach):
+        if isinstance(step, Attach):
+            leg.accepted()
+        else:
             self._leave_slot()
         return step, held
 
     def _recharge(self, held: Held) -> None:
         """Count what a receipt tells now instead of what it told before."""
-        cost = charges(held.receipt, self._leg.terms.run)
+        self._charge(charges(held.receipt, self._leg.terms.run))
+
+    def _charge(self, cost: float) -> None:
         self._leg.budget.add(cost - self._cost)
         self._cost = cost
 
     # Watching and storing
 
-    async def _watch(self, receipt: Receipt, *, fresh: bool) -> Video:
-        """Look at a generation until it is finished; it has a slot for as long.
+    async def _watch(self, held: Held, *, fresh: bool) -> Video:
+        """Poll a generation until it is finished; it has a slot for as long.
 
         :param fresh: whether it was submitted just now.
         """
-        terms = self._leg.terms
-        waiting = Waiting(
-            terms.poll_interval,
-            model=receipt.request.get("model", ""),
-            resolution=receipt.request.get("resolution", ""),
-            submitted_at=receipt.submitted_at,
-            mean=self._leg.progress.mean_seconds,
-        )
-        deadline = (receipt.submitted_at or time.time()) + terms.timeout
         self._take_slot()
         self._enter(Phase.FLYING if fresh else Phase.UNSEEN)
-        if fresh:
-            await self._leg.sleep(waiting.pause())
-        while True:
-            video, pause = await self._ask(receipt, waiting, deadline)
-            if video is not None:
-                self._leave_slot()
-                return video
-            self._enter(Phase.FLYING)
-            left = deadline - time.time()
-            if left <= 0:
-                raise VeoNotInTimeError(
-                    f"The generation {receipt.veo_task_id} was not finished within {terms.timeout:.0f} s."
-                )
-            await self._leg.sleep(min(pause, left))
-
-    async def _ask(self, receipt: Receipt, waiting: Waiting, deadline: float) -> tuple[Video | None, float]:
-        """Look at a generation once; return it if it is finished, and else the seconds to the next look."""
-        try:
-            with self._leg.may_leave():
-                last_turn = max(deadline, time.time() + LATE_LOOK_SECONDS)
-                video = await self._leg.line.get(receipt.veo_task_id or "", until=last_turn)
-        except VeoError as error:
-            if not error.temporary:
-                raise
-            if waiting.is_news(error.what):
-                log.warning("%s Waiting on.", error)
-            return None, waiting.pause_after(error)
-        if video is not None:
-            waiting.saw(video)
-            self._leg.succeeded()
-            if video.finished:
-                self._measure(receipt)
-                return video, 0.0
-        return None, waiting.pause()
-
-    def _measure(self, receipt: Receipt) -> None:
-        """Note what a generation has taken, unless it may have been finished before this leg."""
-        if self.phase is Phase.FLYING:
-            now = time.time()
-            seconds = now - (receipt.submitted_at or now)
-            self._leg.completed(seconds)
-            time_taken("generation_seconds", seconds)
+        watch = Watch(self._leg, held.receipt, fresh=fresh, polled=lambda: self._enter(Phase.FLYING))
+        video = await watch.until_finished()
+        self._leave_slot()
+        return video
 
     async def _store(self, held: Held, video: Video) -> Held:
         """Store a completed video, or leave that to the next leg."""
@@ -361,23 +340,48 @@ class Way:
     # Ending
 
     def _ending(self, error: Exception) -> Ending | None:
-        """Return how an error ends the item, or None if it is tried again."""
+        """Return how an error ends the item, or None if it is tried again.
+
+        :raises VeoReceiptsDeniedError: it is the end of the whole batch.
+        """
         leg = self._leg
-        if isinstance(error, _STOPPERS):
+        if isinstance(error, VeoReceiptsDeniedError):
+            raise error
+        if isinstance(error, STOPPERS):
             leg.stop(error)
-        if leg.stopped and isinstance(error, (*_STOPPERS, _StoppedError)):
+        if self._accepted:
+            return self._ending_of_accepted(error)
+        if leg.stopped and isinstance(error, (*STOPPERS, StoppedError)):
             return None
         if isinstance(error, VeoError):
             outcome = outcome_of(error)
+            if outcome is Outcome.UNKNOWN:
+                leg.budget.doubt(min(self._cost, leg.terms.price_usd))
             if outcome is not Outcome.ERROR or not error.temporary:
                 return Ending(outcome, str(error))
-        self._tries += 1
-        log.warning("%s: %s", self.item.image, error, exc_info=not isinstance(error, VeoError))
-        # While nothing else succeeds either, it is not the item's fault.
-        alone = leg.without_success() > LATELY
-        if self._tries < (LAST_TRIES if alone else MOST_TRIES) or (alone and not leg.walked):
+        return None if self._may_try_again(error) else Ending(Outcome.ERROR, str(error) or repr(error))
+
+    def _ending_of_accepted(self, error: Exception) -> Ending | None:
+        """Return how an error ends an item whose generation was accepted: never as refused or not charged."""
+        if isinstance(error, VeoVideoLostError):
+            count("lost")
+            return Ending(Outcome.LOST, str(error))
+        if isinstance(error, (VeoNotInTimeError, VeoNotFetchedError)) and self.phase is not Phase.COMPLETED:
+            return Ending(Outcome.UNDER_WAY, str(error))
+        if self._may_try_again(error):
             return None
-        return Ending(Outcome.ERROR, str(error) or repr(error))
+        cause = error.what if isinstance(error, VeoError) else repr(error)
+        what = f"The generation {self._accepted} was accepted, and its video was not fetched: {cause}"
+        return Ending(Outcome.UNDER_WAY, str(VeoNotFetchedError(what)))
+
+    def _may_try_again(self, error: Exception) -> bool:
+        """Whether there is an attempt left; while nothing else succeeds, it is not the item's fault."""
+        leg = self._leg
+        self._tries += 1
+        leg.last_trouble = str(error) or repr(error)
+        log.warning("%s: %s", self.item.image, error, exc_info=not isinstance(error, VeoError))
+        alone = leg.without_success() > LATELY
+        return self._tries < (LAST_TRIES if alone else MOST_TRIES) or (alone and not leg.walked)
 
     async def _wait_for_the_end(self) -> None:
         self._enter(Phase.BLOCKED)

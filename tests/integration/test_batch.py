@@ -323,12 +323,12 @@ def test_an_empty_account_stops_the_batch(sandbox, archive):
 
 @pytest.mark.usefixtures("impatient")
 def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, monkeypatch):
-    """What fails again and again for a reason that might pass is a row, though nothing else succeeds."""
+    """A video that cannot be fetched is a row that says so, though nothing else succeeds."""
     archive(1)
     monkeypatch.setattr(way, "LONGEST_PAUSE", 0.01)
     monkeypatch.setattr(way, "LATELY", 0.0)
     sandbox.add_faults([{"call": "content", "status": 503}])
-    assert make(fail_on="never")["counts"] == {"error": 1}
+    assert make(fail_on="never")["counts"] == {"under way": 1}
     sandbox.clear_faults()
     assert make("monday", 2)["counts"] == {"stored": 1}
     assert sandbox.charges()["count"] == 1
@@ -343,7 +343,7 @@ def test_a_paid_video_that_is_not_stored_is_tried_for_again(sandbox, archive, mo
     assert make()["counts"] == {"stored": 1}
     archive(2)
     sandbox.add_faults([{"call": "content", "status": 503}])
-    with pytest.raises(VeoBatchUnfinishedError, match="1 error, 1 stored"):
+    with pytest.raises(VeoBatchUnfinishedError, match="1 stored, 1 under way"):
         make("monday", 2, fail_on=0.6)
     sandbox.clear_faults()
     assert make("monday", 3, fail_on=0.6)["counts"] == {"stored": 2}

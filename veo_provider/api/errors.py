@@ -31,6 +31,7 @@
     ├── VeoGenerationFailed          the service gave up; not charged
     ├── VeoNotFetchedError           accepted, and its video could not be fetched yet: paid once, not lost
     ├── VeoVideoLostError            charged, and there is no video: filtered, or deleted by the service
+    │   └── VeoChargeOpenError       ended without a video, and nobody says whether it was charged
     ├── VeoIncompleteVideoError      what arrived is not a whole MP4
     └── VeoStorageError              S3 did not do what it was asked for
         ├── VeoStorageMissingError        there is no such bucket, object or upload
@@ -338,6 +339,12 @@ class VeoVideoLostError(VeoError):
         "No retry brings the video back. To accept the loss and pay for a new one, run the task with "
         f'on_lost_video="regenerate"; to ask for the money back, look it up in {TASK_LOG}.'
     )
+
+
+class VeoChargeOpenError(VeoVideoLostError):
+    """A generation has ended without a video, and the service does not say whether it is charged."""
+
+    money = "It may have been charged: the service does not say."
 
 
 class VeoIncompleteVideoError(VeoError):

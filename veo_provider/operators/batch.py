@@ -235,7 +235,7 @@ class VeoBatchOperator(VeoRequestOperator):
             return
         said = ", ".join(f"{number} {outcome}" for outcome, number in sorted(summary.counts.items()))
         what = f"Images by outcome: {said}. {progress.stopped} The summary is {summary.uri}."
-        may_pass = any(summary.counts.get(outcome.value) for outcome in MAY_PASS)
+        may_pass = progress.stopped_for_now or any(summary.counts.get(one.value) for one in MAY_PASS)
         raise (VeoBatchUnfinishedError if may_pass else VeoBatchError)(what.replace("  ", " "))
 
     def _estimate(self, job: Job) -> dict[str, Any]:

@@ -1,0 +1,218 @@
+"""The circuit breaker: when it opens, how it probes, when it gives up, and what the next process knows."""
+
+import json
+import math
+
+import pytest
+
+from veo_provider.concurrency.circuit_breaker import (
+    LONGEST_PAUSE,
+    MOST_PROBES,
+    PATIENCE,
+    SHORTEST_PAUSE,
+    THRESHOLD,
+    CircuitBreaker,
+)
+
+
+class Clock:
+    """A time that stands still until it is moved."""
+
+    def __init__(self):
+        self.now = 1_790_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock):
+    return CircuitBreaker(clock=clock, jitter=lambda: 0.5)
+
+
+def attempt(breaker, kind="trouble", *, may_pass=True):
+    """Fail once, if that may begin; return whether it might."""
+    if not breaker.enter():
+        return False
+    breaker.failed(kind, may_pass=may_pass)
+    breaker.leave()
+    return True
+
+
+def opened(breaker):
+    """Open it."""
+    while not breaker.is_open:
+        assert attempt(breaker)
+    return breaker
+
+
+def succeed(breaker):
+    assert breaker.enter()
+    breaker.succeeded()
+    breaker.leave()
+
+
+def test_a_few_failures_in_a_row_open_it(breaker):
+    """From then on, nobody is let in for a while."""
+    assert [attempt(breaker) for _ in range(THRESHOLD + 2)] == [True] * THRESHOLD + [False] * 2
+    assert breaker.pause_left == breaker.next_change == SHORTEST_PAUSE
+
+
+def test_a_success_between_them_keeps_it_closed(breaker):
+    """Failures now and then are none of all."""
+    for _ in range(10):
+        attempt(breaker)
+        attempt(breaker)
+        succeed(breaker)
+    assert not breaker.is_open
+
+
+def test_before_the_first_success_only_a_few_are_let_in_at_once(breaker):
+    """A service that is away from the beginning takes no more than it takes to see that."""
+    assert [breaker.enter() for _ in range(THRESHOLD + 1)] == [True] * THRESHOLD + [False]
+    assert breaker.next_change is None
+    breaker.succeeded()
+    assert all(breaker.enter() for _ in range(100))
+
+
+def test_a_failure_leaves_room_for_as_many_as_would_open_it(breaker):
+    """Who comes after the first failure waits for what becomes of those that are on their way."""
+    succeed(breaker)
+    assert all(breaker.enter() for _ in range(3))
+    breaker.failed("trouble", may_pass=True)
+    breaker.leave()
+    assert not breaker.enter(), "two are on their way, and two more failures would open it"
+    breaker.leave()
+    assert breaker.enter()
+
+
+def test_after_the_pause_one_is_let_in_as_a_probe(breaker, clock):
+    """The others wait for what becomes of it; its success lets them all in."""
+    opened(breaker)
+    clock.now += SHORTEST_PAUSE
+    assert breaker.enter()
+    assert not breaker.enter()
+    breaker.succeeded()
+    breaker.leave()
+    assert not breaker.is_open
+    assert all(breaker.enter() for _ in range(100))
+
+
+def test_a_probe_that_fails_makes_the_next_pause_longer(breaker, clock):
+    """Each is twice the one before, up to the longest."""
+    opened(breaker)
+    pauses = []
+    for _ in range(MOST_PROBES - 1):
+        pauses.append(breaker.pause_left)
+        clock.now += breaker.pause_left
+        assert attempt(breaker)
+    pauses.append(breaker.pause_left)
+    assert pauses == [min(SHORTEST_PAUSE * 2**n, LONGEST_PAUSE) for n in range(MOST_PROBES)]
+    assert not breaker.gave_up
+
+
+def test_it_gives_up_after_so_many_probes(breaker, clock):
+    """Nobody is let in any more, however long one waits."""
+    opened(breaker)
+    for _ in range(MOST_PROBES):
+        clock.now += breaker.pause_left
+        assert attempt(breaker)
+    assert breaker.gave_up
+    clock.now += 1e6
+    assert not breaker.enter()
+
+
+def test_checks_that_fail_cost_no_probe_but_patience(breaker, clock):
+    """It gives up after its patience at the next check, and not before."""
+    opened(breaker)
+    began = clock.now
+    while not breaker.gave_up:
+        clock.now += breaker.pause_left
+        assert breaker.enter()
+        breaker.check_failed()
+        breaker.leave()
+    assert PATIENCE <= clock.now - began <= PATIENCE + LONGEST_PAUSE
+
+
+def test_late_failures_of_those_that_were_on_their_way_are_no_probes(breaker, clock):
+    """Ten that were sent together fail together, and the pause is that of one."""
+    succeed(breaker)
+    assert all(breaker.enter() for _ in range(10))
+    for _ in range(10):
+        breaker.failed("trouble", may_pass=True)
+        breaker.leave()
+    assert breaker.pause_left == SHORTEST_PAUSE
+    assert breaker.to_dict()["failed_probes"] == 0
+
+
+def test_a_late_success_closes_it(breaker):
+    """What was on its way when it opened says as much as a probe."""
+    succeed(breaker)
+    assert all(breaker.enter() for _ in range(THRESHOLD + 1))
+    for _ in range(THRESHOLD):
+        breaker.failed("trouble", may_pass=True)
+        breaker.leave()
+    assert breaker.is_open
+    breaker.succeeded()
+    breaker.leave()
+    assert breaker.enter()
+
+
+def test_a_probe_that_says_nothing_makes_room_for_the_next(breaker, clock):
+    """An image that is refused for itself has not told how the service is."""
+    opened(breaker)
+    clock.now += SHORTEST_PAUSE
+    assert breaker.enter()
+    breaker.leave()
+    assert breaker.is_open
+    assert breaker.enter()
+
+
+def test_the_same_refusal_that_will_not_pass_is_the_end(breaker):
+    """It is not waited for, and different ones are not the same."""
+    for number in range(10):
+        attempt(breaker, f"refusal {number}", may_pass=False)
+    assert not breaker.gave_up
+    for _ in range(THRESHOLD - 1):
+        attempt(breaker, "refusal 3", may_pass=False)
+    assert breaker.gave_up
+
+
+def test_a_pause_is_longer_or_shorter_by_chance(clock):
+    """So that batches which were stopped together do not come back together."""
+    pauses = [opened(CircuitBreaker(clock=clock, jitter=lambda n=n: n)).pause_left for n in (0.0, 0.5, 1.0)]
+    assert pauses == pytest.approx([0.8 * SHORTEST_PAUSE, SHORTEST_PAUSE, 1.2 * SHORTEST_PAUSE])
+
+
+def test_the_next_process_goes_on_where_this_one_was(breaker, clock):
+    """A deferral begins neither the pause nor the count of probes anew."""
+    opened(breaker)
+    clock.now += SHORTEST_PAUSE
+    attempt(breaker)
+    clock.now += 5
+    state = json.loads(json.dumps(breaker.to_dict()))
+    following = CircuitBreaker(state, clock=clock, jitter=lambda: 0.5)
+    assert following.to_dict() == breaker.to_dict()
+    assert following.pause_left == 2 * SHORTEST_PAUSE - 5
+    assert not following.enter()
+    for _ in range(MOST_PROBES - 1):
+        clock.now += following.pause_left
+        assert attempt(following)
+    assert following.gave_up
+
+
+def test_a_clock_that_was_ahead_does_not_stop_it_for_hours(clock):
+    """A pause is never longer than the longest, whatever the process before has written."""
+    state = {"pauses": 1, "paused_until": clock.now + 1e6}
+    assert CircuitBreaker(state, clock=clock).pause_left <= 1.2 * LONGEST_PAUSE
+
+
+def test_a_state_of_nothing_is_that_of_a_new_one(clock):
+    """A batch that was deferred by an earlier release goes on."""
+    assert CircuitBreaker({}, clock=clock).to_dict() == CircuitBreaker(clock=clock).to_dict()
+    assert CircuitBreaker({}, clock=clock)._most_at_once < math.inf

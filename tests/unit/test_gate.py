@@ -1,0 +1,85 @@
+"""The gate before submissions: which errors are about one image, and which about all."""
+
+import pytest
+
+from veo_provider.api import errors
+from veo_provider.gate import Fault, fault_of, is_denied
+from veo_provider.generation import VeoRecordLostError, VeoUnknownReceiptError
+from veo_provider.receipts import VeoReceiptUnavailableError
+
+
+class AnswerError(Exception):
+    """What boto3 raises, as far as it matters here."""
+
+    def __init__(self, status):
+        super().__init__("refused")
+        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}}
+
+
+def unavailable(status):
+    error = VeoReceiptUnavailableError("The receipt s3://videos/a.mp4.veo.json cannot be written: no.")
+    error.__cause__ = AnswerError(status)
+    return error
+
+
+def refusal(message):
+    return errors.VeoBadRequestError(f"The service answered 400: {message}.", status=400)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.VeoImageError("x.jpg is empty."),
+        errors.VeoImageUnavailableError("x.jpg cannot be read now."),
+        errors.VeoModerationError("The service answered 400: PUBLIC_ERROR_UNSAFE.", status=400),
+        errors.VeoRateLimitError("The service answered 429.", status=429),
+        errors.VeoBadRequestError("The service answered 413: too much.", status=413),
+        refusal("INVALID_ARGUMENT: input_reference is not a picture that can be decoded"),
+        refusal("Could not process the image"),
+        refusal("the prompt is longer than 2000 characters"),
+    ],
+    ids=str,
+)
+def test_what_is_about_one_image_says_nothing_about_the_next(error):
+    """However many of them come in a row, a batch goes on."""
+    assert fault_of(error) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.VeoSubmissionUnknown("The answer was lost."),
+        VeoUnknownReceiptError("The answer was lost."),
+        VeoRecordLostError("It was accepted, and not recorded."),
+        errors.VeoNoChannelError("The service answered 503: model_not_found.", status=503),
+        errors.VeoNotSentError("No connection."),
+        errors.VeoServerError("The service answered 502.", status=502),
+        unavailable(503),
+        RuntimeError("whatever"),
+    ],
+    ids=repr,
+)
+def test_whatever_may_pass_is_of_one_kind(error):
+    """In an outage, one answer is seldom like the other."""
+    assert fault_of(error) == Fault("trouble", may_pass=True)
+
+
+def test_refusals_are_the_same_but_for_ids_and_numbers():
+    """What differs from one request to the next does not make another cause."""
+    one, other = refusal("no such size (request id: 2026AB1)"), refusal("no such size (request id: 2026CD2)")
+    assert fault_of(one) == fault_of(other)
+    assert not fault_of(one).may_pass
+    assert fault_of(one) != fault_of(refusal("no such seed (request id: 2026AB1)"))
+
+
+def test_a_word_in_the_name_of_a_mode_is_no_image():
+    """The model's refusal of image-to-video is about all images."""
+    assert fault_of(refusal("this model does not do image-to-video")) is not None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_store_that_denies_access_is_not_waited_for(status):
+    """A missing permission does not pass by itself."""
+    assert is_denied(unavailable(status))
+    assert not fault_of(unavailable(status)).may_pass
+    assert not is_denied(unavailable(500))

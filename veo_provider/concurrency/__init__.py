@@ -1,0 +1,1 @@
+"""What holds concurrent work down: it knows nothing of videos, and imports nothing of this package."""
