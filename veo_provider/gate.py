@@ -26,11 +26,13 @@ from veo_provider.api.errors import (
     VeoQuotaError,
     VeoRateLimitError,
     VeoRequestError,
+    VeoStorageDeniedError,
     VeoSubmissionUnknown,
     VeoTaskNotFoundError,
     VeoWrongHostError,
 )
 from veo_provider.generation import VeoReceiptChangedError, VeoRecordLostError, VeoRequestChangedError
+from veo_provider.receipts import VeoReceiptDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -67,7 +69,6 @@ _ABOUT_THE_IMAGE = re.compile(
 """A refusal with one of these words is about what was sent for this one image."""
 _OF_THIS_ONE = re.compile(r"\S+://\S+|\S*\d\S*")
 """Addresses, ids and numbers: they differ from one refusal to the next though the cause is the same."""
-_DENIED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _CHECKED_TASK_ID = "task_connection_test"
 _TROUBLE = "trouble"
 
@@ -131,14 +132,8 @@ def require_permission(leg: Leg, error: Exception) -> None:
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether a store has refused access, by the answer of boto3's error that led to this one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        answer = getattr(cause, "response", None)
-        if isinstance(answer, dict):
-            return answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in _DENIED
-        cause = cause.__cause__
-    return False
+    """Whether the store of receipts refuses access, or cannot be what it is meant to be."""
+    return isinstance(error, (VeoReceiptDeniedError, VeoStorageDeniedError))
 
 
 def _is_about_the_image(error: VeoError) -> bool:
