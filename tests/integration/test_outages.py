@@ -16,8 +16,6 @@ from archive import fill
 from test_batch import Run, rows
 
 from veo_provider import generation, watching, way, window
-from veo_provider.api import protocol
-from veo_provider.api.errors import VeoError, VeoNoChannelError
 from veo_provider.api.video import Video
 from veo_provider.concurrency import circuit_breaker
 from veo_provider.operators.batch import VeoBatchUnfinishedError
