@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from veo_provider.api import errors
 from veo_provider.operators import veo as operators
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
-from veo_provider.receipts import VeoReceiptError, VeoReceiptUnavailableError
+from veo_provider.receipts import VeoReceiptError
 from veo_provider.triggers import veo as trigger_module
 from veo_provider.triggers.veo import VeoTaskTrigger
 
@@ -275,8 +275,8 @@ def test_a_receipt_that_cannot_be_understood_stops_everything(sandbox, s3, body,
 
 
 def test_a_receipt_that_cannot_be_read_is_not_taken_for_none(sandbox):
-    """A bucket that is not there, or not to be read, leaves the task to its retries and pays nothing."""
-    with pytest.raises(VeoReceiptUnavailableError):
+    """A bucket that is not there ends the task at once, and pays nothing."""
+    with pytest.raises(AirflowFailException, match=r"NoSuchBucket.*Nothing is submitted"):
         make(output="s3://nowhere/clip.mp4")
     assert sandbox.tasks() == []
 

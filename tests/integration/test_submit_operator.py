@@ -110,7 +110,7 @@ def test_an_unreachable_store_is_worth_a_retry(sandbox, monkeypatch):
         "AIRFLOW_CONN_AWS_DEFAULT",
         "aws://key:secret@/?endpoint_url=http%3A%2F%2F127.0.0.1%3A1&region_name=us-east-1",
     )
-    with pytest.raises(errors.VeoImageUnavailableError, match="cannot be reached"):
+    with pytest.raises(errors.VeoImageUnavailableError, match="cannot be read"):
         submit()
     assert sandbox.tasks() == []
 
