@@ -203,7 +203,7 @@ def poll_error(answer: Answer) -> errors.VeoAPIError:
     error = _error(_poll_kind(answer.status, said), answer, said)
     error.money = POLL_MONEY
     if isinstance(error, errors.VeoServerError) and not said.shaped and answer.status in _NO_SUCH_ROUTE:
-        error.advice += _HOST_HINT
+        error.what += _HOST_HINT
     return error
 
 

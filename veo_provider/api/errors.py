@@ -61,7 +61,7 @@ class VeoError(Exception):
 
     money: str = "No money was spent."
     """What the class says about the money; an error of a later phase carries its own sentence."""
-    advice: str = ""
+    advice: ClassVar[str] = ""
     temporary: ClassVar[bool] = False
     """Whether the same step may succeed later, unchanged and without paying twice."""
 

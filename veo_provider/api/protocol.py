@@ -135,7 +135,7 @@ def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
     if veo_task_id is None and not found:
         raise _unexpected(answer, "it carries no task id")
     if veo_task_id is not None and _names_another(data, veo_task_id):
-        raise _unexpected(answer, f"it is about the task {found}, and not about {veo_task_id}")
+        raise _unexpected(answer, f"it is about the task {found or '?'}, and not about {veo_task_id}")
     if "status" not in data:
         raise _unexpected(answer, _without_status(answer))
     return _video(answer, data, veo_task_id or found)
