@@ -55,7 +55,8 @@ def figures_of(leg: Leg) -> dict[str, Any]:
         "under_way": leg.under_way,
         "completed": leg.phases[Phase.COMPLETED],
         "window": int(leg.window.size),
-        "cost_usd": leg.budget.committed,
+        "cost_usd": round(leg.budget.committed - leg.budget.unknown, 2),
+        "unknown_usd": leg.budget.unknown,
         "per_minute": round(rate, 1),
         "minutes_left": None if left is None else round(left, 1),
     }

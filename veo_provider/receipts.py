@@ -112,7 +112,8 @@ class Receipt:
     :param reason: why it was refused or failed, or is unknown.
     :param moderated: whether the service's safety filter was the reason.
     :param video: what is stored: ``uri``, ``bytes``, ``sha256``, ``duration_seconds``, ``width``, ``height``.
-    :param history: each state with its time and the attempt that reached it.
+    :param history: each state with its time and the attempt that reached it: by name, and as ``claim`` by its
+        id. A claim also has the price and the account of its submission.
     :param revision: unlike any other, so that no two writes have the same ETag.
     """
 
@@ -129,13 +130,15 @@ class Receipt:
     reason: str = ""
     moderated: bool = False
     video: dict[str, Any] | None = None
-    history: tuple[dict[str, str], ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
     revision: str = ""
     candidate_task_id: str | None = None
 
     def moved(self, state: ReceiptState, by: Attempt, **changes: Any) -> Receipt:
         """Return the receipt in another state, with the step added to its history."""
-        step = {"state": state.value, "at": _timestamp(), "by": str(by)}
+        step: dict[str, Any] = {"state": state.value, "at": _timestamp(), "by": str(by), "claim": by.id}
+        if state is ReceiptState.CLAIMED:
+            step |= {"price_usd": self.price_usd, "account": self.request.get("account")}
         if changes.get("veo_task_id"):
             step["veo_task_id"] = changes["veo_task_id"]
         return replace(self, state=state, history=(*self.history, step), revision=uuid.uuid4().hex, **changes)

@@ -50,9 +50,13 @@ class VeoBatchOperator(VeoRequestOperator):
     waits, waits in the triggerer, which also submits; a worker is launched when there is a lot to store. An
     image that cannot be used is a row in the summary, and the rest goes on.
 
-    The XCom value is a small dict: ``counts``, ``cost_usd``, ``summary_uri``, ``seconds``. The events of the
-    task's ``outlets`` carry it as their extra. The XCom ``folder``, and a link to it, say from the beginning
-    where ``progress.json`` is, and the summary in the end.
+    The XCom value is a small dict: ``counts``, ``cost_usd``, ``unknown_usd`` (what may be charged besides,
+    for submissions of unknown fate), ``summary_uri``, ``seconds``. The events of the task's ``outlets``
+    carry it as their extra. The XCom ``folder``, and a link to it, say from the beginning where
+    ``progress.json`` is, and the summary in the end.
+
+    What a try is asked for is fixed when it begins. Airflow renders templates anew whenever a task resumes;
+    what differs then is logged and ignored until the next try.
 
     The parameters of a request, and those for receipts, are those of
     :class:`~veo_provider.operators.veo.VeoRequestOperator`, without ``image`` and ``text_to_video``.
@@ -147,12 +151,36 @@ class VeoBatchOperator(VeoRequestOperator):
                 if event["temporary"]:
                     raise VeoBatchUnfinishedError(event["message"])
                 raise AirflowFailException(event["message"])
-            return self._go(context, self._job(context), Progress.from_dict(event["progress"]))
+            progress = Progress.from_dict(event["progress"])
+            return self._go(context, self._resumed(context, event, progress), progress)
 
     def on_kill(self) -> None:
         """Take back what was uploaded so far; generations under way cannot be cancelled."""
         if self._batch is not None:
             self._batch.cancel()
+
+    def _resumed(self, context: Context, event: dict[str, Any], progress: Progress) -> Job:
+        """Return what this try was asked for when it began: Airflow has rendered all templates anew since."""
+        from veo_provider.job import Job
+
+        if "job" not in event:  # of an earlier release
+            return self._job(context)
+        job = Job.from_dict(event["job"])
+        try:
+            changed = job.difference(self._job(context))
+        except VeoError:
+            changed = ["all, for what they are now is not possible"]
+        if changed and changed != progress.ignored:
+            said = "These are not what they were when this try began, and stay as they were: %s."
+            self.log.warning(said, ", ".join(changed))
+            progress.ignored = changed
+        return job
+
+    def _rendered(self) -> dict[str, Any]:
+        """Return the fields that have templates, as JSON can carry them."""
+        fields = {name: getattr(self, name) for name in self.template_fields}
+        images = self.images if isinstance(self.images, str) else [str(image) for image in self.images]
+        return {**fields, "images": images}
 
     def _job(self, context: Context) -> Job:
         """Return what is asked for, checked as far as that is possible without looking at the images.
@@ -161,6 +189,9 @@ class VeoBatchOperator(VeoRequestOperator):
         """
         from veo_provider.job import Job
 
+        rendered = self._rendered()
+        for name, value in rendered.items():
+            setattr(self, name, value)
         require_fail_on(self.fail_on)
         fit = self.aspect_ratio == "auto"
         fields = {**self._fields(), **({"aspect_ratio": None} if fit else {})}
@@ -174,7 +205,7 @@ class VeoBatchOperator(VeoRequestOperator):
         return Job(
             run=by.task_instance,
             try_number=by.try_number,
-            images=self.images if isinstance(self.images, str) else [str(image) for image in self.images],
+            images=rendered["images"],
             output_prefix=self.output_prefix,
             prompt=self.prompt or None,
             prompt_suffix=self.prompt_suffix,
@@ -214,12 +245,17 @@ class VeoBatchOperator(VeoRequestOperator):
         from veo_provider.summary import write
 
         s3 = s3_client(job.aws_conn_id)
-        notes = job.notes(s3)
-        summary = write(notes.rows(job.archive(s3), progress.stopped), s3, job.folder)
+        summary = write(job.rows(s3, progress.stopped), s3, job.folder)
         # From here on the receipts tell: whoever clears the task may have changed things meanwhile.
-        notes.clear()
-        self.log.info("%s: %s, $%.2f", summary.uri, summary.counts, summary.cost_usd)
-        self._warn_if_empty(summary)
+        job.notes(s3).clear()
+        self.log.info(
+            "%s: %s, $%.2f, and $%.2f of unknown fate",
+            summary.uri,
+            summary.counts,
+            summary.cost_usd,
+            summary.unknown_usd,
+        )
+        self._warn_if_empty(job, summary)
         self._require_success(summary, progress)
         result = self._result(summary, time.time() - progress.began)
         for outlet in self.outlets:
@@ -249,17 +285,18 @@ class VeoBatchOperator(VeoRequestOperator):
             rows = rows_of(job.archive(s3), job.making(client, s3), job.price_usd)
             summary = write(rows, s3, f"{job.folder}dry-run/")
         self.log.info("A dry run: %s, it would cost $%.2f.", summary.counts, summary.cost_usd)
-        self._warn_if_empty(summary)
+        self._warn_if_empty(job, summary)
         return self._result(summary, time.time() - began)
 
-    def _warn_if_empty(self, summary: Summary) -> None:
+    def _warn_if_empty(self, job: Job, summary: Summary) -> None:
         if not summary.counts:
-            self.log.warning("There is no image in %s, so there is nothing to make.", self.images)
+            self.log.warning("There is no image in %s, so there is nothing to make.", job.images)
 
     def _result(self, summary: Summary, seconds: float) -> dict[str, Any]:
         return {
             "counts": summary.counts,
             "cost_usd": summary.cost_usd,
+            "unknown_usd": summary.unknown_usd,
             "summary_uri": summary.uri,
             "seconds": round(seconds, 1),
         }
