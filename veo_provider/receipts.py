@@ -436,5 +436,7 @@ def _require_sense(fields: dict[str, Any]) -> None:
         raise TypeError("claimed_until and generations are numbers")
     if not isinstance(fields["video"], (dict, type(None))) or not isinstance(fields["request"], dict):
         raise TypeError("video and request are objects")
+    if not all(isinstance(step, dict) for step in fields["history"]):
+        raise TypeError("each step of the history is an object")
     if fields["state"] in (ReceiptState.SUBMITTED, ReceiptState.STORED) and not fields["veo_task_id"]:
         raise ValueError("there is no veo_task_id")

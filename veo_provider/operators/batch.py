@@ -17,7 +17,7 @@ from veo_provider.operators.veo import VeoRequestOperator, attempt_of, seconds_o
 from veo_provider.outcomes import MAY_PASS, is_failure, require_fail_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -177,10 +177,12 @@ class VeoBatchOperator(VeoRequestOperator):
         return job
 
     def _rendered(self) -> dict[str, Any]:
-        """Return the fields that have templates, as JSON can carry them."""
+        """Return the fields that have templates, as JSON can carry them.
+
+        :raises VeoRequestError: the images are neither a text nor a list.
+        """
         fields = {name: getattr(self, name) for name in self.template_fields}
-        images = self.images if isinstance(self.images, str) else [str(image) for image in self.images]
-        return {**fields, "images": images}
+        return {**fields, "images": _texts(self.images)}
 
     def _job(self, context: Context) -> Job:
         """Return what is asked for, checked as far as that is possible without looking at the images.
@@ -313,6 +315,16 @@ def _dollars(amount: float | str | None) -> float | None:
     if not 0 <= dollars < float("inf"):
         raise VeoRequestError(f"max_cost_usd={amount!r} is not possible: it is a number of US dollars.")
     return dollars
+
+
+def _texts(images: str | Iterable[object]) -> str | list[str]:
+    """Return what an upstream task may have made something else of."""
+    if isinstance(images, str):
+        return images
+    try:
+        return [str(image) for image in images]
+    except TypeError as error:
+        raise VeoRequestError(f"images={images!r} is not possible: it is a text or a list.") from error
 
 
 def _truth(value: bool | str) -> bool:
