@@ -14,8 +14,8 @@ class Instance:
 
     dag_id, task_id, map_index = "archive", "make", -1
 
-    def __init__(self, run_id="monday", try_number=1):
-        self.run_id, self.try_number = run_id, try_number
+    def __init__(self, run_id="monday", try_number=1, max_tries=None):
+        self.run_id, self.try_number, self.max_tries = run_id, try_number, max_tries
         self.xcoms = {}
 
     def xcom_push(self, key, value):
@@ -31,8 +31,9 @@ def operator(**fields):
 class Run:
     """Runs a task as Airflow does: a new operator for each leg, and a trigger built anew from its kwargs."""
 
-    def __init__(self, run_id="monday", try_number=1, **fields):
-        self.context = {"ti": Instance(run_id, try_number)}
+    def __init__(self, run_id="monday", try_number=1, *, max_tries=None, **fields):
+        task = operator(**fields)
+        self.context = {"ti": Instance(run_id, try_number, max_tries), "task": task}
         self.fields = fields
         self.deferrals = 0
         self.kwargs = []

@@ -157,7 +157,8 @@ class Batch:
             return
         recount = leg.ledger.recount, self._making.s3, terms.output_prefix, self.progress.at
         found = await leg.threads.call(*recount)
-        leg.budget.add(found.total, found.unknown)
+        leg.budget.add(found.total)
+        leg.budget.doubt(found.unknown)
 
     async def _go(self) -> None:
         """Walk and bring items on their ways, until the leg is over."""

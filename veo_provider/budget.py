@@ -285,7 +285,7 @@ class Budget:
 
     :param ceiling: USD that the run may be charged at most; None for no ceiling.
     :param committed: USD that it may be charged already.
-    :param unknown: the part of them that is of unknown fate.
+    :param unknown: the part of it for submissions of unknown fate.
     """
 
     def __init__(self, ceiling: float | None, committed: float = 0.0, unknown: float = 0.0) -> None:
@@ -302,8 +302,12 @@ class Budget:
 
     @property
     def unknown(self) -> float:
-        """The part of them of which nobody knows whether it is charged, to the cent."""
+        """USD of it that nobody knows to be charged: the fate of their submissions is unknown."""
         return round(self._unknown, 2)
+
+    def doubt(self, usd: float) -> None:
+        """Count a part of what may be charged as unknown; it stays set aside."""
+        self._unknown += usd
 
     async def reserve(self, usd: float) -> None:
         """Set money aside for one submission; while there is not enough, wait for others to give theirs back.
@@ -324,13 +328,9 @@ class Budget:
         self._reserved -= reserved
         self.add(charged)
 
-    def add(self, usd: float, unknown: float = 0.0) -> None:
-        """Count what may be charged, or, below zero, what will not be charged after all.
-
-        :param unknown: the part of it that is of unknown fate.
-        """
+    def add(self, usd: float) -> None:
+        """Count what may be charged, or, below zero, what will not be charged after all."""
         self._committed += usd
-        self._unknown += unknown
         for turn in self._queue:
             if not turn.done():
                 turn.set_result(None)

@@ -19,8 +19,8 @@ from veo_provider.maker import Making
 from veo_provider.notes import Notes
 from veo_provider.prompts import prompts_of
 from veo_provider.receipts import Attempt, ReceiptState
-from veo_provider.s3 import s3_client
-from veo_provider.summary import VeoSummaryUnavailableError, folder_of, write_progress
+from veo_provider.s3 import S3Uri, s3_client
+from veo_provider.summary import VeoSummaryUnavailableError, folder_of, get, put, write_progress
 from veo_provider.terms import Terms
 from veo_provider.threads import CALLING_THREADS, STORING_THREADS
 
@@ -115,6 +115,23 @@ class Job(Terms):
         :raises VeoError: they cannot be told now.
         """
         return self.notes(s3).rows(self.archive(s3), why_not_started, self.leftovers(s3))
+
+    def first_request(self, s3: S3Client, now: dict[str, Any], first_try: int) -> dict[str, Any]:
+        """Return what the templates were when the task was started or cleared last, and keep it for retries.
+
+        It is found where ``output_prefix`` is what it was.
+
+        :param now: what they are now, as JSON carries it.
+        :param first_try: Airflow's number of the first try since.
+        :raises VeoSummaryUnavailableError: it cannot be read or kept now.
+        """
+        place = S3Uri.parse(f"{self.folder}request.json", "folder")
+        found = get(s3, place)
+        kept = json.loads(found) if found else {}
+        if kept.get("first_try") == first_try:
+            return {**now, **kept["fields"]}
+        put(s3, place, json.dumps({"first_try": first_try, "fields": now}).encode(), "application/json")
+        return now
 
     def difference(self, other: Job) -> list[str]:
         """Return the names of the fields in which another job asks for something else."""

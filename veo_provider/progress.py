@@ -30,7 +30,7 @@ class Progress:
     :param open: how many items after the cursor were taken up and are not finished.
     :param counts: how many items came out how, see :class:`~veo_provider.outcomes.Outcome`.
     :param committed_usd: what the run may be charged for what ``legs`` have submitted.
-    :param unknown_usd: the part of it that is for submissions of unknown fate.
+    :param unknown_usd: the part of it for submissions of unknown fate.
     :param legs: whose submissions that is, see :class:`~veo_provider.budget.Ledger`.
     :param at: Unix seconds; receipts that were not written since tell of no other submissions.
     :param leftovers: outputs that are paid and not stored, of images that are in the archive no more, and

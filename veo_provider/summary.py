@@ -332,6 +332,18 @@ def put(s3: S3Client, target: S3Uri, body: bytes, content_type: str) -> None:
         s3.put_object(Bucket=target.bucket, Key=target.key, Body=body, ContentType=content_type)
 
 
+def get(s3: S3Client, target: S3Uri) -> bytes | None:
+    """Read a small object; None if there is none.
+
+    :raises VeoSummaryUnavailableError: it cannot be read now.
+    """
+    with unavailable(str(target)):
+        try:
+            return s3.get_object(Bucket=target.bucket, Key=target.key)["Body"].read()
+        except s3.exceptions.NoSuchKey:
+            return None
+
+
 @contextmanager
 def unavailable(what: str) -> Iterator[None]:
     """Say what could not be written or read, in place of boto3's error.

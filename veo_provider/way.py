@@ -109,7 +109,7 @@ class Way:
         leg = self._leg
         self._cost = leg.ledger.found(self.item.output)
         if self._known is not None:
-            self._count(Charges(self._known.cost_usd, self._known.unknown_usd))
+            self._charge(Charges(self._known.cost_usd, self._known.unknown_usd))
             return Ending(self._known.outcome)
         if isinstance(self._seen, Exception):
             return None
@@ -265,10 +265,10 @@ class Way:
             raise
         except VeoError as error:
             if outcome_of(error) is Outcome.UNKNOWN:
-                leg.budget.add(self._reserved, unknown=self._reserved)
+                self._charge(self._cost + Charges(unknown=self._reserved))
             raise
         except Exception as error:
-            leg.budget.add(self._reserved, unknown=self._reserved)
+            self._charge(self._cost + Charges(unknown=self._reserved))
             raise VeoSubmissionUnknown(f"The submission ended with {error!r}.") from error
         finally:
             self._enter(Phase.READY)
@@ -283,14 +283,15 @@ class Way:
     def _recharge(self, held: Held) -> None:
         """Count what a receipt tells now instead of what it told before."""
         leg = self._leg
-        self._count(leg.ledger.charges(held.receipt))
+        self._charge(leg.ledger.charges(held.receipt))
         before, self.late = self.late, leg.ledger.late(held.receipt)
         leg.late += self.late - before
 
-    def _count(self, cost: Charges) -> None:
+    def _charge(self, cost: Charges) -> None:
         """Count what the item costs in place of what was counted for it in this leg before."""
         change, self._cost = cost - self._cost, cost
-        self._leg.budget.add(change.total, change.unknown)
+        self._leg.budget.add(change.total)
+        self._leg.budget.doubt(change.unknown)
 
     # Watching and storing
 

@@ -125,6 +125,30 @@ def test_an_event_of_an_earlier_release_is_understood(sandbox, s3, archive):
     assert len(sandbox.tasks()) == 6
 
 
+def test_a_retry_asks_for_what_the_first_try_asked_for(sandbox, s3, archive):
+    """A random seed or a new model counts when the task is cleared, and not when it is tried again."""
+    archive(3)
+    sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
+    again = {"retries": 2, "on_changed_request": "regenerate"}
+    with pytest.raises(VeoBatchUnfinishedError, match="3 under way"):
+        make("monday", 1, max_tries=2, timeout=1.0, seed="1", prompt="One", **again)
+    sandbox.clear_faults()
+    result = make("monday", 2, max_tries=2, seed="2", prompt="Two", **again)
+    assert result["counts"] == {"stored": 3}
+    assert len(sandbox.tasks()) == 3
+    assert make("monday", 3, max_tries=4, seed="3", prompt="Three", **again)["cost_usd"] == 1.80, "cleared"
+    assert [task["prompt"] for task in sandbox.tasks()] == ["One"] * 3 + ["Three"] * 3
+
+
+def test_without_the_number_of_tries_each_try_asks_anew(sandbox, archive):
+    """Then nobody knows whether a task was cleared."""
+    archive(1)
+    make("monday", 1, prompt="One")
+    result = make("monday", 2, prompt="Two", fail_on="never")
+    assert result["counts"] == {"changed": 1}
+    assert len(sandbox.tasks()) == 1
+
+
 # What has left the archive
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -140,7 +141,7 @@ class VeoBatchOperator(VeoRequestOperator):
             context["ti"].xcom_push(key=FOLDER_KEY, value=job.folder)
             if _truth(self.only_estimate):
                 return self._estimate(job)
-            return self._go(context, job, Progress(began=time.time()))
+            return self._go(context, self._first(context, job), Progress(began=time.time()))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Carry on after the trigger: store what is completed."""
@@ -158,6 +159,27 @@ class VeoBatchOperator(VeoRequestOperator):
         """Take back what was uploaded so far; generations under way cannot be cancelled."""
         if self._batch is not None:
             self._batch.cancel()
+
+    def _first(self, context: Context, job: Job) -> Job:
+        """Return what was asked for when the task was started or cleared last, as far as that is known."""
+        from veo_provider.s3 import s3_client
+
+        first_try = _first_try_of(context)
+        if first_try is None:
+            return job
+        now = json.loads(json.dumps(self._rendered(), default=str))
+        first = job.first_request(s3_client(job.aws_conn_id), now, first_try)
+        changed = sorted(name for name, value in first.items() if now.get(name) != value)
+        if not changed:
+            return job
+        self.log.warning(
+            "These are not what they were in the first try, and stay as they were until the task is cleared: "
+            "%s.",
+            ", ".join(changed),
+        )
+        for name in changed:
+            setattr(self, name, first[name])
+        return self._job(context)
 
     def _resumed(self, context: Context, event: dict[str, Any], progress: Progress) -> Job:
         """Return what this try was asked for when it began: Airflow has rendered all templates anew since."""
@@ -302,6 +324,17 @@ class VeoBatchOperator(VeoRequestOperator):
             "summary_uri": summary.uri,
             "seconds": round(seconds, 1),
         }
+
+
+def _first_try_of(context: Context) -> int | None:
+    """Return the number of the first try since the task was started or cleared last; None if not known."""
+    instance, task = context.get("ti"), context.get("task")
+    most, current = getattr(instance, "max_tries", None), getattr(instance, "try_number", None)
+    if not isinstance(most, int) or not isinstance(current, int) or task is None:
+        return None
+    # To clear a task adds its retries to the tries that it had.
+    first = most - (task.retries or 0) + 1
+    return first if 1 <= first <= current else None
 
 
 def _dollars(amount: float | str | None) -> float | None:
