@@ -10,6 +10,9 @@ and the look at its first bytes rejects it with a reason.
 from __future__ import annotations
 
 import re
+from array import array
+from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,8 +48,9 @@ class VeoArchiveUnavailableError(VeoError):
 class Item:
     """One image of an archive.
 
-    :param key: its position, unlike any other's: the S3 key, or the index in the list. Where to go on after
-        an item, :meth:`Archive.items` takes it. Keys are not in the order of their characters everywhere.
+    :param key: unlike any other's: the S3 key below a prefix, and of an image of a list its output, whatever
+        its place in the list. Where to go on after an item, :meth:`Archive.items` takes it. Keys are not in
+        the order of their characters everywhere.
     :param image: ``s3://bucket/key``, or a path or URI as the list has it.
     :param path: its path below the prefix, or the file name of one in a list.
     :param output: where its video goes, ``s3://bucket/key.mp4``.
@@ -68,10 +72,28 @@ class Archive(Protocol):
     def items(self, after: str | None = None) -> Iterator[Item]:
         """Yield the items, lazily; this call blocks.
 
-        :param after: the key of the item to go on behind; None starts with the first one.
+        :param after: the key of the item to go on after; None starts with the first one.
         :raises VeoArchiveUnavailableError: the prefix cannot be listed now.
         :raises VeoRequestError: the bucket does not exist, or may not be listed.
         """
+
+    def has_places(self, keys: Iterable[str]) -> bool:
+        """Whether it is known where to go on after each of these keys; an earlier release had other ones."""
+
+
+class Outputs:
+    """The outputs of an archive: eight bytes for each, so that a million of them are few.
+
+    :param items: its items.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._hashes = array("q", sorted(array("q", (hash(item.output) for item in items))))
+
+    def __contains__(self, output: str) -> bool:
+        wanted = hash(output)
+        place = bisect_left(self._hashes, wanted)
+        return place < len(self._hashes) and self._hashes[place] == wanted
 
 
 def archive_of(
@@ -127,7 +149,11 @@ class _Below:
         for key in self._keys(after):
             path = key[len(self._source.key) :]
             if self._matches(key) and self._is_candidate(path):
-                yield _item(key, str(S3Uri(self._source.bucket, key)), path, self._output)
+                yield _item(str(S3Uri(self._source.bucket, key)), path, self._output, key)
+
+    def has_places(self, keys: Iterable[str]) -> bool:  # noqa: ARG002 - S3 lists from any key on
+        """Yes: whether or not such a key is there, S3 lists what comes after it."""
+        return True
 
     def _keys(self, after: str | None) -> Iterator[str]:
         where = S3Uri(self._source.bucket, self._listed)
@@ -177,13 +203,15 @@ class _Listed:
 
     def __init__(self, images: Iterable[object], output: _Prefix) -> None:
         self._items: list[Item] = []
+        self._places: dict[str, int] = {}
         firsts: dict[str, Item] = {}
+        times: Counter[str] = Counter()
         for index, entry in enumerate(images):
             image = str(entry).strip() if entry is not None else ""
             name = image.rpartition("/")[2]
             if not name:
                 raise VeoRequestError(f"images[{index}]={entry!r} is no image: it must be a path or a URI.")
-            item = _item(f"{index:09}", image, name, output)
+            item = _item(image, name, output)
             first = firsts.setdefault(item.output, item)
             if first.image != image:
                 raise VeoRequestError(
@@ -191,18 +219,31 @@ class _Listed:
                     "prefix, which keeps their folders, or to two tasks with an output_prefix each."
                 )
             if first is not item:
-                item = replace(item, outcome=Outcome.SKIPPED, reason="It stands in the list before.")
+                times[item.output] += 1
+                item = replace(
+                    item,
+                    key=f"{item.output}#{times[item.output] + 1}",  # which is no image's output
+                    outcome=Outcome.SKIPPED,
+                    reason="It stands in the list before.",
+                )
+            self._places[item.key] = len(self._items)
             self._items.append(item)
 
     def items(self, after: str | None = None) -> Iterator[Item]:
-        """Yield the items in the order of the list."""
-        return iter(self._items[0 if after is None else int(after) + 1 :])
+        """Yield the items in the order of the list; all of them where the key is none of theirs."""
+        return iter(self._items[self._places.get(after, -1) + 1 if after else 0 :])
+
+    def has_places(self, keys: Iterable[str]) -> bool:
+        """Whether these are keys of the list."""
+        return all(key in self._places for key in keys)
 
 
-def _item(key: str, image: str, path: str, folder: _Prefix) -> Item:
+def _item(image: str, path: str, folder: _Prefix, key: str | None = None) -> Item:
+    """Return an item; its key is its output if it has no other."""
     output = folder.output(path)
     reason = _trouble(image, output)
-    return Item(key, image, path, str(output), Outcome.REJECTED if reason else None, reason)
+    outcome = Outcome.REJECTED if reason else None
+    return Item(key or str(output), image, path, str(output), outcome, reason)
 
 
 def _trouble(image: str, output: S3Uri) -> str:

@@ -19,10 +19,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.api.errors import VeoError
+from veo_provider.archive import Item
 from veo_provider.balance import check_balance, watch_balance
-from veo_provider.budget import charges_below
+from veo_provider.budget import Charges
 from veo_provider.bulletin import tell_often
 from veo_provider.gate import VeoOutageError
+from veo_provider.leftovers import Finisher
 from veo_provider.leg import Leg, Phase
 from veo_provider.line import line_to
 from veo_provider.maker import Maker
@@ -31,9 +33,9 @@ from veo_provider.threads import CALLING_THREADS
 from veo_provider.way import Ending, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from veo_provider.archive import Archive, Item
+    from veo_provider.archive import Archive
     from veo_provider.maker import Making
     from veo_provider.notes import Noted
     from veo_provider.progress import Progress
@@ -68,6 +70,9 @@ class Batch:
     :param stores: whether to store what is completed, as a worker does.
     :param defers: whether one that stores leaves off when there is nothing but waiting to do.
     :param known: which items had their videos before; their receipts are not read again.
+    :param leftovers: returns what is still to be fetched of images that are in the archive no more, in a
+        thread; asked where it stores, after all items were taken up.
+    :param again: whether an earlier try may have left such: then they come first.
     :param note: called with each item that is finished, and what has become of it.
     :param tell: called now and then with figures of the progress, in a thread.
     :param balance: returns the account's balance in USD, in a thread; None where nobody may know it.
@@ -83,6 +88,8 @@ class Batch:
         stores: bool,
         defers: bool = True,
         known: Noted | None = None,
+        leftovers: Callable[[], Iterable[Item]] = lambda: (),
+        again: bool = False,
         note: Callable[[Item, Ending], None] = lambda *_: None,
         tell: Callable[[dict[str, Any]], None] = lambda _: None,
         balance: Callable[[], float] | None = None,
@@ -94,10 +101,13 @@ class Batch:
         self._stores = stores
         self._defers = defers
         self._known = known
+        self._find_leftovers = leftovers
+        self._again = again
+        self._leftovers: set[str] = set()
         self._note = note
         self._tell = tell
         self._balance = balance
-        self._leg = Leg(terms, progress, stores=stores, changed=self._changed)
+        self._leg = Leg(terms, progress, making.by.id, stores=stores, changed=self._changed)
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._failure: BaseException | None = None
         self._taken_up = 0
@@ -138,10 +148,10 @@ class Batch:
         terms, leg = self._terms, self._leg
         if terms.max_cost_usd is None:
             return
-        now = time.time()
-        found = leg.threads.call(charges_below, self._making.s3, terms.output_prefix, terms.run, leg.since)
-        leg.budget.add(await found)
-        leg.since = now
+        recount = leg.ledger.recount, self._making.s3, terms.output_prefix, self.progress.at
+        found = await leg.threads.call(*recount)
+        leg.budget.add(found.total)
+        leg.budget.doubt(found.unknown)
 
     async def _go(self) -> None:
         """Walk and bring items on their ways, until the leg is over."""
@@ -197,10 +207,17 @@ class Batch:
         progress, leg = self.progress, self._leg
         blocked = leg.phases[Phase.BLOCKED]
         progress.open = len(self._order) - len(progress.finished)
-        progress.committed_usd = leg.budget.committed
-        progress.unknown_usd = leg.budget.unknown
+        # What others have submitted meanwhile is for the next leg to count: by a recount, or as it meets it.
+        met_again = sum((way.late for way in self._ways.values()), Charges())
+        late = met_again if self._terms.max_cost_usd is None else leg.late
+        progress.committed_usd = round(leg.budget.committed - late.total, 2)
+        progress.unknown_usd = round(leg.budget.unknown - late.unknown, 2)
+        progress.legs = leg.ledger.counted
+        others = leg.ledger.found_others or late.total
+        progress.at = leg.ledger.read_at if others and leg.ledger.read_at else time.time()
+        left = (way.item for way in self._ways.values() if way.item.key in self._leftovers)
+        progress.leftovers = {item.output: item.image for item in left}
         progress.breaker = leg.breaker.to_dict()
-        progress.at = time.time()
         progress.window = leg.window.size
         progress.done = len(self._ways) == blocked and leg.walked
         progress.stopped, progress.stopped_for_now = leg.stopped, leg.stopped_for_now
@@ -211,18 +228,42 @@ class Batch:
 
     async def _walk(self) -> None:
         """Take up items in their order, as many as there is room for."""
+        carried = self.progress.leftovers.items()
         with self._leg.may_leave():
+            await self._meet([Item(output, image, output, output) for output, image in carried])
+            if self._again:
+                await self._patiently(self._meet_leftovers)
             self._catch_up()
-            while not self._leg.walked:
-                try:
-                    await self._walk_on()
-                except VeoError as error:
-                    if not error.temporary:
-                        raise
-                    log.warning("%s Going on in %.0f s.", error, LIST_PAUSE)
-                    await asyncio.sleep(LIST_PAUSE)
+            await self._patiently(self._walk_on)
+            if self._stores:
+                await self._patiently(self._meet_leftovers)
+        self._leg.walked = True
         self._leg.caught_up.set()
         self._news.set()
+
+    async def _patiently(self, stage: Callable[[], Awaitable[None]]) -> None:
+        """Go through a stage of the walk, again and again while what it lists cannot be listed."""
+        while True:
+            try:
+                return await stage()
+            except VeoError as error:
+                if not error.temporary:
+                    raise
+                log.warning("%s Going on in %.0f s.", error, LIST_PAUSE)
+                await asyncio.sleep(LIST_PAUSE)
+
+    async def _meet_leftovers(self) -> None:
+        await self._meet(await self._leg.threads.call(lambda: list(self._find_leftovers())))
+
+    async def _meet(self, leftovers: Iterable[Item]) -> None:
+        """Take up what is to be fetched of images that are in the archive no more."""
+        under_way = {way.item.output for way in self._ways.values()}
+        new = [item for item in leftovers if item.output not in under_way]
+        ways = [Way(Finisher(item, self._making), self._leg) for item in new]
+        self._leftovers.update(item.key for item in new)
+        await asyncio.gather(*(way.look() for way in ways))
+        for way in ways:
+            self._begin(way)
 
     async def _walk_on(self) -> None:
         items = self._archive.items(self._order[-1] if self._order else self.progress.cursor)
@@ -233,7 +274,6 @@ class Batch:
             for way in ways:
                 await self._until_room()
                 self._take_up(way)
-        self._leg.walked = True
 
     def _next(self, items: Iterator[Item]) -> list[tuple[Item, Row | None]]:
         """Return the next items, and the rows of those that had their videos before; this call blocks."""
@@ -277,6 +317,10 @@ class Batch:
             return
         self._taken_up += 1
         self._catch_up()
+        self._begin(way)
+
+    def _begin(self, way: Way) -> None:
+        item = way.item
         ending = way.begin() if item.outcome is None else Ending(item.outcome, item.reason)
         if ending is not None:
             self._finish(item, ending)
@@ -303,9 +347,10 @@ class Batch:
 
     def _finish(self, item: Item, ending: Ending) -> None:
         """Count an item that needs nothing more."""
-        self.progress.count(ending.outcome)
-        self.progress.finished.add(item.key)
-        self._advance_cursor()
+        if item.key not in self._leftovers:
+            self.progress.count(ending.outcome)
+            self.progress.finished.add(item.key)
+            self._advance_cursor()
         self._note(item, ending)
         if ending.outcome not in (*WITH_VIDEO, Outcome.NOT_STARTED):
             log.warning("%s is %s: %s", item.image, ending.outcome.value, ending.reason)

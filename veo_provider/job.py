@@ -14,26 +14,35 @@ from typing import TYPE_CHECKING, Any
 from veo_provider.archive import archive_of
 from veo_provider.batch import Batch
 from veo_provider.generation import Policy, account_of
+from veo_provider.leftovers import leftovers
 from veo_provider.maker import Making
 from veo_provider.notes import Notes
 from veo_provider.prompts import prompts_of
-from veo_provider.receipts import SUFFIX, Attempt, S3ReceiptStore, VeoReceiptUnavailableError
+from veo_provider.receipts import (
+    SUFFIX,
+    Attempt,
+    ReceiptState,
+    S3ReceiptStore,
+    VeoReceiptUnavailableError,
+)
 from veo_provider.s3.client import s3_client
 from veo_provider.s3.uri import S3Uri
-from veo_provider.summary import VeoSummaryUnavailableError, folder_of, write_progress
+from veo_provider.summary import VeoSummaryUnavailableError, folder_of, get, put, write_progress
 from veo_provider.terms import Terms
 from veo_provider.threads import CALLING_THREADS, STORING_THREADS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mypy_boto3_s3 import S3Client
     from typing_extensions import Self
 
     from veo_provider.api.client import VeoClient
-    from veo_provider.archive import Archive
+    from veo_provider.archive import Archive, Item
     from veo_provider.hooks.veo import VeoSettings
     from veo_provider.progress import Progress
+    from veo_provider.receipts import Receipt
+    from veo_provider.summary import Row
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +109,44 @@ class Job(Terms):
         """Return the notes of the run."""
         return Notes(s3, self.folder, self.run, self._request, self.try_number)
 
+    def leftovers(self, s3: S3Client) -> Iterator[tuple[Item, Receipt]]:
+        """Yield what the run has paid for images that are in the archive no more; this call blocks.
+
+        :raises VeoError: it cannot be told now.
+        """
+        began = self.notes(s3).began(fresh=False)
+        return leftovers(self.archive(s3), s3, self.output_prefix, self.run, began)
+
+    def rows(self, s3: S3Client, why_not_started: str) -> Iterator[Row]:
+        """Yield the rows of the summary: of each image, and of what was paid for images of before.
+
+        :param why_not_started: the reason for those that nothing is known of.
+        :raises VeoError: they cannot be told now.
+        """
+        return self.notes(s3).rows(self.archive(s3), why_not_started, self.leftovers(s3))
+
+    def first_request(self, s3: S3Client, now: dict[str, Any], first_try: int) -> dict[str, Any]:
+        """Return what the templates were when the task was started or cleared last, and keep it for retries.
+
+        It is found where ``output_prefix`` is what it was.
+
+        :param now: what they are now, as JSON carries it.
+        :param first_try: Airflow's number of the first try since.
+        :raises VeoSummaryUnavailableError: it cannot be read or kept now.
+        """
+        place = S3Uri.parse(f"{self.folder}request.json", "folder")
+        found = get(s3, place)
+        kept = json.loads(found) if found else {}
+        if kept.get("first_try") == first_try:
+            return {**now, **kept["fields"]}
+        put(s3, place, json.dumps({"first_try": first_try, "fields": now}).encode(), "application/json")
+        return now
+
+    def difference(self, other: Job) -> list[str]:
+        """Return the names of the fields in which another job asks for something else."""
+        mine, others = self.to_dict(), {**other.to_dict(), "try_number": self.try_number}
+        return sorted(name for name, value in mine.items() if value != others[name])
+
     @property
     def _request(self) -> str:
         """A digest of what was asked for, whichever the try."""
@@ -148,6 +195,7 @@ class Job(Terms):
             archive, making = await asyncio.to_thread(lambda: (self.archive(s3), self.making(client, s3)))
             await asyncio.to_thread(self._check_receipts, s3)
             notes = self.notes(s3)
+            progress = await asyncio.to_thread(_ready, progress, archive, notes)
             known = await asyncio.to_thread(notes.begin) if not progress.total else None
 
             def tell(figures: dict[str, Any]) -> None:
@@ -159,10 +207,12 @@ class Job(Terms):
                 archive,
                 making,
                 self,
-                copy.deepcopy(progress),
+                progress,
                 stores=stores,
                 defers=defers,
                 known=known,
+                leftovers=lambda: self._to_fetch(s3),
+                again=stores and self.try_number > 1 and not progress.legs,
                 note=lambda item, ending: notes.add(item, *ending),
                 tell=tell,
                 balance=client.balance if settings.account_token else None,
@@ -183,6 +233,10 @@ class Job(Terms):
         place = S3Uri.parse(f"{self.output_prefix}{SUFFIX}", "output_prefix")
         with suppress(VeoReceiptUnavailableError):  # which may pass, and each image waits for that by itself
             S3ReceiptStore(s3, place, unconditional=self.unconditional).check()
+
+    def _to_fetch(self, s3: S3Client) -> list[Item]:
+        """Return what is paid and not stored of images that are in the archive no more."""
+        return [item for item, receipt in self.leftovers(s3) if receipt.state is ReceiptState.SUBMITTED]
 
     async def _look_up(self) -> tuple[VeoSettings, S3Client]:
         """Look both connections up, patiently while Airflow's own API or database is away."""
@@ -209,3 +263,17 @@ class Job(Terms):
                 log.warning("The connections are not to be had now (%s).", type(error).__name__)
                 await asyncio.sleep(LOOK_UP_PAUSE)
         raise AssertionError("the last attempt raises")
+
+
+def _ready(progress: Progress, archive: Archive, notes: Notes) -> Progress:
+    """Return the progress as a leg can go on from it; the one given stays as it is.
+
+    :raises VeoSummaryUnavailableError: it cannot be told when the run began.
+    """
+    progress = copy.deepcopy(progress)
+    if not archive.has_places(filter(None, (progress.cursor, *progress.finished))):
+        log.warning("It is not known where the batch was, so it starts over: what is done is found.")
+        progress = progress.restarted()
+    if not progress.at:
+        progress.at = notes.began(fresh=not progress.legs)
+    return progress

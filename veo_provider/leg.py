@@ -14,7 +14,7 @@ from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from veo_provider.budget import Budget
+from veo_provider.budget import Budget, Charges, Ledger
 from veo_provider.concurrency.circuit_breaker import CircuitBreaker
 from veo_provider.threads import CALLING_THREADS, Threads
 from veo_provider.window import Window
@@ -63,6 +63,7 @@ class Leg:
 
     :param terms: under which terms the batch goes its way.
     :param progress: how far the legs before have come.
+    :param attempt: the id by which receipts name this leg, see :class:`~veo_provider.receipts.Attempt`.
     :param stores: whether what is completed is stored on this leg.
     :param changed: called whenever something changes that may end the leg, or make room for another item.
     """
@@ -71,14 +72,12 @@ class Leg:
     """To the service, while the leg lasts."""
 
     def __init__(
-        self, terms: Terms, progress: Progress, *, stores: bool, changed: Callable[[], None]
+        self, terms: Terms, progress: Progress, attempt: str, *, stores: bool, changed: Callable[[], None]
     ) -> None:
         self.terms = terms
         self.progress = progress
         self.stores = stores
         self.changed = changed
-        self.since = progress.at
-        """Unix seconds; charges from before are counted already."""
         self.stopped = progress.stopped
         """Why nothing more is submitted; empty while that is not so."""
         self.stopped_for_now = progress.stopped_for_now
@@ -95,6 +94,9 @@ class Leg:
         self.window = Window(terms.max_in_flight, progress.window)
         self.breaker = CircuitBreaker(progress.breaker)
         self.budget = Budget(terms.max_cost_usd, progress.committed_usd, progress.unknown_usd)
+        self.ledger = Ledger(terms.run, attempt, progress.legs)
+        self.late = Charges()
+        """What others were found to have submitted since this leg began."""
         self.threads = Threads()
         self.hands = asyncio.Semaphore(CALLING_THREADS)
         """For who prepares and submits: an image in memory for each, at most."""

@@ -140,6 +140,9 @@ class Maker:
             self.item.image, making.aws_conn_id, convert=making.convert, s3=making.s3, hold=HELD_BYTES
         )
 
+    def require_submittable(self, held: Held | None) -> None:
+        """Pass where the item may be submitted; :class:`~veo_provider.leftovers.Finisher` never lets it."""
+
     def submit(self, plan: Plan) -> tuple[Attach | WaitForClaim | Done, Held]:
         """Claim, submit and record, with one submission at most; see :func:`generation.advance_once`."""
         making = self._making

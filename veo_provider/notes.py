@@ -13,13 +13,21 @@ import logging
 import time
 import uuid
 from contextlib import closing
+from dataclasses import replace
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from veo_provider.api.errors import VeoStorageError
 from veo_provider.outcomes import WITH_VIDEO, Outcome
-from veo_provider.receipts import ReceiptState, S3ReceiptStore, VeoReceiptError, sidecar_of
-from veo_provider.s3.client import iter_objects, translate_errors
+from veo_provider.receipts import (
+    CLOCK_DIFFERENCE,
+    ReceiptState,
+    S3ReceiptStore,
+    VeoReceiptError,
+    sidecar_of,
+)
+from veo_provider.s3.client import head_object, iter_objects, translate_errors
 from veo_provider.s3.uri import S3Uri
 from veo_provider.summary import Row, VeoSummaryUnavailableError, put, unavailable
 from veo_provider.threads import in_order
@@ -35,7 +43,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 900.0
-"""The age up to which the newest row makes the next try believe them all; it is written every few seconds."""
+"""The age up to which the newest row makes the next try believe them all; it is written every few seconds.
+
+The clock of who wrote it may differ, so that it must look younger than this by what clocks may differ by.
+"""
 MOST_ROWS = 2_000
 """Rows that are held at once while the summary is written, about a kilobyte each."""
 _THREADS = 8
@@ -72,6 +83,8 @@ class Notes:
     def __init__(self, s3: S3Client, folder: str, run: str, request: str, try_number: int) -> None:
         self._s3 = s3
         self._all = S3Uri.parse(f"{folder}notes", "folder")
+        self._beginning = S3Uri.parse(f"{folder}began.json", "folder")
+        self._try_number = try_number
         self._run = run
         self._with = f"{self._all.key}/videos-{request}/"
         self._without = f"{self._all.key}/try-{try_number}/"
@@ -92,7 +105,7 @@ class Notes:
             self._rows.append(Row.of(item, receipt, self._run, outcome=outcome, reason=reason).to_dict())
 
     def flush(self) -> None:
-        """Write what was added since. Before that, no cursor may go on behind an item that was noted.
+        """Write what was added since. Before that, no cursor may go on after an item that was noted.
 
         :raises VeoSummaryUnavailableError: it cannot be written now; it is kept for the next time. Rows are
             not worth an error: receipts tell the same.
@@ -119,15 +132,34 @@ class Notes:
         with unavailable(f"The notes in {self._all}"):
             keys = list(self._keys(f"{self._all.key}/"))
         rows = [key for key in keys if key.startswith(self._with)]
-        oldest_to_count = time.time_ns() - FRESH_SECONDS * 1e9
-        fresh = bool(rows) and int(max(rows).removeprefix(self._with).partition("-")[0]) > oldest_to_count
+        newest = int(max(rows).removeprefix(self._with).partition("-")[0]) / 1e9 if rows else 0.0
+        fresh = -CLOCK_DIFFERENCE <= time.time() - newest < FRESH_SECONDS - CLOCK_DIFFERENCE
         self._delete(key for key in keys if not fresh or key not in rows)
         return Noted(self._lines(self._with)) if fresh else None
 
-    def rows(self, archive: Archive, why_not_started: str = "") -> Iterator[Row]:
+    def began(self, *, fresh: bool) -> float:
+        """Return when the run began first, in Unix seconds by the clock of S3; 0 if that is not known.
+
+        :param fresh: whether nothing was done in this try. If it is the first one, the run begins now.
+        :raises VeoSummaryUnavailableError: it cannot be told now.
+        """
+        with unavailable(str(self._beginning)):
+            found = head_object(self._s3, self._beginning)
+        if found is None and fresh and self._try_number == 1:
+            put(self._s3, self._beginning, b"{}", "application/json")
+            return self.began(fresh=False)
+        return found["LastModified"].timestamp() if found else 0.0
+
+    def rows(
+        self,
+        archive: Archive,
+        why_not_started: str = "",
+        leftovers: Iterable[tuple[Item, Receipt]] = (),
+    ) -> Iterator[Row]:
         """Yield the row of each image in the order of the archive: from its note, or from its receipt.
 
         :param why_not_started: the reason for those that nothing is known of.
+        :param leftovers: what was paid for images that are in the archive no more; their rows come last.
         :raises VeoSummaryUnavailableError: the notes cannot be read now.
         :raises VeoReceiptUnavailableError: a receipt cannot be read now.
         """
@@ -140,7 +172,9 @@ class Notes:
 
         # A receipt cannot tell more than a note of its own try; of what was noted as without a video, it can.
         told = ((item, None if item.key in notes else noted.pop(item)) for item in archive.items())
-        return in_order(row, told, threads=_THREADS, ahead=_AHEAD, name="summary")
+        rows = in_order(row, told, threads=_THREADS, ahead=_AHEAD, name="summary")
+        left = (self._told(item, receipt, notes.get(item.key)) for item, receipt in leftovers)
+        return chain(rows, left)
 
     def clear(self) -> None:
         """Delete the notes of all tries."""
@@ -164,13 +198,16 @@ class Notes:
             held = S3ReceiptStore(self._s3, sidecar_of(output)).read()
         except VeoReceiptError as error:
             return Row.of(item, None, self._run, outcome=Outcome.ERROR, reason=str(error))
-        receipt = held.receipt if held else None
+        if held is None and note is None:
+            return Row.of(item, None, self._run, outcome=Outcome.NOT_STARTED, reason=why_not_started)
+        return self._told(item, held.receipt if held else None, note)
+
+    def _told(self, item: Item, receipt: Receipt | None, note: Note | None) -> Row:
+        """Return the row of an item as its receipt and its note tell."""
         # A video that is there belies a note of an earlier leg, unless it is that of another request.
         stored = receipt is not None and receipt.state is ReceiptState.STORED
         if note is not None and (not stored or note.outcome == Outcome.CHANGED):
             return Row.of(item, receipt, self._run, outcome=Outcome(note.outcome), reason=note.reason)
-        if receipt is None:
-            return Row.of(item, None, self._run, outcome=Outcome.NOT_STARTED, reason=why_not_started)
         return Row.of(item, receipt, self._run)
 
     def _read(self) -> dict[str, Note]:
@@ -204,9 +241,13 @@ class Noted:
 
         :raises VeoSummaryUnavailableError: the notes cannot be read now.
         """
-        while item.key not in self._held and len(self._held) < MOST_ROWS:
+        if item.outcome is not None:
+            return None
+        while item.output not in self._held and len(self._held) < MOST_ROWS:
             rows = next(self._written, None)
             if rows is None:
                 break
-            self._held.update((row["key"], Row.from_dict(row)) for row in rows)
-        return self._held.pop(item.key, None)
+            # By the output: earlier releases have had other keys.
+            self._held.update((row["output"], Row.from_dict(row)) for row in rows)
+        row = self._held.pop(item.output, None)
+        return row and replace(row, key=item.key)

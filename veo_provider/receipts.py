@@ -135,7 +135,8 @@ class Receipt:
     :param reason: why it was refused or failed, or is unknown.
     :param moderated: whether the service's safety filter was the reason.
     :param video: what is stored: ``uri``, ``bytes``, ``sha256``, ``duration_seconds``, ``width``, ``height``.
-    :param history: each state with its time and the attempt that reached it.
+    :param history: each state with its time and the attempt that reached it: by name, and as ``claim`` by its
+        id. A claim also has the price and the account of its submission.
     :param revision: unlike any other, so that no two writes have the same ETag.
     """
 
@@ -152,13 +153,15 @@ class Receipt:
     reason: str = ""
     moderated: bool = False
     video: dict[str, Any] | None = None
-    history: tuple[dict[str, str], ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
     revision: str = ""
     candidate_task_id: str | None = None
 
     def moved(self, state: ReceiptState, by: Attempt, **changes: Any) -> Receipt:
         """Return the receipt in another state, with the step added to its history."""
-        step = {"state": state.value, "at": _timestamp(), "by": str(by)}
+        step: dict[str, Any] = {"state": state.value, "at": _timestamp(), "by": str(by), "claim": by.id}
+        if state is ReceiptState.CLAIMED:
+            step |= {"price_usd": self.price_usd, "account": self.request.get("account")}
         if changes.get("veo_task_id"):
             step["veo_task_id"] = changes["veo_task_id"]
         return replace(self, state=state, history=(*self.history, step), revision=uuid.uuid4().hex, **changes)
@@ -519,5 +522,7 @@ def _require_sense(fields: dict[str, Any]) -> None:
         raise TypeError("claimed_until and generations are numbers")
     if not isinstance(fields["video"], (dict, type(None))) or not isinstance(fields["request"], dict):
         raise TypeError("video and request are objects")
+    if not all(isinstance(step, dict) for step in fields["history"]):
+        raise TypeError("each step of the history is an object")
     if fields["state"] in (ReceiptState.SUBMITTED, ReceiptState.STORED) and not fields["veo_task_id"]:
         raise ValueError("there is no veo_task_id")

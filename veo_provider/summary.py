@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.api.errors import VeoError
-from veo_provider.budget import charges
+from veo_provider.budget import charges_of
 from veo_provider.outcomes import MAY_PASS, Outcome
 from veo_provider.receipts import ReceiptState
 from veo_provider.s3.client import translate_errors
@@ -56,14 +56,16 @@ class VeoSummaryDeniedError(VeoSummaryUnavailableError):
 class Row:
     """One image of an archive, as the summary tells of it.
 
-    :param key: its position: the S3 key, or the index in the list.
+    :param key: unlike any other's: the image's S3 key, or for an image of a list its output, see
+        :class:`~veo_provider.archive.Item`.
     :param image: where it is from.
     :param output: where its video is, or would be.
     :param outcome: one of :class:`~veo_provider.outcomes.Outcome`.
     :param reason: why there is no video; else empty.
-    :param cost_usd: what the run was charged for it, or may yet be: each submission of its own that did not
-        provably fail.
-    :param price_usd: what one generation costs; None where that is not known, or there is no receipt.
+    :param cost_usd: what the run pays for it: each submission of its own that was accepted and did not fail,
+        at the price of then.
+    :param unknown_usd: what the run may be charged besides: for submissions of its own of unknown fate.
+    :param price_usd: what the last generation costs; None where that is not known, or there is no receipt.
     :param paid_by: the task instance that submitted last, and pays unless that failed; else empty.
     :param veo_task_id: the API's task id, as far as there is one.
     :param generations: how many submissions of the request were accepted.
@@ -81,6 +83,7 @@ class Row:
     outcome: Outcome
     reason: str = ""
     cost_usd: float = 0.0
+    unknown_usd: float = 0.0
     price_usd: float | None = None
     paid_by: str = ""
     veo_task_id: str | None = None
@@ -116,13 +119,15 @@ class Row:
         if receipt is None:
             return cls(item.key, item.image, item.output, outcome, reason)
         video = receipt.video if receipt.state is ReceiptState.STORED and receipt.video else {}
+        paid = charges_of(receipt, run)
         return cls(
             key=item.key,
             image=item.image,
             output=item.output,
             outcome=outcome,
             reason=reason,
-            cost_usd=charges(receipt, run),
+            cost_usd=paid.charged,
+            unknown_usd=paid.unknown,
             price_usd=receipt.price_usd,
             paid_by=receipt.claimant,
             veo_task_id=receipt.veo_task_id,
@@ -175,6 +180,7 @@ class Summary:
     :param counts: how many images have which outcome; those of which there are none are left out.
     :param cost_usd: the sum over its rows. Prices that are not known are left out.
     :param to_fetch: how many were submitted, are not known to have failed, and have no video yet.
+    :param unknown_usd: the same sum of what may be charged besides.
     """
 
     uri: str
@@ -182,6 +188,7 @@ class Summary:
     counts: dict[str, int]
     cost_usd: float
     to_fetch: int = 0
+    unknown_usd: float = 0.0
 
 
 def folder_of(output_prefix: str, run: str) -> str:
@@ -204,7 +211,7 @@ def write(rows: Iterable[Row], s3: S3Client, folder: str) -> Summary:
     :raises VeoSummaryUnavailableError: they cannot be written now.
     """
     counts: Counter[str] = Counter()
-    cost, to_fetch = 0.0, 0
+    cost, unknown, to_fetch = 0.0, 0.0, 0
     lines = S3Uri.parse(f"{folder}summary.jsonl", "folder")
     columns = S3Uri.parse(f"{folder}summary.parquet", "folder") if _has_pyarrow() else None
     with unavailable(f"The summary {lines}"), ExitStack() as uploads:
@@ -214,12 +221,20 @@ def write(rows: Iterable[Row], s3: S3Client, folder: str) -> Summary:
         for row in rows:
             counts[row.outcome.value] += 1
             cost += row.cost_usd
+            unknown += row.unknown_usd
             to_fetch += row.outcome in MAY_PASS and row.veo_task_id is not None
             for table in tables:
                 table.add(row)
         for table in tables:
             table.complete()
-    return Summary(str(lines), str(columns) if columns else None, dict(counts), round(cost, 2), to_fetch)
+    return Summary(
+        uri=str(lines),
+        parquet_uri=str(columns) if columns else None,
+        counts=dict(counts),
+        cost_usd=round(cost, 2),
+        to_fetch=to_fetch,
+        unknown_usd=round(unknown, 2),
+    )
 
 
 def write_progress(s3: S3Client, folder: str, progress: Mapping[str, Any]) -> None:
@@ -266,7 +281,7 @@ class _Parquet:
             "changed_at",
             "sha256",
         )
-        numbers = ("cost_usd", "price_usd", "duration_seconds")
+        numbers = ("cost_usd", "unknown_usd", "price_usd", "duration_seconds")
         types = {**dict.fromkeys(texts, pa.string()), **dict.fromkeys(numbers, pa.float64())}
         self._schema = pa.schema([(field.name, types.get(field.name, pa.int64())) for field in fields(Row)])
         self._upload = upload
@@ -324,6 +339,18 @@ def put(s3: S3Client, target: S3Uri, body: bytes, content_type: str) -> None:
     """
     with unavailable(str(target)):
         s3.put_object(Bucket=target.bucket, Key=target.key, Body=body, ContentType=content_type)
+
+
+def get(s3: S3Client, target: S3Uri) -> bytes | None:
+    """Read a small object; None if there is none.
+
+    :raises VeoSummaryUnavailableError: it cannot be read now.
+    """
+    with unavailable(str(target)):
+        try:
+            return s3.get_object(Bucket=target.bucket, Key=target.key)["Body"].read()
+        except s3.exceptions.NoSuchKey:
+            return None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from veo_provider.api.errors import (
     VeoSubmissionUnknown,
     VeoVideoLostError,
 )
-from veo_provider.budget import charges
+from veo_provider.budget import Charges
 from veo_provider.compat import count
 from veo_provider.gate import (
     STOPPERS,
@@ -87,7 +87,9 @@ class Way:
         self._leg = leg
         self._seen: Seen | Exception = None, None
         self._accepted = ""
-        self._cost = 0.0
+        self._cost = Charges()
+        self.late = Charges()
+        """What others were found to have submitted for it since the leg began."""
         self._reserved = 0.0
         self._has_slot = False
         self._tries = 0
@@ -106,16 +108,15 @@ class Way:
     def begin(self) -> Ending | None:
         """Take up the item after the first look; return what it has come to if nothing needs to be done."""
         leg = self._leg
+        self._cost = leg.ledger.found(self.item.output)
         if self._known is not None:
-            # With a time to count from, all charges from before it are counted already.
-            leg.budget.add(0.0 if leg.since else self._known.cost_usd)
+            self._charge(Charges(self._known.cost_usd, self._known.unknown_usd))
             return Ending(self._known.outcome)
         if isinstance(self._seen, Exception):
             return None
         step, held = self._seen
         if held is not None:
-            self._cost = charges(held.receipt, leg.terms.run)
-            leg.budget.add(charges(held.receipt, leg.terms.run, leg.since))
+            self._recharge(held)
         if isinstance(step, Done):
             return self._done(held)
         if isinstance(step, Attach):
@@ -213,6 +214,7 @@ class Way:
     async def _submit(self, held: Held | None) -> Seen:
         """Submit the item in its turn, unless its image tells that there is something else to do."""
         leg, maker = self._leg, self._maker
+        maker.require_submittable(held)
         await self._reserve()
         try:
             with leg.may_leave():
@@ -289,10 +291,10 @@ class Way:
             raise
         except VeoError as error:
             if outcome_of(error) is Outcome.UNKNOWN:
-                self._charge(self._cost + self._reserved)
+                self._charge(self._cost + Charges(unknown=self._reserved))
             raise
         except Exception as error:
-            self._charge(self._cost + self._reserved)
+            self._charge(self._cost + Charges(unknown=self._reserved))
             raise VeoSubmissionUnknown(f"The submission ended with {error!r}.") from error
         finally:
             self._enter(Phase.READY)
@@ -306,11 +308,16 @@ class Way:
 
     def _recharge(self, held: Held) -> None:
         """Count what a receipt tells now instead of what it told before."""
-        self._charge(charges(held.receipt, self._leg.terms.run))
+        leg = self._leg
+        self._charge(leg.ledger.charges(held.receipt))
+        before, self.late = self.late, leg.ledger.late(held.receipt)
+        leg.late += self.late - before
 
-    def _charge(self, cost: float) -> None:
-        self._leg.budget.add(cost - self._cost)
-        self._cost = cost
+    def _charge(self, cost: Charges) -> None:
+        """Count what the item costs in place of what was counted for it in this leg before."""
+        change, self._cost = cost - self._cost, cost
+        self._leg.budget.add(change.total)
+        self._leg.budget.doubt(change.unknown)
 
     # Watching and storing
 
@@ -355,8 +362,6 @@ class Way:
             return None
         if isinstance(error, VeoError):
             outcome = outcome_of(error)
-            if outcome is Outcome.UNKNOWN:
-                leg.budget.doubt(min(self._cost, leg.terms.price_usd))
             if outcome is not Outcome.ERROR or not error.temporary:
                 return Ending(outcome, str(error))
         return None if self._may_try_again(error) else Ending(Outcome.ERROR, str(error) or repr(error))

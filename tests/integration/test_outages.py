@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from archive import fill
-from test_batch import Run, rows
+from batches import Run, rows
 
 from veo_provider import generation, watching, way, window
 from veo_provider.api.video import Video

@@ -3,7 +3,7 @@
 import pytest
 
 from veo_provider.api.errors import VeoRequestError
-from veo_provider.archive import archive_of
+from veo_provider.archive import Outputs, archive_of
 from veo_provider.outcomes import Outcome
 
 OUT = "s3://videos/out/"
@@ -75,9 +75,36 @@ def test_an_entry_that_names_no_file_is_refused(entry):
         listed("s3://images/cat.jpg", entry)
 
 
-def test_a_list_goes_on_behind_an_item():
-    """The index is the cursor, so that an image that stands there twice is no trouble."""
-    images = [f"s3://images/{number}.jpg" for number in range(20)]
+def test_an_image_of_a_list_is_known_by_its_output():
+    """Wherever it stands, and whatever stands before it; one that stands there again has a key of its own."""
+    keys = {item.image: item.key for item in listed("s3://images/cat.jpg", "s3://images/dog.jpg")}
+    assert keys["s3://images/dog.jpg"] == f"{OUT}dog.jpg.mp4"
+    assert [item.key for item in listed("s3://images/dog.jpg")] == [keys["s3://images/dog.jpg"]]
+    again = listed(*(["s3://images/cat.jpg"] * 4), "s3://images/cat.jpg.mp4#2")
+    assert len({item.key for item in again}) == 5
+
+
+def test_a_key_of_an_earlier_release_has_no_place():
+    """Positions were keys: then a batch starts over, and finds what is done."""
+    archive = archive_of(["s3://images/cat.jpg", "s3://images/dog.jpg"], OUT, None)
+    assert not archive.has_places(["000000001"])
+    assert archive.has_places([f"{OUT}cat.jpg.mp4"])
+    assert archive.has_places([])
+    assert archive_of("s3://images/", OUT, None).has_places(["any/key.jpg"])
+
+
+def test_the_outputs_of_an_archive_are_few_bytes():
+    """It is known of each output whether it belongs to the archive."""
+    archive = archive_of([f"s3://images/{number}.jpg" for number in range(1000)], OUT, None)
+    outputs = Outputs(archive.items())
+    assert all(item.output in outputs for item in archive.items())
+    assert not any(f"{OUT}{number}.png.mp4" in outputs for number in range(1000))
+    assert f"{OUT}cat.jpg.mp4" not in Outputs([])
+
+
+def test_a_list_goes_on_after_an_item():
+    """Also where an image stands there twice."""
+    images = [*(f"s3://images/{number}.jpg" for number in range(20)), "s3://images/3.jpg"]
     archive = archive_of(images, OUT, None)
     items = list(archive.items())
     assert [item.image for item in items] == images

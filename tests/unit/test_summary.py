@@ -32,6 +32,7 @@ def receipt(state, run=RUN, seconds=100, price=0.30, **changes):
     ("found", "outcome", "cost"),
     [
         (None, Outcome.NOT_STARTED, 0),
+        (receipt(ReceiptState.LOST, veo_task_id="t", reason="filtered"), Outcome.LOST, 0.30),
         (receipt(ReceiptState.CLAIMED), Outcome.UNDER_WAY, 0.30),
         (receipt(ReceiptState.CLAIMED, seconds=-1), Outcome.UNKNOWN, 0.30),
         (receipt(ReceiptState.REFUSED, reason="503"), Outcome.NOT_STARTED, 0),
@@ -47,7 +48,9 @@ def receipt(state, run=RUN, seconds=100, price=0.30, **changes):
 def test_a_receipt_tells_outcome_and_cost(found, outcome, cost):
     """What may yet be charged counts; what failed, was refused, or is another run's costs nothing."""
     row = Row.of(ITEM, found, RUN)
-    assert (row.outcome, row.cost_usd) == (outcome, cost)
+    unknown = found is not None and found.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN)
+    assert (row.outcome, row.unknown_usd if unknown else row.cost_usd) == (outcome, cost)
+    assert not (row.cost_usd if unknown else row.unknown_usd)
     assert bool(row.reason) == (found is not None and outcome not in (Outcome.STORED, Outcome.SKIPPED))
     assert (row.price_usd, row.paid_by) == ((found.price_usd, found.claimant) if found else (None, ""))
 
@@ -69,6 +72,13 @@ def test_a_row_of_a_video_describes_it():
         changed_at=found.history[-1]["at"],
         **{name: value for name, value in VIDEO.items() if name != "uri"},
     )
+
+
+def test_a_row_of_an_earlier_release_is_read():
+    """It did not tell apart what nobody knows."""
+    row = Row.of(ITEM, receipt(ReceiptState.STORED, veo_task_id="t", video=VIDEO), RUN)
+    written = {name: value for name, value in row.to_dict().items() if name != "unknown_usd"}
+    assert Row.from_dict(written) == row
 
 
 def test_what_the_receipt_does_not_tell_goes_first():

@@ -13,11 +13,15 @@ from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.api.request import VeoRequest
 from veo_provider.failures import airflow_failures
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
+from veo_provider.operators import fixed_request
+from veo_provider.operators.outlets import report_to_outlets
+from veo_provider.operators.parameters import as_bool, as_positive, as_usd
+from veo_provider.operators.template_fields import TemplateFields
 from veo_provider.operators.veo import VeoRequestOperator, attempt_of, seconds_of
 from veo_provider.outcomes import MAY_PASS, is_failure, require_fail_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -50,9 +54,13 @@ class VeoBatchOperator(VeoRequestOperator):
     waits, waits in the triggerer, which also submits; a worker is launched when there is a lot to store. An
     image that cannot be used is a row in the summary, and the rest goes on.
 
-    The XCom value is a small dict: ``counts``, ``cost_usd``, ``summary_uri``, ``seconds``. The events of the
-    task's ``outlets`` carry it as their extra. The XCom ``folder``, and a link to it, say from the beginning
-    where ``progress.json`` is, and the summary in the end.
+    The XCom value is a small dict: ``counts``, ``cost_usd``, ``unknown_usd`` (what may be charged besides,
+    for submissions of unknown fate), ``summary_uri``, ``seconds``. The events of the task's ``outlets``
+    carry it as their extra. The XCom ``folder``, and a link to it, say from the beginning where
+    ``progress.json`` is, and the summary in the end.
+
+    What a try is asked for is fixed when it begins. Airflow renders templates anew whenever a task resumes;
+    what differs then is logged and ignored until the next try.
 
     The parameters of a request, and those for receipts, are those of
     :class:`~veo_provider.operators.veo.VeoRequestOperator`, without ``image`` and ``text_to_video``.
@@ -69,7 +77,7 @@ class VeoBatchOperator(VeoRequestOperator):
         the extra ``pictures``.
     :param max_in_flight: generations under way at once, at most; fewer after the service refused one.
     :param max_cost_usd: what this run may be charged at most, in USD, submissions of unknown fate included;
-        default no ceiling. (templated)
+        default no ceiling. One that renders to nothing is refused. (templated)
     :param dry_run: submit nothing, and tell what would be made, skipped, rejected and paid.
         (templated)
     :param fail_on: when the task fails, after everything was tried: ``any`` image without a video (the
@@ -82,12 +90,15 @@ class VeoBatchOperator(VeoRequestOperator):
     :param deferrable: wait in the triggerer (the default) instead of on a worker.
     """
 
-    template_fields: Sequence[str] = (
-        "images",
-        "output_prefix",
-        "max_cost_usd",
-        "only_estimate",
-        *(name for name in VeoRequestOperator.template_fields if name != "image"),
+    template_fields: Sequence[str] = TemplateFields(
+        (
+            "images",
+            "output_prefix",
+            "max_cost_usd",
+            "only_estimate",
+            *(name for name in VeoRequestOperator.template_fields if name != "image"),
+        ),
+        ("dry_run",),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"negative_prompt": "md"}
     operator_extra_links: Sequence[BaseOperatorLink] = (VeoArchiveLink(), VeoTaskLogLink())
@@ -120,6 +131,8 @@ class VeoBatchOperator(VeoRequestOperator):
         self.convert = convert
         self.max_in_flight = max_in_flight
         self.max_cost_usd = max_cost_usd
+        # A ceiling that was given and renders to nothing is no wish for none.
+        self._has_ceiling = max_cost_usd is not None
         self.only_estimate = dry_run
         self.fail_on = fail_on
         self.poll_interval = None if poll_interval is None else seconds_of(poll_interval)
@@ -132,11 +145,13 @@ class VeoBatchOperator(VeoRequestOperator):
         from veo_provider.progress import Progress
 
         with airflow_failures():
+            self._fix_request(context)
             job = self._job(context)
+            estimate = as_bool("dry_run", self.only_estimate)
+            if not estimate:
+                job = self._first(context, job)
             context["ti"].xcom_push(key=FOLDER_KEY, value=job.folder)
-            if _truth(self.only_estimate):
-                return self._estimate(job)
-            return self._go(context, job, Progress(began=time.time()))
+            return self._estimate(job) if estimate else self._go(context, job, Progress(began=time.time()))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Carry on after the trigger: store what is completed."""
@@ -147,12 +162,63 @@ class VeoBatchOperator(VeoRequestOperator):
                 if event["temporary"]:
                     raise VeoBatchUnfinishedError(event["message"])
                 raise AirflowFailException(event["message"])
-            return self._go(context, self._job(context), Progress.from_dict(event["progress"]))
+            progress = Progress.from_dict(event["progress"])
+            return self._go(context, self._resumed(context, event, progress), progress)
 
     def on_kill(self) -> None:
         """Take back what was uploaded so far; generations under way cannot be cancelled."""
         if self._batch is not None:
             self._batch.cancel()
+
+    def _first(self, context: Context, job: Job) -> Job:
+        """Return what was asked for when the task was started or cleared last, as far as that is known.
+
+        Airflow before 3.3 has no task state store for it: there it is kept beside the summary.
+        """
+        from veo_provider.s3.client import s3_client
+
+        first_try = fixed_request.first_try_of(context)
+        if first_try is None or context.get("task_state_store") is not None:
+            return job
+        now = fixed_request.plain(self._rendered())
+        s3 = s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
+        first = job.first_request(s3, now, first_try)
+        changed = sorted(name for name, value in first.items() if now.get(name) != value)
+        if not changed:
+            return job
+        self.log.warning(
+            "These are not what they were in the first try, and stay as they were until the task is cleared: "
+            "%s.",
+            ", ".join(changed),
+        )
+        for name in changed:
+            setattr(self, name, first[name])
+        return self._job(context)
+
+    def _resumed(self, context: Context, event: dict[str, Any], progress: Progress) -> Job:
+        """Return what this try was asked for when it began: Airflow has rendered all templates anew since."""
+        from veo_provider.job import Job
+
+        if "job" not in event:  # of an earlier release
+            return self._job(context)
+        job = Job.from_dict(event["job"])
+        try:
+            changed = job.difference(self._job(context))
+        except VeoError:
+            changed = ["all, for what they are now is not possible"]
+        if changed and changed != progress.ignored:
+            said = "These are not what they were when this try began, and stay as they were: %s."
+            self.log.warning(said, ", ".join(changed))
+            progress.ignored = changed
+        return job
+
+    def _rendered(self) -> dict[str, Any]:
+        """Return the fields that have templates, as JSON can carry them.
+
+        :raises VeoRequestError: the images are neither a text nor a list.
+        """
+        fields = {name: getattr(self, name) for name in self.template_fields}
+        return {**fields, "images": _texts(self.images)}
 
     def _job(self, context: Context) -> Job:
         """Return what is asked for, checked as far as that is possible without looking at the images.
@@ -161,11 +227,15 @@ class VeoBatchOperator(VeoRequestOperator):
         """
         from veo_provider.job import Job
 
+        rendered = self._rendered()
+        for name, value in rendered.items():
+            setattr(self, name, value)
         require_fail_on(self.fail_on)
         fit = self.aspect_ratio == "auto"
         fields = {**self._fields(), **({"aspect_ratio": None} if fit else {})}
         price = VeoRequest(prompt="any", **fields).price_usd
-        ceiling = _dollars(self.max_cost_usd)
+        given = self._has_ceiling or self.max_cost_usd is not None
+        ceiling = as_usd("max_cost_usd", self.max_cost_usd) if given else None
         if price is None and ceiling is not None:
             raise VeoRequestError(f"The price of {self.model} is not known, so max_cost_usd cannot be kept.")
         if fit and self.size:
@@ -174,7 +244,7 @@ class VeoBatchOperator(VeoRequestOperator):
         return Job(
             run=by.task_instance,
             try_number=by.try_number,
-            images=self.images if isinstance(self.images, str) else [str(image) for image in self.images],
+            images=rendered["images"],
             output_prefix=self.output_prefix,
             prompt=self.prompt or None,
             prompt_suffix=self.prompt_suffix,
@@ -184,10 +254,10 @@ class VeoBatchOperator(VeoRequestOperator):
             aws_conn_id=self.aws_conn_id,
             s3_extra_args=self.s3_extra_args or None,
             policy=asdict(self._policy()),
-            convert=self.convert,
+            convert=as_bool("convert", self.convert),
             fit=fit,
-            unconditional=self.allow_unconditional_writes,
-            max_in_flight=_at_least_one(self.max_in_flight),
+            unconditional=as_bool("allow_unconditional_writes", self.allow_unconditional_writes),
+            max_in_flight=as_positive("max_in_flight", self.max_in_flight),
             max_cost_usd=ceiling,
             poll_interval=self.poll_interval,
             timeout=self.timeout,
@@ -215,16 +285,20 @@ class VeoBatchOperator(VeoRequestOperator):
         from veo_provider.summary import write
 
         s3 = s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
-        notes = job.notes(s3)
-        summary = write(notes.rows(job.archive(s3), progress.stopped), s3, job.folder)
+        summary = write(job.rows(s3, progress.stopped), s3, job.folder)
         # From here on the receipts tell: whoever clears the task may have changed things meanwhile.
-        notes.clear()
-        self.log.info("%s: %s, $%.2f", summary.uri, summary.counts, summary.cost_usd)
-        self._warn_if_empty(summary)
+        job.notes(s3).clear()
+        self.log.info(
+            "%s: %s, $%.2f, and $%.2f of unknown fate",
+            summary.uri,
+            summary.counts,
+            summary.cost_usd,
+            summary.unknown_usd,
+        )
+        self._warn_if_empty(job, summary)
         self._require_success(summary, progress)
         result = self._result(summary, time.time() - progress.began)
-        for outlet in self.outlets:
-            context["outlet_events"][outlet].extra = result
+        report_to_outlets(context, self.outlets, result)
         return result
 
     def _require_success(self, summary: Summary, progress: Progress) -> None:
@@ -250,49 +324,28 @@ class VeoBatchOperator(VeoRequestOperator):
             rows = rows_of(job.archive(s3), job.making(client, s3), job.price_usd)
             summary = write(rows, s3, f"{job.folder}dry-run/")
         self.log.info("A dry run: %s, it would cost $%.2f.", summary.counts, summary.cost_usd)
-        self._warn_if_empty(summary)
+        self._warn_if_empty(job, summary)
         return self._result(summary, time.time() - began)
 
-    def _warn_if_empty(self, summary: Summary) -> None:
+    def _warn_if_empty(self, job: Job, summary: Summary) -> None:
         if not summary.counts:
-            self.log.warning("There is no image in %s, so there is nothing to make.", self.images)
+            self.log.warning("There is no image in %s, so there is nothing to make.", job.images)
 
     def _result(self, summary: Summary, seconds: float) -> dict[str, Any]:
         return {
             "counts": summary.counts,
             "cost_usd": summary.cost_usd,
+            "unknown_usd": summary.unknown_usd,
             "summary_uri": summary.uri,
             "seconds": round(seconds, 1),
         }
 
 
-def _dollars(amount: float | str | None) -> float | None:
-    """Return a ceiling that a template may have made a text of."""
-    if amount is None or amount == "":
-        return None
+def _texts(images: str | Iterable[object]) -> str | list[str]:
+    """Return what an upstream task may have made something else of."""
+    if isinstance(images, str):
+        return images
     try:
-        dollars = float(amount)
-    except (TypeError, ValueError):
-        dollars = -1.0
-    if not 0 <= dollars < float("inf"):
-        raise VeoRequestError(f"max_cost_usd={amount!r} is not possible: it is a number of US dollars.")
-    return dollars
-
-
-def _truth(value: bool | str) -> bool:
-    """Return a yes or no that a template may have made a text of."""
-    known = {"true": True, "1": True, "false": False, "0": False, "none": False, "": False}
-    try:
-        return known[str(value).strip().lower()]
-    except KeyError as error:
-        raise VeoRequestError(f"dry_run={value!r} is not possible: it is True or False.") from error
-
-
-def _at_least_one(number: int | str) -> int:
-    try:
-        whole = int(number)
-    except (TypeError, ValueError):
-        whole = 0
-    if whole < 1:
-        raise VeoRequestError(f"max_in_flight={number!r} is not possible: it is 1 or more.")
-    return whole
+        return [str(image) for image in images]
+    except TypeError as error:
+        raise VeoRequestError(f"images={images!r} is not possible: it is a text or a list.") from error

@@ -24,8 +24,8 @@ class VeoBatchTrigger(BaseTrigger):
     Submitting here is safe, because each submission is claimed by a receipt first: another triggerer that
     takes over reads the receipts, and goes on with what they say. What blocks is done by a few threads.
 
-    Sends one event: ``{"status": "leg", "progress": {…}}``, or ``{"status": "error", "message": …,
-    "temporary": …}``.
+    Sends one event: ``{"status": "leg", "job": {…}, "progress": {…}}``, the job as it was given, or
+    ``{"status": "error", "message": …, "temporary": …}``.
 
     :param job: what to do, see :class:`veo_provider.job.Job`.
     :param progress: how far the batch has come, see :class:`veo_provider.progress.Progress`.
@@ -49,7 +49,7 @@ class VeoBatchTrigger(BaseTrigger):
         except VeoError as error:
             event = {"status": "error", "message": str(error), "temporary": error.temporary}
         else:
-            event = {"status": "leg", "progress": progress.to_dict()}
+            event = {"status": "leg", "job": self.job, "progress": progress.to_dict()}
         await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - began)))
         yield TriggerEvent(event)
         return
