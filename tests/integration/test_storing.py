@@ -90,7 +90,9 @@ class Call(BaseHTTPRequestHandler):
             self.wfile.write(json.dumps({"url": answer.link}).encode())
             return
         if answer.changed:
-            self.server.movie = self.server.movie[:-1000] + bytes(1000)
+            # Before and after the break, so that a mixture is neither the old file nor the new one.
+            old = self.server.movie
+            self.server.movie = old[: 5 * MB] + bytes(1000) + old[5 * MB + 1000 : -1000] + bytes(1000)
         start = int(headers["Range"][6:-1]) if headers["Range"] and answer.ranges else 0
         body = self.server.movie[start:]
         said = {"Content-Type": "video/mp4"}

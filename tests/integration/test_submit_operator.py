@@ -162,7 +162,7 @@ def test_a_lost_answer_ends_the_task_without_a_retry(sandbox, fault):
         ({"status": 401, "body": {"error": {"message": "bad token"}}}, "Pay-per-request"),
         ({"status": 403, "body": {"error": {"code": "insufficient_user_quota"}}}, "account is empty"),
         ({"status": 400, "body": {"error": {"message": "PUBLIC_ERROR_UNSAFE"}}}, "Change the image"),
-        ({"status": 413, "text": "too large"}, "will fail again"),
+        ({"status": 413, "body": {"error": {"message": "too large"}}}, "will fail again"),
     ],
 )
 def test_a_refusal_that_no_retry_mends_ends_the_task(sandbox, fault, said):
