@@ -67,7 +67,6 @@ KEPT_SECONDS = 2 * 24 * 60 * 60 + CLOCK_DIFFERENCE
 """How long the service keeps a video: "upstream keeps videos for 2 days", says its documentation."""
 RECORD_PATIENCE = 45.0
 """Seconds that a claim or a task id is tried to be written."""
-_CHUNK_BYTES = 1024 * 1024
 
 
 class VeoRequestChangedError(VeoError):
@@ -392,7 +391,8 @@ def prepare(
     :raises VeoImageUnavailableError: it cannot be read now, and nothing was submitted yet.
     """
     try:
-        request = request_for(find())
+        image_found = find()
+        request = request_for(image_found.hashed() if image_found else None)
         digest, trouble = sha256_of(request), None
     except (VeoImageError, VeoImageUnavailableError) as error:
         if receipt is None or receipt.veo_task_id is None:
@@ -711,7 +711,7 @@ def _record_if_possible(
 
 
 def sha256_of(request: VeoRequest) -> str | None:
-    """Return the digest of a request's image, read once in chunks; None for a request without one.
+    """Return the digest of a request's image, see :meth:`Image.hashed`; None for a request without one.
 
     For an image that was converted it is that of the original: another release of the converter makes other
     bytes of the same picture, and must not make its video look like another request's.
@@ -722,7 +722,4 @@ def sha256_of(request: VeoRequest) -> str | None:
         return None
     if isinstance(request.image, ConvertedImage):
         return request.image.source_sha256
-    digest = hashlib.sha256()
-    for chunk in request.image.chunks(_CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
+    return request.image.hashed().sha256
