@@ -70,8 +70,13 @@ def has_long_texts(data: memoryview) -> bool:
     """Whether a PNG's texts or its profile are longer than decoders take: their guard against bombs."""
     if data[: len(_PNG)] != _PNG:
         return False
-    lengths = [_inflated_bytes(kind, chunk[8:-4]) for kind, chunk in _png_chunks(data)]
-    return max(lengths, default=0) > _MAX_TEXT_BYTES or sum(lengths) > _MAX_TEXTS_BYTES
+    total = 0
+    for kind, chunk in _png_chunks(data):
+        length = _inflated_bytes(kind, chunk[8:-4])
+        total += length
+        if length > _MAX_TEXT_BYTES or total > _MAX_TEXTS_BYTES:
+            return True
+    return False
 
 
 def _inflated_bytes(kind: bytes, body: memoryview) -> int:

@@ -78,6 +78,7 @@ _VISIBLE = 6  # of 255: how far the many variants of sRGB stay from each other, 
 _INVISIBLE = 2
 """Of 255: what a JPEG adds to a picture of one colour."""
 _SAMPLED_SIDE = 512
+_TWELVE_BITS = 4095
 _FEW_VALUES = 16
 """Of fewer different numbers, none is taken for one that stands for "no data"."""
 _MORE_DATA = random.Random(1).randbytes(256).replace(b"\xff", b"\x5a")  # noqa: S311 - any bytes do
@@ -496,9 +497,10 @@ def _in_eight_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
 
     :raises VeoImageError: none of its numbers is one.
     """
-    low, high = 0.0, 65535.0
-    if not picture.mode.startswith("I;16"):
-        low, high = _range_of(picture)
+    low, high = _range_of(picture)
+    # Twelve bits or fewer in a field of sixteen, as scientific cameras have it, would be black.
+    if picture.mode.startswith("I;16") and high > _TWELVE_BITS:
+        low, high = 0.0, 65535.0
     factor = 255 / (high - low or 1)
     return picture.convert("F").point(lambda value: value * factor - low * factor).convert("L")
 

@@ -239,22 +239,24 @@ class Mp4Walker:
                 f"{self.position} arrived."
             )
         has = max((self._seconds_of(track) for track in movie.tracks), default=0.0)
-        declared = _declared_seconds(movie)
-        if declared is not None and has < declared - (_LOOSE if vouched else _EXACT):
+        whole = movie.whole_seconds
+        if whole is not None and has < whole - (_LOOSE if vouched else _EXACT):
             raise VeoIncompleteVideoError(
-                f"The video was cut on the way: it says that it has {declared:.2f} s, {has:.2f} s came."
+                f"The video was cut on the way: it says that it has {whole:.2f} s, {has:.2f} s came."
             )
-        if declared is not None or (self._is_covered_throughout and self._covered_to >= self._media_end):
+        if whole is not None or (self._is_covered_throughout and self._covered_to >= self._media_end):
             return
         if not vouched:
             raise VeoIncompleteVideoError(
                 "The video cannot be told to be whole: it consists of fragments, and neither the server nor "
                 "the file says where the last one ends."
             )
-        if asked_seconds is not None and has < asked_seconds - _LOOSE:
+        # A header may know the length of all, or only that of the samples that the index itself lists.
+        wanted = movie.seconds if asked_seconds is None else asked_seconds
+        if wanted is not None and has < wanted - _LOOSE:
             raise VeoIncompleteVideoError(
-                f"The video may have been cut on the way: {has:.2f} s came, {asked_seconds:g} s were asked "
-                "for, and the file does not say where it ends."
+                f"The video may have been cut on the way: {has:.2f} s came of {wanted:g} s, and the file "
+                "does not say where it ends."
             )
 
     def _seconds_of(self, track: Track) -> float:
@@ -280,12 +282,3 @@ class Mp4Walker:
             seconds = movie.seconds
         has_audio = any(track.kind == SOUND for track in movie.tracks)
         return Mp4Info(round(seconds, 3), picture.width, picture.height, has_audio)
-
-
-def _declared_seconds(movie: Movie) -> float | None:
-    """Return the length of all fragments, where the index says it: in a box for that, or in its header."""
-    if movie.whole_seconds is not None:
-        return movie.whole_seconds
-    own = max((track.ticks / track.timescale for track in movie.tracks), default=0.0)
-    # Many write there only how long the samples are that the index itself lists.
-    return movie.seconds if movie.seconds is not None and movie.seconds > own + _LOOSE else None
