@@ -276,9 +276,9 @@ class Mp4Walker:
                 f"The video is not whole: its index points beyond the {self._media_end} bytes of media."
             )
         seconds = self._seconds_of(picture)
+        if not (movie.fragmented or self._fragments) and picture.last_chunk >= 0:
+            seconds = movie.seconds or seconds
         if not 0 < seconds <= MAX_SECONDS:
             raise VeoIncompleteVideoError(f"The MP4 is damaged: its pictures last {seconds:.0f} s.")
-        if not (movie.fragmented or self._fragments) and movie.seconds is not None:
-            seconds = movie.seconds
         has_audio = any(track.kind == SOUND for track in movie.tracks)
         return Mp4Info(round(seconds, 3), picture.width, picture.height, has_audio)

@@ -156,7 +156,18 @@ def _without_size(data):
 
 def _with_picture_ticks(data, ticks):
     table = films.box(b"stts", struct.pack(">IIII", 0, 1, films.SECONDS * films.RATE, ticks))
-    return films.inside(data, [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"], lambda _: table)
+    unknown = films.with_length_in_header(data, 0)
+    return films.inside(unknown, [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"], lambda _: table)
+
+
+def _without_frames(data):
+    table = films.box(b"stco", bytes(8))
+    without = films.inside(data, [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stco"], lambda _: table)
+    return films.inside(
+        without,
+        [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"],
+        lambda _: films.box(b"stts", bytes(8)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,6 +176,7 @@ def _with_picture_ticks(data, ticks):
         (_without_pictures, "no video track"),
         (_without_size, "0 x 0 pixels"),
         (lambda data: _with_picture_ticks(data, 0), "pictures last 0 s"),
+        (_without_frames, "pictures last 0 s"),
         (lambda data: _with_picture_ticks(data, 2**31), "pictures last [0-9]{5,} s"),
     ],
 )
