@@ -108,7 +108,7 @@ def loses_bytes(data: memoryview, file_format: str | None) -> bool:
         pixels = (chunk for kind, chunk in _png_chunks(data) if kind == b"IDAT")
         return any(zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big") for chunk in pixels)
     if file_format in ("HEIF", "AVIF"):
-        return _last_box(data) == b"mdat" and data[-LOST_BYTES:] == bytes(LOST_BYTES)
+        return data[-LOST_BYTES:] == bytes(LOST_BYTES) and _last_box(data) == b"mdat"
     if file_format in ("JPEG", "MPO"):
         return _jpeg_loses_bytes(data)
     if file_format == "WEBP":
