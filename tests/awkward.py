@@ -7,6 +7,7 @@ import itertools
 import random
 import struct
 import zlib
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -111,16 +112,34 @@ def profile(primaries: tuple[tuple[float, ...], ...], gamma: float = 2.2) -> byt
     return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + index + body
 
 
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def with_chunk(data: bytes, chunk: bytes, *, behind: bool = False) -> bytes:
+    """A PNG with one more chunk before its pixels, or behind them."""
+    at = data.index(b"IEND" if behind else b"IDAT") - 4
+    return data[:at] + chunk + data[at:]
+
+
+def zeroed(data: bytes) -> bytes:
+    """A file of which a transfer reserved all, and wrote half."""
+    return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
+
+
+def numbers(values: list[float]) -> bytes:
+    """A TIFF of these numbers, 64 a row."""
+    picture = Image.frombytes("F", (64, len(values) // 64), array("f", values).tobytes())
+    return encoded(picture, "TIFF")
+
+
 def png(width: int, height: int, depth: int, colour: int, row: bytes, level: int = 1) -> bytes:
     """A PNG of equal rows, of kinds that Pillow does not write or not so fast."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     squeeze = zlib.compressobj(level)
     pixels = b"".join(squeeze.compress(b"\0" + row) for _ in range(height)) + squeeze.flush()
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    chunks = {b"IHDR": header, b"IDAT": pixels, b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(itertools.starmap(png_chunk, chunks.items()))
 
 
 def _half(data: bytes) -> bytes:
@@ -141,6 +160,34 @@ def _frames() -> list[Image.Image]:
     return [corners().transpose(Image.Transpose.ROTATE_180)] * 2
 
 
+def _white_logo() -> Image.Image:
+    image = Image.new("RGBA", (64, 48), (255, 255, 255, 0))
+    image.paste((255, 255, 255, 255), (10, 10, 50, 40))
+    return image
+
+
+def _empty_first() -> bytes:
+    frames = [corners().convert("RGBA")]
+    blank = Image.new("RGBA", (64, 48), (0, 0, 0, 0))
+    return encoded(blank, "GIF", save_all=True, append_images=frames, disposal=2)
+
+
+def _exif_behind() -> bytes:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned_back = corners().transpose(TURNED_BACK[6])
+    return with_chunk(encoded(turned_back, "PNG"), png_chunk(b"eXIf", exif.tobytes()[6:]), behind=True)
+
+
+def _wrong_sum(seed: int) -> bytes:
+    data = encoded(noise(40, 30, seed), "PNG")
+    at = data.index(b"IEND") - 8
+    return data[:at] + b"\0\0\0\0" + data[at + 4 :]
+
+
+RAMP = [float(value) for value in range(64 * 48)]
+NAN, INFINITE = float("nan"), float("inf")
+LONG_TEXT = b"photoshop history " * 90_000
 AS_IT_IS, CONVERTED, REFUSED = "as it is", "converted", "refused"
 _KINDS: list[tuple[str, str, Callable[[int], bytes], Outcome, str]] = [
     ("plain JPEG", "plain.jpg", lambda seed: encoded(noise(40, 30, seed), "JPEG"), AS_IT_IS, ""),
@@ -373,6 +420,106 @@ _KINDS: list[tuple[str, str, Callable[[int], bytes], Outcome, str]] = [
         "million pixels",
     ),
     ("bomb", "bomb.png", lambda seed: png(16000, 16000, 1, 0, bytes(2000)), REFUSED, "million pixels"),
+    (
+        "PNG with an uncompressed text",
+        "text.png",
+        lambda seed: with_chunk(
+            encoded(noise(40, 30, seed), "PNG"), png_chunk(b"tEXt", b"History\0" + LONG_TEXT)
+        ),
+        AS_IT_IS,
+        "",
+    ),
+    (
+        "PNG with a long text",
+        "history.png",
+        lambda seed: with_chunk(
+            encoded(corners(), "PNG"), png_chunk(b"zTXt", b"History\0\0" + zlib.compress(LONG_TEXT))
+        ),
+        CONVERTED,
+        "texts",
+    ),
+    (
+        "PNG with long XMP",
+        "xmp.png",
+        lambda seed: with_chunk(
+            encoded(corners(), "PNG"),
+            png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(LONG_TEXT)),
+        ),
+        CONVERTED,
+        "texts",
+    ),
+    (
+        "PNG with a long profile",
+        "profile.png",
+        lambda seed: with_chunk(
+            encoded(corners(), "PNG"), png_chunk(b"iCCP", b"big\0\0" + zlib.compress(bytes(1_300_000)))
+        ),
+        CONVERTED,
+        "texts",
+    ),
+    ("EXIF behind the pixels", "late.png", lambda seed: _exif_behind(), CONVERTED, "EXIF"),
+    ("numbers, one is none", "nan.tif", lambda seed: numbers([NAN, *RAMP[1:]]), CONVERTED, "TIFF"),
+    ("numbers, one infinite", "inf.tif", lambda seed: numbers([*RAMP[:-1], INFINITE]), CONVERTED, "TIFF"),
+    ("numbers, some no data", "dem.tif", lambda seed: numbers([-9999.0] * 99 + RAMP[99:]), CONVERTED, "TIFF"),
+    ("numbers, all are none", "void.tif", lambda seed: numbers([NAN] * 64 * 48), REFUSED, "shows nothing"),
+    (
+        "12 bits of 16",
+        "microscope.tif",
+        lambda seed: encoded(Image.frombytes("I;16", (64, 48), array("H", range(64 * 48)).tobytes()), "TIFF"),
+        CONVERTED,
+        "TIFF",
+    ),
+    (
+        "white on transparent",
+        "logo.png",
+        lambda seed: encoded(_white_logo(), "PNG"),
+        REFUSED,
+        "shows nothing",
+    ),
+    ("empty first frame", "fade.gif", lambda seed: _empty_first(), REFUSED, "shows nothing"),
+    (
+        "one colour",
+        "blank.jpg",
+        lambda seed: encoded(Image.new("RGB", (64, 48), (seed % 256, 90, 200)), "JPEG"),
+        REFUSED,
+        "shows nothing",
+    ),
+    (
+        "half a JPEG",
+        "half.jpg",
+        lambda seed: zeroed(encoded(noise(400, 300, seed), "JPEG")),
+        REFUSED,
+        "damaged",
+    ),
+    (
+        "half a WebP",
+        "half.webp",
+        lambda seed: zeroed(encoded(noise(400, 300, seed), "WEBP")),
+        REFUSED,
+        "damaged",
+    ),
+    (
+        "half a HEIC",
+        "half.heic",
+        lambda seed: zeroed(encoded(noise(160, 120, seed), "HEIF")),
+        REFUSED,
+        "damaged",
+    ),
+    (
+        "grey lower half",
+        "grey half.jpg",
+        lambda seed: _half(encoded(noise(400, 300, seed), "JPEG")) + b"\xff\xd9",
+        REFUSED,
+        "damaged",
+    ),
+    (
+        "grey lower half, progressive",
+        "grey passes.jpg",
+        lambda seed: _half(encoded(noise(400, 300, seed), "JPEG", progressive=True)) + b"\xff\xd9",
+        REFUSED,
+        "damaged",
+    ),
+    ("PNG with a wrong sum", "sum.png", _wrong_sum, REFUSED, "damaged"),
 ]
 KINDS = [kind for kind, *_ in _KINDS]
 

@@ -45,7 +45,9 @@ class Run:
         return self._until_deferred(lambda: operator(**self.fields).execute_complete(self.context, event))
 
     def to_its_end(self):
-        result, trigger = self.start()
+        return self.go_on(*self.start())
+
+    def go_on(self, result, trigger):
         while trigger is not None:
             result, trigger = self.resume(self.event_of(trigger))
         return result

@@ -191,7 +191,9 @@ class Batch:
             return phases[Phase.COMPLETED] >= LOT
         # Who left with a video that cannot be stored now would be launched again at once, for the same video.
         busy = sum(phases[phase] for phase in _BUSY)
-        submits = phases[Phase.READY] and leg.window.is_open and not leg.breaker.is_pausing
+        submits = (
+            leg.starting or (phases[Phase.READY] and leg.window.is_open)
+        ) and not leg.breaker.is_pausing
         return self._defers and not (walks or busy or submits) and leg.expected(LOOK_AHEAD_SECONDS) < LOT
 
     def _require_success(self) -> None:

@@ -68,7 +68,6 @@ KEPT_SECONDS = 2 * 24 * 60 * 60 + CLOCK_DIFFERENCE
 """How long the service keeps a video: "upstream keeps videos for 2 days", says its documentation."""
 RECORD_PATIENCE = 45.0
 """Seconds that a claim or a task id is tried to be written."""
-_CHUNK_BYTES = 1024 * 1024
 
 
 class VeoRequestChangedError(VeoError):
@@ -248,7 +247,7 @@ def _attach_to(receipt: Receipt, policy: Policy, *, stored: bool) -> Step:
     """Decide about a generation that was accepted."""
     if receipt.state is ReceiptState.FAILED:
         return _failed(receipt, policy)
-    if stored:
+    if stored and receipt.state in (ReceiptState.STORED, ReceiptState.LOST):
         return Done()
     if receipt.state is ReceiptState.LOST and policy.on_lost_video == "regenerate":
         return Submit()
@@ -393,7 +392,8 @@ def prepare(
     :raises VeoImageUnavailableError: it cannot be read now, and nothing was submitted yet.
     """
     try:
-        request = request_for(find())
+        image_found = find()
+        request = request_for(image_found.hashed() if image_found else None)
         digest, trouble = sha256_of(request), None
     except (VeoImageError, VeoImageUnavailableError) as error:
         if receipt is None or receipt.veo_task_id is None:
@@ -712,7 +712,7 @@ def _record_if_possible(
 
 
 def sha256_of(request: VeoRequest) -> str | None:
-    """Return the digest of a request's image, read once in chunks; None for a request without one.
+    """Return the digest of a request's image, see :meth:`Image.hashed`; None for a request without one.
 
     For an image that was converted it is that of the original: another release of the converter makes other
     bytes of the same picture, and must not make its video look like another request's.
@@ -723,7 +723,4 @@ def sha256_of(request: VeoRequest) -> str | None:
         return None
     if isinstance(request.image, ConvertedImage):
         return request.image.source_sha256
-    digest = hashlib.sha256()
-    for chunk in request.image.chunks(_CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
+    return request.image.hashed().sha256

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from veo_provider import pictures
 from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
-from veo_provider.api.image import HEADER_BYTES, ByteStream, Image
+from veo_provider.api.image import HEADER_BYTES, MAX_IMAGE_BYTES, ByteStream, Image
 from veo_provider.s3.client import s3_client, translate_errors
 from veo_provider.s3.uri import S3Uri
 
+_HELD_BYTES = MAX_IMAGE_BYTES + 1
+"""How much is read of a file whose size nobody tells: enough to see that it is too large."""
 _NO_SUCH_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 if TYPE_CHECKING:
@@ -84,12 +86,24 @@ def _in_object_storage(image: str, check: Check) -> Image:
         path = _path(image)
         with path.open("rb") as stream:
             header = stream.read(HEADER_BYTES)
-        size = path.stat().st_size
+            size: int | None = path.stat().st_size
+            # A web server may not tell: such a file is read once, and held.
+            held = header + _read(stream, _HELD_BYTES - len(header)) if size is None else None
     except (*_NO_SUCH_FILE, ValueError, ImportError) as error:
         raise VeoImageError(f"The image {image} cannot be read: {error}.") from error
     except OSError as error:
         raise VeoImageUnavailableError(f"The image {image} cannot be reached: {error}.") from error
+    if held is not None:
+        return check(image, size=len(held), header=header, open_stream=lambda: BytesIO(held))
     return check(image, size=size, header=header, open_stream=lambda: path.open("rb"))
+
+
+def _read(stream: ByteStream, limit: int) -> bytes:
+    """Read a stream to its end or to a limit, whatever portions it gives."""
+    data = bytearray()
+    while len(data) < limit and (chunk := stream.read(limit - len(data))):
+        data += chunk
+    return bytes(data)
 
 
 def _path(image: str) -> Path | ObjectStoragePath:

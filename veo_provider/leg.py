@@ -93,6 +93,8 @@ class Leg:
         """All that was under way before has been met again: submissions may begin."""
         self.window = Window(terms.max_in_flight, progress.window)
         self.breaker = CircuitBreaker(progress.breaker)
+        self.starting = 0
+        """Items that have a slot, and whose submission has not begun."""
         self.budget = Budget(terms.max_cost_usd, progress.committed_usd, progress.unknown_usd)
         self.ledger = Ledger(terms.run, attempt, progress.legs)
         self.late = Charges()

@@ -178,7 +178,13 @@ class Maker:
             if stored is None:
                 model = held.receipt.request.get("model", "")
                 self._upload = storing.upload_to(s3, target, veo_task_id, model)
-                stored = storing.store(self._making.client, veo_task_id, str(target), self._upload)
+                stored = storing.store(
+                    self._making.client,
+                    veo_task_id,
+                    str(target),
+                    self._upload,
+                    asked_seconds=held.receipt.request.get("seconds"),
+                )
         except VeoError as error:
             raise generation.not_stored(self._store, held, error, video, self._making.by) from error
         held = generation.record_video(self._store, held, stored.to_dict(), self._making.by)

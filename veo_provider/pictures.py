@@ -10,15 +10,19 @@ import hashlib
 import io
 import itertools
 import logging
+import math
+import random
 import threading
 import warnings
+from array import array
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
+from veo_provider import picture_files
 from veo_provider.api.errors import VeoError, VeoImageError, VeoRequestError
-from veo_provider.api.image import MAX_IMAGE_BYTES, ByteStream, Image
+from veo_provider.api.image import MAX_IMAGE_BYTES, ByteStream, Image, changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +75,13 @@ _TURNS = {
 _QUARTER_TURNS = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 _OPAQUE = 255
 _VISIBLE = 6  # of 255: how far the many variants of sRGB stay from each other, and no wider gamut does
+_INVISIBLE = 2
+"""Of 255: what a JPEG adds to a picture of one colour."""
+_SAMPLED_SIDE = 512
+_TWELVE_BITS = 4095
+_FEW_VALUES = 16
+"""Of fewer different numbers, none is taken for one that stands for "no data"."""
+_MORE_DATA = random.Random(1).randbytes(256).replace(b"\xff", b"\x5a")  # noqa: S311 - any bytes do
 _ONE_AT_A_TIME = threading.Lock()
 _LARGE_BYTES = 8_000_000
 _ONE_LARGE_AT_A_TIME = threading.Lock()
@@ -117,18 +128,21 @@ def aspect_ratio_of(image: Image) -> str:
 def verify(image: Image) -> None:
     """Decode a picture to its last pixel, so that nothing is submitted that the service cannot read.
 
-    It is read whole into memory. A JPEG with bits changed in its middle still decodes, to a picture with
-    wrong colours, here as elsewhere.
+    It is read whole into memory. A JPEG that lacks a part of its data still decodes, to a picture that is
+    grey from there on: that is found. One with a few bits changed in its middle decodes to wrong colours,
+    here as elsewhere.
 
     :raises VeoRequestError: Pillow is not installed.
-    :raises VeoImageError: it is cut off, broken, or has too many pixels.
+    :raises VeoImageError: it is cut off, broken, damaged, or has too many pixels.
     :raises VeoImageUnavailableError: it cannot be read now.
     """
     _require_pillow()
     with _room_for(image.size):
         source = _whole(image, image.name)
         with _pillow(image.name):
-            _decode(_opened(source, image.name))
+            picture = _opened(source, image.name)
+            _decode(picture)
+            _require_undamaged(picture, source, image.name)
 
 
 def convert(name: str, *, size: int, header: bytes, open_stream: Callable[[], ByteStream]) -> Image:
@@ -140,16 +154,20 @@ def convert(name: str, *, size: int, header: bytes, open_stream: Callable[[], By
     AVIF, TIFF, GIF and BMP, become a JPEG in sRGB of at most 4096 pixels a side, without metadata.
 
     The first frame or page is taken. What is transparent becomes white, as it is on paper and on most pages.
-    A picture that its EXIF data turn is turned: upright pixels mean the same to whoever reads EXIF or not.
+    Where that shows one colour and nothing else (a white logo, an empty first frame), the picture is refused:
+    a video of it would cost as much as any. A picture that its EXIF data turn is turned: upright pixels mean
+    the same to whoever reads EXIF or not. Numbers of any range (a TIFF of measurements) become greys from the
+    least to the greatest, without what is no number, and without single ones far from all others, which stand
+    for "no data".
 
     :param name: where the image is from, for the error message and as its file name.
     :param size: bytes.
     :param header: at least the first :data:`~veo_provider.api.image.HEADER_BYTES` bytes.
     :param open_stream: opens the image from its start.
     :raises VeoRequestError: Pillow is not installed.
-    :raises VeoImageError: it is empty, over 200 MB or 120 million pixels, cut off, broken, no picture, or a
-        HEIC and pillow-heif is not installed.
-    :raises VeoImageUnavailableError: it cannot be read now.
+    :raises VeoImageError: it is empty, over 200 MB or 120 million pixels, cut off, broken, damaged, of one
+        colour throughout, no picture, or a HEIC and pillow-heif is not installed.
+    :raises VeoImageUnavailableError: it cannot be read now, or somebody is writing it.
     """
     _require_pillow()
     with _room_for(size):
@@ -163,12 +181,69 @@ def _taken_or_converted(name: str, size: int, header: bytes, open_stream: Callab
         reason = _why_not_as_it_is(picture, source)
         if reason is None:
             _decode(picture)
-            return Image.check(name, size=size, header=header, open_stream=open_stream)
-        data = _jpeg(_rendered(picture))
+            _require_undamaged(picture, source, name)
+            _require_something_to_see(picture, name)
+            image = Image.check(name, size=size, header=header, open_stream=open_stream)
+            return replace(image, sha256=_digest(source))
+        made = _rendered(picture)
+        _require_undamaged(picture, source, name)
+        _require_something_to_see(made, name)
+        data = _jpeg(made)
     log.info("The image %s is sent as a JPEG made from it: %s.", name, reason)
-    made = Image.from_bytes(data, f"{PurePosixPath(name).stem}.jpg")
-    digest = hashlib.sha256(source.getbuffer()).hexdigest()
-    return ConvertedImage(made.name, made.size, made.content_type, made.open, digest, reason)
+    jpeg = Image.from_bytes(data, f"{PurePosixPath(name).stem}.jpg")
+    return ConvertedImage(jpeg.name, jpeg.size, jpeg.content_type, jpeg.open, _digest(source), reason)
+
+
+def _digest(source: io.BytesIO) -> str:
+    return hashlib.sha256(source.getbuffer()).hexdigest()
+
+
+def _require_something_to_see(picture: PIL.Image.Image, name: str) -> None:
+    """Refuse a decoded picture that has one colour only, as far as an eye can tell."""
+    bands = (picture.convert("RGB") if picture.mode in ("P", "PA") else picture).split()
+    ranges = [cast("tuple[float, float]", band.getextrema()) for band in bands]
+    if all(high - low <= _INVISIBLE for low, high in ranges):
+        raise VeoImageError(
+            f"The image {name} shows nothing: all that would be sent of it, the first frame with white for "
+            "what is transparent, has one colour. Put it on another ground, or begin with another frame."
+        )
+
+
+def _require_undamaged(picture: PIL.Image.Image, source: io.BytesIO, name: str) -> None:
+    """Refuse a picture that decodes though a part of its data was lost.
+
+    :param picture: decoded.
+    """
+    data = source.getbuffer()
+    if picture_files.loses_bytes(data, picture.format) or _lacks_data(picture, data):
+        raise VeoImageError(f"The image {name} is damaged: a part of its pixels was lost.")
+
+
+def _lacks_data(picture: PIL.Image.Image, data: memoryview) -> bool:
+    """Whether a JPEG's decoder ran out of data, and filled the rest with its last colour.
+
+    It does not say so. But then, and only then, more data before the end make another picture.
+    """
+    end = picture_files.end_of_jpeg(data) if picture.format in ("JPEG", "MPO") else None
+    if end is None:
+        return False
+    # In many passes, what lacks is detail anywhere; in one, it is the end, which then has one colour.
+    progressive = "progressive" in picture.info
+    last = [picture.getpixel((max(picture.width - back, 0), picture.height - 1)) for back in (1, 2, 3, 4)]
+    if len(set(last)) > 1 and not progressive:
+        return False
+    pixels, mark, part = bytes(data[:end]), bytes(data[end : end + 2]), 4 if progressive else 8
+    return _small(pixels + mark, part).tobytes() != _small(pixels + _MORE_DATA + mark, part).tobytes()
+
+
+def _small(jpeg: bytes, part: int) -> PIL.Image.Image:
+    """Decode a JPEG at a fourth or an eighth of its size."""
+    import PIL.Image
+
+    picture = PIL.Image.open(io.BytesIO(jpeg), formats=("JPEG",))
+    picture.draft(None, (picture.width // part, picture.height // part))
+    picture.load()
+    return picture
 
 
 def _require_pillow() -> None:
@@ -229,6 +304,8 @@ def _whole(image: Image, name: str) -> io.BytesIO:
         )
     if not data.tell():
         raise VeoImageError(f"The image {name} is empty.")
+    if data.tell() != image.size:
+        raise changed(name)
     return data
 
 
@@ -238,7 +315,7 @@ def _opened(data: io.BytesIO, name: str) -> PIL.Image.Image:
 
     start = bytes(data.getbuffer()[:64])
     try:
-        picture = PIL.Image.open(data, formats=_formats(start, name))
+        picture = PIL.Image.open(_without_texts(data), formats=_formats(start, name))
     except PIL.UnidentifiedImageError as error:
         raise VeoImageError(
             f"The image {name} is no picture that can be read, or broken: it begins with {start[:12]!r}."
@@ -248,6 +325,13 @@ def _opened(data: io.BytesIO, name: str) -> PIL.Image.Image:
     if picture.format == "TIFF" and picture.getexif().get(_TIFF_SUBFILE, 0) & _REDUCED:
         raise VeoImageError(f"The image {name} begins with a thumbnail, as cameras' raw files do.")
     return picture
+
+
+def _without_texts(data: io.BytesIO) -> io.BytesIO:
+    """Return what Pillow reads of a file; see :func:`picture_files.without_texts`."""
+    whole = data.getbuffer()
+    kept = picture_files.without_texts(whole)
+    return data if kept is whole else io.BytesIO(kept)
 
 
 def _formats(start: bytes, name: str) -> tuple[str, ...]:
@@ -273,7 +357,7 @@ def _ratio_in(head: io.BytesIO, name: str) -> str | None:
 
     with _pillow(name):
         try:
-            picture = PIL.Image.open(head, formats=("JPEG", "PNG", "WEBP"))
+            picture = PIL.Image.open(_without_texts(head), formats=("JPEG", "PNG", "WEBP"))
         except OSError:
             return None
         finally:
@@ -298,7 +382,9 @@ def _turn(picture: PIL.Image.Image) -> str | None:
 
 def _why_not_as_it_is(picture: PIL.Image.Image, source: io.BytesIO) -> str | None:
     """Return why a picture must be converted, or None if the API takes it as it is."""
-    return _why_not_the_file(picture, source.getbuffer()) or _why_not_the_colours(picture)
+    data = source.getbuffer()
+    texts = "its texts are too long for most readers" if picture_files.has_long_texts(data) else None
+    return _why_not_the_file(picture, data) or texts or _why_not_the_colours(picture)
 
 
 def _why_not_the_file(picture: PIL.Image.Image, data: memoryview) -> str | None:
@@ -407,12 +493,32 @@ def _flat(picture: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _in_eight_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Return a grey picture of 16 bits, or of numbers of any range, in 8 bits."""
-    low, high = 0.0, 65535.0
-    if not picture.mode.startswith("I;16"):
-        low, high = cast("tuple[float, float]", picture.getextrema())
+    """Return a grey picture of 16 bits, or of numbers of any range, in 8 bits.
+
+    :raises VeoImageError: none of its numbers is one.
+    """
+    low, high = _range_of(picture)
+    # Twelve bits or fewer in a field of sixteen, as scientific cameras have it, would be black.
+    if picture.mode.startswith("I;16") and high > _TWELVE_BITS:
+        low, high = 0.0, 65535.0
     factor = 255 / (high - low or 1)
     return picture.convert("F").point(lambda value: value * factor - low * factor).convert("L")
+
+
+def _range_of(picture: PIL.Image.Image) -> tuple[float, float]:
+    """Return between which numbers there is something to see, by a sample of a large picture."""
+    import PIL.Image
+
+    sides = (min(picture.width, _SAMPLED_SIDE), min(picture.height, _SAMPLED_SIDE))
+    sample = picture.convert("F").resize(sides, PIL.Image.Resampling.NEAREST)
+    values = sorted({value for value in array("f", sample.tobytes()) if math.isfinite(value)})
+    if not values:
+        raise VeoImageError("The image shows nothing: none of its values is a number.")
+    while len(values) > _FEW_VALUES and values[1] - values[0] > values[-1] - values[1]:
+        del values[0]
+    while len(values) > _FEW_VALUES and values[-1] - values[-2] > values[-2] - values[0]:
+        del values[-1]
+    return values[0], values[-1]
 
 
 def _jpeg(picture: PIL.Image.Image) -> bytes:

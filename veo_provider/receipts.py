@@ -200,6 +200,8 @@ class Receipt:
     def to_json(self) -> bytes:
         """Return the receipt as people and later releases read it."""
         data = {"schema_version": SCHEMA_VERSION, **asdict(self), "state": self.state.value}
+        if self.candidate_task_id is None:
+            del data["candidate_task_id"]  # a receipt without one is read by earlier releases, too
         return json.dumps(data, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
     @classmethod

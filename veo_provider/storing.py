@@ -82,12 +82,16 @@ class VideoInspector:
         self._walker.feed(chunk)
         self._digest.update(chunk)
 
-    def finish(self, uri: str, veo_task_id: str, expected_bytes: int | None) -> StoredVideo:
+    def finish(
+        self, uri: str, veo_task_id: str, expected_bytes: int | None, asked_seconds: float | None = None
+    ) -> StoredVideo:
         """Return what was seen, if it was a whole video.
 
+        :param expected_bytes: see :meth:`~veo_provider.api.mp4.Mp4Walker.finish`, as the next.
+        :param asked_seconds: length of the video that was asked for.
         :raises VeoIncompleteVideoError: it was not.
         """
-        info: Mp4Info = self._walker.finish(expected_bytes)
+        info: Mp4Info = self._walker.finish(expected_bytes, asked_seconds=asked_seconds)
         return StoredVideo(
             uri=uri,
             veo_task_id=veo_task_id,
@@ -99,14 +103,18 @@ class VideoInspector:
         )
 
 
-def store(client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload) -> StoredVideo:
+def store(
+    client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload, *, asked_seconds: str | None = None
+) -> StoredVideo:
     """Stream a completed video from the service into S3; where that breaks off, go on from there.
 
     :param uri: where the upload goes, for the result.
     :param upload: takes the bytes; completed only if they are a whole MP4.
+    :param asked_seconds: length of the video that was asked for, as the request has it: half a video may be a
+        valid file, too.
     :raises VeoError: :data:`~veo_provider.retrying.STORE_ATTEMPTS` attempts in a row got no further.
     """
-    passage = _Passage(client, veo_task_id, uri, upload)
+    passage = _Passage(client, veo_task_id, uri, upload, asked_seconds)
     stored = None
     with upload:
         while stored is None:
@@ -120,11 +128,14 @@ class _Passage:
     Parts are joined only under the same strong ETag: without one, or with another, it starts over.
     """
 
-    def __init__(self, client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload) -> None:
+    def __init__(
+        self, client: VeoClient, veo_task_id: str, uri: str, upload: S3Upload, asked_seconds: str | None
+    ) -> None:
         self._client = client
         self._veo_task_id = veo_task_id
         self._uri = uri
         self._upload = upload
+        self._asked_seconds = _seconds(asked_seconds)
         self._inspector = VideoInspector()
         self._file = BEGIN
         self._furthest = 0
@@ -156,7 +167,9 @@ class _Passage:
             for chunk in download:
                 self._inspector.feed(chunk)
                 self._upload.write(chunk)
-            stored = self._inspector.finish(self._uri, self._veo_task_id, download.length)
+            stored = self._inspector.finish(
+                self._uri, self._veo_task_id, download.length, self._asked_seconds
+            )
         self._upload.complete()
         return stored
 
@@ -164,6 +177,14 @@ class _Passage:
         self._upload.restart()
         self._inspector = VideoInspector()
         self._file = BEGIN
+
+
+def _seconds(asked: str | None) -> float | None:
+    """Return a length as a number; of another model's, which may be any word, nothing is known."""
+    try:
+        return float(asked or "")
+    except ValueError:
+        return None
 
 
 def upload_to(s3: S3Client, target: S3Uri, veo_task_id: str, model: str, *, replace: bool = True) -> S3Upload:

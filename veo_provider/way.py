@@ -257,12 +257,15 @@ class Way:
                 await leg.caught_up.wait()
                 await leg.window.enter()
                 self._has_slot = True
+            leg.starting += 1
             try:
                 async with one_submission(leg):
                     await self._take_turn()
                     return await self._submit_once(plan)
             except (VeoRateLimitError, VeoNotSentError) as error:
                 log.warning("%s: %s", self.item.image, error)
+            finally:
+                leg.starting -= 1
 
     async def _take_turn(self) -> None:
         """Wait for the turn that the line gives; a connection that is no good is so for every image.

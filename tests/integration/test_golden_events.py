@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import TaskDeferred
 
+from veo_provider.api.errors import VeoNotFetchedError
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
 from veo_provider.archive import archive_of
@@ -159,7 +160,7 @@ def test_a_timeout_and_an_error_in_flight_are_told(release, sandbox, move):
     move(read(release, "receipts/submitted.json"), RECEIPT)
     with pytest.raises(VeoWaitTimeoutError):
         video().execute_complete({"ti": Instance()}, read(release, "events/task-timeout.json"))
-    with pytest.raises(AirflowFailException, match="Pay-per-request"):
+    with pytest.raises(VeoNotFetchedError, match="Pay-per-request"):
         video().execute_complete({"ti": Instance()}, read(release, "events/task-error.json"))
     assert len(sandbox.tasks()) == 1
 

@@ -248,6 +248,6 @@ async def test_a_progress_file_keeps_its_figures(release):
     job = Job.from_dict(read(release, "triggers/batch.json")["kwargs"]["job"])
     outcomes = {outcome.value for outcome in Outcome}
     counts = {name: count for name, count in old.items() if name in outcomes}
-    leg = Leg(job, Progress(counts=counts, began=1.0), stores=True, changed=lambda: None)
+    leg = Leg(job, Progress(counts=counts, began=1.0), "an id", stores=True, changed=lambda: None)
     assert set(old) <= set(figures_of(leg))
     leg.threads.close()

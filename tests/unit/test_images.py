@@ -1,8 +1,19 @@
 """Where an image comes from, and that it is this one and no other."""
 
-import pytest
+import hashlib
+import inspect
+import threading
+from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from veo_provider.api.errors import VeoImageError
+import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from fsspec.implementations.http import HTTPFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from veo_provider.api.body import encode
+from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
+from veo_provider.api.request import VeoRequest
 from veo_provider.images import find_image
 
 NAMES = [
@@ -42,3 +53,101 @@ def test_what_is_no_file_is_refused(tmp_path, path):
     (tmp_path / "a file").write_bytes(b"x")
     with pytest.raises(VeoImageError, match="cannot be read"):
         find_image(f"{tmp_path}/{path}", None)
+
+
+class Pages(ThreadingHTTPServer):
+    """Serves one file, and does not say how long it is."""
+
+    daemon_threads = True
+    data = b""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Page)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Page(BaseHTTPRequestHandler):
+    """One call."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        data = self.server.data
+        for start in range(0, len(data), 5000):
+            piece = data[start : start + 5000]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+
+
+@pytest.fixture
+def pages():
+    """A web server, which Airflow's object storage reads, as it does a file system in memory."""
+    attach = inspect.getmodule(ObjectStoragePath).attach  # another place in each release of Airflow
+    attach("http", fs=HTTPFileSystem(skip_instance_cache=True))
+    attach("memory", fs=MemoryFileSystem())
+    server = Pages()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=["path", "file", "memory", "http", "s3", "s3 held"])
+def source(request, tmp_path, s3, connections, pages):
+    """Where an image may lie: returns its URI, how to write there, and how many bytes are held."""
+    uri, held = "", 0
+    if request.param in ("path", "file"):
+        uri = ("file://" if request.param == "file" else "") + str(tmp_path / "photo.jpg")
+
+        def write(data):
+            (tmp_path / "photo.jpg").write_bytes(data)
+    elif request.param == "memory":
+        uri = "memory://folder/photo.jpg"
+
+        def write(data):
+            ObjectStoragePath(uri).parent.mkdir(parents=True, exist_ok=True)
+            ObjectStoragePath(uri).write_bytes(data)
+    elif request.param == "http":
+        uri = f"http://127.0.0.1:{pages.server_port}/photo.jpg"
+
+        def write(data):
+            pages.data = data
+    else:
+        uri, held = "s3://images/changing/photo.jpg", 10**6 if request.param == "s3 held" else 0
+
+        def write(data):
+            s3.put_object(Bucket="images", Key="changing/photo.jpg", Body=data)
+
+    return uri, write, held
+
+
+JPEG = b"\xff\xd8\xff" + bytes(range(1, 256)) * 500 + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("then", [JPEG[:-9] + b"otherwise", JPEG + b"more", JPEG[:-9]], ids=len)
+def test_what_was_hashed_is_sent_or_nothing_is(source, then):
+    """Wherever an image lies, and whatever becomes of it meanwhile, no other one is sent to its end."""
+    uri, write, held = source
+    write(JPEG)
+    image = find_image(uri, "aws_default", hold=held).hashed()
+    assert image.sha256 == hashlib.sha256(JPEG).hexdigest()
+    write(then)
+    body, sent = encode(VeoRequest(prompt="A harbour", image=image)), b""
+    with closing(body), suppress(VeoImageUnavailableError):
+        sent = b"".join(body)
+    assert body.complete == (JPEG in sent)
+
+
+def test_a_file_of_unknown_length_is_read_no_further_than_is_taken(pages):
+    """A web server that does not say how long it is cannot fill the memory."""
+    pages.data = JPEG + bytes(30_000_000)
+    with pytest.raises(VeoImageError, match="at most 20 MB"):
+        find_image(f"http://127.0.0.1:{pages.server_port}/photo.jpg", None)

@@ -7,6 +7,7 @@ import logging
 import sys
 import tracemalloc
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import awkward
@@ -135,6 +136,10 @@ def test_what_is_converted_is_plain(kind):
         "animated WebP",
         "animated PNG",
         "CMYK JPEG",
+        "PNG with a long text",
+        "PNG with long XMP",
+        "PNG with a long profile",
+        "EXIF behind the pixels",
     ],
 )
 def test_a_converted_picture_shows_the_same_upright(kind):
@@ -172,7 +177,17 @@ def test_a_photograph_in_adobe_rgb_is_brought_into_srgb(photo):
     assert max(high for _, high in ImageChops.difference(before, after).getextrema()) > 10
 
 
-@pytest.mark.parametrize("kind", ["16-bit grey PNG", "TIFF of numbers"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "16-bit grey PNG",
+        "TIFF of numbers",
+        "numbers, one is none",
+        "numbers, one infinite",
+        "numbers, some no data",
+        "12 bits of 16",
+    ],
+)
 def test_deep_greys_are_scaled_and_not_cut(kind):
     """The darkest and the brightest of 16 bits, or of any numbers, are still there in 8."""
     low, high = pixels(convert(awkward_file(kind).data)).getextrema()
@@ -402,6 +417,67 @@ def test_without_a_conversion_the_first_bytes_decide(tmp_path):
         else:
             with pytest.raises(VeoImageError, match=wanted):
                 find_image(path, None)
+
+
+@pytest.mark.parametrize("kind", ["half a JPEG", "half a WebP", "grey lower half", "PNG with a wrong sum"])
+def test_verifying_finds_what_was_lost(kind):
+    """A picture that decodes, but to something grey or wrong from the middle on, is refused."""
+    with pytest.raises(VeoImageError, match=r"lost\.jpg is damaged.*nothing was charged"):
+        verify(Image.from_bytes(awkward_file(kind).data, "lost.jpg"))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_rows": 1}]
+)
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9", bytes(2), bytes(9999)], ids=len)
+def test_no_jpeg_that_is_whole_is_called_damaged(options, end):
+    """Neither one whose lower half has one colour, nor one with anything behind its end; cut, both are."""
+    page = PIL.Image.new("RGB", (400, 300), "white")
+    page.paste(awkward.noise(300, 100), (50, 20))
+    data = awkward.encoded(page, "JPEG", **options)
+    verify(Image.from_bytes(data + end))
+    for cut in (data[:-200], data[: len(data) // 3]):
+        with pytest.raises(VeoImageError):
+            verify(Image.from_bytes(cut + end))
+
+
+def test_bombs_in_texts_are_not_read(monkeypatch):
+    """A text that grows a thousandfold is read no further than the limit, and the picture is converted."""
+    bomb = b"x\0\0" + zlib.compress(bytes(200_000_000))
+    data = awkward.with_chunk(awkward.encoded(awkward.corners(), "PNG"), awkward.png_chunk(b"zTXt", bomb))
+    tracemalloc.start()
+    try:
+        assert "texts" in convert(data).reason
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 20_000_000
+
+
+def test_the_shape_of_a_picture_with_a_long_text_is_read():
+    """A text before the pixels does not hide them."""
+    upright = awkward.encoded(PIL.Image.new("RGB", (30, 60)), "PNG")
+    chunk = awkward.png_chunk(b"zTXt", b"x\0\0" + zlib.compress(awkward.LONG_TEXT))
+    assert aspect_ratio_of(Image.from_bytes(awkward.with_chunk(upright, chunk))) == "9:16"
+
+
+@pytest.mark.parametrize("kind", ["plain JPEG", "GIF"])
+def test_a_converted_file_is_read_once(kind):
+    """Its digest and its pixels come from the same bytes, also where it is sent as it is."""
+    data, opened = awkward_file(kind).data, []
+    image = pictures.convert(
+        "a", size=len(data), header=data[:12], open_stream=lambda: opened.append(1) or Stream(data)
+    )
+    request = VeoRequest(prompt="A harbour", image=image.hashed())
+    assert sha256_of(request) == hashlib.sha256(data).hexdigest()
+    assert opened == [1]
+
+
+def test_a_file_that_grows_while_it_is_converted_is_for_another_attempt():
+    """Somebody is writing it: that is no fault of the picture."""
+    data = awkward_file("plain JPEG").data
+    with pytest.raises(VeoImageUnavailableError, match="changed while it was read"):
+        pictures.convert("a.jpg", size=len(data) - 1, header=data[:12], open_stream=lambda: Stream(data))
 
 
 def test_large_files_are_held_one_at_a_time():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import secrets
@@ -17,6 +18,7 @@ from veo_provider.api.errors import (
     VeoNotSentError,
     VeoSubmissionUnknown,
 )
+from veo_provider.api.image import changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +36,9 @@ class SubmissionBody:
     A file-like object with a length, so that ``requests`` streams it with a Content-Length. As long as
     :attr:`complete` is false the end of the request has not been handed to the network, so that no server
     can have accepted it: this is how a failed submission is told from an ambiguous one.
+
+    The image is hashed as it leaves. If it is not the one whose digest is known, or its source has more bytes
+    than were announced, the end is kept back: what a receipt says was sent is what was sent.
 
     :param head: what stands before the image.
     :param image: streamed from its source in chunks, never held whole; None for a body without one.
@@ -55,6 +60,8 @@ class SubmissionBody:
         self._send_before = send_before
         self._open_image = image.open if image else io.BytesIO
         self._name = image.name if image else ""
+        self._wanted_sha256 = image.sha256 if image else ""
+        self._digest = hashlib.sha256()
         self._head = head
         self._tail = tail
         self._length = len(head) + (image.size if image else 0) + len(tail)
@@ -73,7 +80,7 @@ class SubmissionBody:
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes, up to ``size`` of them, and none at the end.
 
-        :raises VeoImageUnavailableError: the image's source failed, or has fewer bytes than it said.
+        :raises VeoImageUnavailableError: the image's source failed, or it has changed since it was looked at.
         :raises VeoNotSentError: it is too late to send the end.
         """
         limit = self._left if size < 0 else size
@@ -121,18 +128,31 @@ class SubmissionBody:
 
     def _read_image(self, size: int) -> bytes:
         """Read on in the image. An error is kept, because HTTP libraries wrap it in their own."""
-        try:
-            chunk = self._opened().read(size)
-        except Exception as error:
-            self._own_error = VeoImageUnavailableError(f"The image {self._name} could not be read: {error}.")
-            raise self._own_error from error
+        chunk = self._from_source(size)
         if not chunk:
             self._own_error = VeoImageUnavailableError(
                 f"The image {self._name} ended {self._image_left} bytes early: it has changed meanwhile."
             )
             raise self._own_error
         self._image_left -= len(chunk)
+        self._digest.update(chunk)
+        if not self._image_left:
+            self._require_unchanged()
         return chunk
+
+    def _require_unchanged(self) -> None:
+        """Keep back the end of a request whose image is not the one that was looked at."""
+        other = self._wanted_sha256 and self._digest.hexdigest() != self._wanted_sha256
+        if other or self._from_source(1):
+            self._own_error = changed(self._name)
+            raise self._own_error
+
+    def _from_source(self, size: int) -> bytes:
+        try:
+            return self._opened().read(size)
+        except Exception as error:
+            self._own_error = VeoImageUnavailableError(f"The image {self._name} could not be read: {error}.")
+            raise self._own_error from error
 
     def _opened(self) -> ByteStream:
         if self._stream is None:

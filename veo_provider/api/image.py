@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,12 +14,19 @@ from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError, Veo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from typing_extensions import Self
+
 MAX_IMAGE_BYTES = 20_000_000
 """Over 20 MB the gateway silently falls back to text-to-video, and charges for it.
 
 Its documentation does not say which MB: the smaller reading is the safe one.
 """
 
+_CHUNK_BYTES = 1024 * 1024
+LOST_BYTES = 512
+"""So many zeros in a row are what a transfer reserved and never wrote: compressed data have none such."""
+_LAST_BYTES = {"image/jpeg": b"\xff\xd9", "image/png": b"\x60\x82"}
+"""What a whole file of a type ends with, before any padding: a marker, or the sum of an empty chunk."""
 HEADER_BYTES = 12
 """How many of an image's first bytes tell its type."""
 
@@ -41,12 +49,14 @@ class Image:
     :param size: bytes.
     :param content_type: ``image/jpeg``, ``image/png`` or ``image/webp``.
     :param open: opens the image from its start, each time anew.
+    :param sha256: hex digest of its bytes, once they were read: a submission sends these bytes or none.
     """
 
     name: str
     size: int
     content_type: str
     open: Callable[[], ByteStream] = field(repr=False, compare=False)
+    sha256: str = field(default="", compare=False, kw_only=True)
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """Yield the image's bytes from its start.
@@ -59,6 +69,33 @@ class Image:
                     yield chunk
         except Exception as error:
             raise VeoImageUnavailableError(f"The image {self.name} could not be read: {error}.") from error
+
+    def hashed(self) -> Self:
+        """Return the image with its digest, for which it is read once in chunks, unless it has one.
+
+        :raises VeoImageUnavailableError: it cannot be read to its end, or has another size than when it was
+            found: somebody is writing it.
+        :raises VeoImageError: it ends in zeros instead of what a whole one of its type ends with.
+        """
+        if self.sha256:
+            return self
+        digest, size, zeros, end = hashlib.sha256(), 0, 0, b""
+        for chunk in self.chunks(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+            written = chunk.rstrip(b"\0")
+            zeros = len(chunk) - len(written) + (0 if written else zeros)
+            end = (end + written)[-2:]
+            if size > self.size:
+                break
+        if size != self.size:
+            raise changed(self.name)
+        if zeros >= LOST_BYTES and not end.endswith(_LAST_BYTES.get(self.content_type, b"")):
+            raise VeoImageError(
+                f"The image {self.name} is damaged: its last {zeros} bytes are zeros, as those of a transfer "
+                "that was broken off."
+            )
+        return replace(self, sha256=digest.hexdigest())
 
     @classmethod
     def check(cls, name: str, *, size: int, header: bytes, open_stream: Callable[[], ByteStream]) -> Image:
@@ -103,6 +140,11 @@ class Image:
         except OSError as error:
             raise VeoImageError(f"The image {path} cannot be read: {error}.") from error
         return cls.check(str(path), size=size, header=header, open_stream=lambda: path.open("rb"))
+
+
+def changed(name: str) -> VeoImageUnavailableError:
+    """Return what to raise for an image that is not the one any more that was looked at."""
+    return VeoImageUnavailableError(f"The image {name} changed while it was read, and was not sent.")
 
 
 def detect_content_type(header: bytes) -> str | None:

@@ -582,7 +582,8 @@ class VeoImageToVideoOperator(VeoRequestOperator):
             stored = storing.find(s3, target, veo_task_id)
             if stored is None:
                 self._upload = storing.upload_to(s3, target, veo_task_id, self.model)
-                stored = storing.store(client, veo_task_id, str(target), self._upload)
+                asked = held.receipt.request.get("seconds")
+                stored = storing.store(client, veo_task_id, str(target), self._upload, asked_seconds=asked)
         except VeoError as error:
             raise generation.not_stored(store, held, error, video, by) from error
         held = generation.record_video(store, held, stored.to_dict(), by)

@@ -4,12 +4,13 @@ import io
 import json
 import re
 import time
+from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from veo_provider.api.body import encode
+from veo_provider.api.body import CHUNK_BYTES, encode
 from veo_provider.api.errors import (
     VeoImageUnavailableError,
     VeoInterruptedError,
@@ -146,3 +147,51 @@ def test_closing_lets_go_of_the_image():
     b"".join(body)
     body.close()
     assert stream.closed
+
+
+def written_anew(path, data, then):
+    """A body whose image was hashed, and is something else when it is sent."""
+    path.write_bytes(data)
+    request = VeoRequest(prompt="A rocket", image=Image.from_path(path).hashed())
+    body = encode(request)
+    with path.open("r+b") as file:  # in place, as a copy onto a shared disk does
+        file.write(then)
+        file.truncate(len(then))
+    return body
+
+
+@pytest.mark.parametrize("size", [1000, 3 * CHUNK_BYTES, 3 * CHUNK_BYTES + 1])
+@pytest.mark.parametrize("change", ["overwritten", "grown", "shrunk", "emptied"])
+def test_an_image_that_was_changed_since_is_not_sent_to_its_end(tmp_path, size, change):
+    """What is sent is what was hashed, or the end of the request never leaves."""
+    data = PNG[:12] + bytes(size)
+    then = {
+        "overwritten": data[:-1] + b"x",
+        "grown": data + b"x",
+        "shrunk": data[:-1],
+        "emptied": b"",
+    }[change]
+    body = written_anew(tmp_path / "photo.png", data + b"end", then + b"end" if then else b"")
+    sent = []
+    with closing(body), pytest.raises(VeoImageUnavailableError, match=r"changed.*No money was") as caught:
+        sent.extend(iter(body))
+    assert len(b"".join(sent)) < len(body)
+    assert not body.complete
+    assert body.explain(OSError("wrapped"), "wrapped", transport=True) is caught.value
+
+
+def test_an_image_that_is_written_again_the_same_is_sent(tmp_path):
+    """The bytes count, and not when they were written."""
+    with closing(written_anew(tmp_path / "photo.png", PNG, PNG)) as body:
+        assert PNG in b"".join(body)
+
+
+def test_an_image_that_grows_is_not_sent_without_a_digest_either(tmp_path):
+    """Half of a file that is being written would cost as much as the whole."""
+    path = tmp_path / "photo.png"
+    path.write_bytes(PNG)
+    body = body_of(Image.from_path(path))
+    path.write_bytes(PNG + PNG)
+    with closing(body), pytest.raises(VeoImageUnavailableError, match="changed while it was read"):
+        b"".join(body)
+    assert not body.complete

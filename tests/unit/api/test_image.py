@@ -1,10 +1,11 @@
 """What counts as an image that the API takes."""
 
+import hashlib
 import io
 
 import pytest
 
-from veo_provider.api.errors import VeoImageError
+from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
 from veo_provider.api.image import MAX_IMAGE_BYTES, Image
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(50)
@@ -61,3 +62,36 @@ def test_a_missing_file_is_told_in_a_sentence(tmp_path):
     """A path that leads nowhere names itself in the error."""
     with pytest.raises(VeoImageError, match=r"nowhere\.png cannot be read"):
         Image.from_path(tmp_path / "nowhere.png")
+
+
+def test_a_digest_is_made_once():
+    """A second look takes what the first found."""
+    opened = []
+    image = Image.check(
+        "a.png", size=len(PNG), header=PNG, open_stream=lambda: opened.append(1) or io.BytesIO(PNG)
+    )
+    hashed = image.hashed()
+    assert hashed.hashed().sha256 == hashlib.sha256(PNG).hexdigest()
+    assert hashed == image
+    assert opened == [1]
+
+
+@pytest.mark.parametrize("change", [b"more", b""], ids=["grown", "shrunk"])
+def test_an_image_of_another_size_than_it_was_found_with_has_no_digest(change):
+    """Somebody is writing it: that is for another attempt."""
+    data = PNG + change if change else PNG[:-1]
+    image = Image.check("a.png", size=len(PNG), header=PNG, open_stream=lambda: io.BytesIO(data))
+    with pytest.raises(VeoImageUnavailableError, match=r"changed while it was read.*Trying again is safe"):
+        image.hashed()
+
+
+@pytest.mark.parametrize("start", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"], ids=["JPEG", "PNG"])
+@pytest.mark.parametrize("zeros", [512, 3_000_000])
+def test_a_file_that_was_reserved_and_not_written_is_damaged(start, zeros):
+    """Zeros at the end are padding after what a whole file ends with, and damage after anything else."""
+    end = b"\xff\xd9" if start.startswith(b"\xff") else b"IEND\xaeB`\x82"
+    pixels = b"pixels\0" * 100
+    assert Image.from_bytes(start + pixels + end + bytes(zeros)).hashed().sha256
+    assert Image.from_bytes(start + pixels + bytes(100)).hashed().sha256
+    with pytest.raises(VeoImageError, match=r"are zeros.*nothing was charged"):
+        Image.from_bytes(start + pixels + bytes(zeros)).hashed()

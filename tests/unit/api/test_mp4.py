@@ -2,9 +2,13 @@
 
 import contextlib
 import io
+import re
 import struct
+import tracemalloc
+from itertools import accumulate
 
 import av
+import films
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,11 +43,11 @@ def clip():
     return encode()
 
 
-def walk(data, chunk=1000, expected=None):
+def walk(data, chunk=1000, expected=None, asked_seconds=None):
     walker = Mp4Walker()
     for start in range(0, len(data), chunk):
         walker.feed(data[start : start + chunk])
-    return walker.finish(expected)
+    return walker.finish(expected, asked_seconds=asked_seconds)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096, 10**9])
@@ -64,9 +68,143 @@ def test_an_index_in_front_is_read(tmp_path):
     assert walk(encode(flags="faststart", target=tmp_path / "clip.mp4")).width == 320
 
 
-def test_a_fragmented_file_is_walked():
-    """A file of fragments is whole, too."""
-    assert walk(encode(flags="frag_keyframe+empty_moov")).width == 320
+@pytest.mark.parametrize("kind", films.KINDS)
+def test_each_awkward_film_is_described(kind):
+    """Whole, it is taken with the length that the server promised, and without one if it says its end."""
+    film = films.awkward_film(kind)
+    info = walk(film.data, 777, len(film.data), asked_seconds=films.SECONDS)
+    assert (info.width, info.height) == (films.WIDTH, films.HEIGHT)
+    assert info.duration_seconds == pytest.approx(films.SECONDS, abs=0.05)
+    if film.marked:
+        assert walk(film.data, 777) == info
+    else:
+        with pytest.raises(VeoIncompleteVideoError):
+            walk(film.data, 777)
+
+
+@pytest.mark.parametrize("kind", films.KINDS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_cut_of_an_awkward_film_goes_unseen(kind, data):
+    """A cut anywhere, and between any two boxes above all, is seen by the promised length or by the file."""
+    film = films.awkward_film(kind)
+    between = list(accumulate(len(whole) for _, whole in films.boxes(film.data)))[:-1]
+    cut = data.draw(st.sampled_from(between) | st.integers(0, len(film.data) - 1))
+    for promised in [len(film.data)] + [None] * (film.marked and cut < film.needed):
+        with pytest.raises(VeoIncompleteVideoError):
+            walk(film.data[:cut], 5000, promised)
+
+
+def test_half_of_what_was_asked_for_is_not_whole():
+    """Cut between two fragments with a length that a proxy gave it, it lacks what was asked for."""
+    whole = films.unmarked()
+    half = whole[: [at.start() for at in re.finditer(b"moof", whole)][2] - 4]
+    assert walk(half, expected=len(half)).duration_seconds == pytest.approx(films.SECONDS / 2, abs=0.01)
+    with pytest.raises(VeoIncompleteVideoError, match=r"may have been cut.*1\.00 s came of 2 s"):
+        walk(half, expected=len(half), asked_seconds=films.SECONDS)
+    half = films.with_length_in_header(half, 1000 * films.SECONDS)
+    with pytest.raises(VeoIncompleteVideoError, match=r"may have been cut.*1\.00 s came of 2 s"):
+        walk(half, expected=len(half))
+
+
+def test_a_declared_length_is_held_against_what_came():
+    """It is believed over the server's length, but for the fraction of a second that rounding may take."""
+    for seconds, is_whole in [(films.SECONDS + 0.3, True), (films.SECONDS * 2, False)]:
+        film = films.with_declared_length(films.unmarked(), seconds)
+        if is_whole:
+            assert walk(film, expected=len(film)).duration_seconds == films.SECONDS
+        with pytest.raises(VeoIncompleteVideoError, match="it says that it has"):
+            walk(film, expected=None if is_whole else len(film))
+
+
+def test_a_fragment_without_its_media_is_not_whole():
+    """Whatever length was promised."""
+    whole = films.unmarked()
+    cut = whole[: whole.rindex(b"mdat") - 4]
+    with pytest.raises(VeoIncompleteVideoError, match="last fragment has no media"):
+        walk(cut, expected=len(cut))
+
+
+def test_an_index_that_points_beyond_the_media_is_not_whole():
+    """A file in which a later part of the media is missing shows it."""
+    moved = films.inside(films.film("faststart"), [b"mdat"], lambda mdat: films.box(b"mdat"))
+    moved += films.box(b"free", bytes(9000))
+    with pytest.raises(VeoIncompleteVideoError, match="points beyond"):
+        walk(moved, expected=len(moved))
+
+
+@pytest.mark.parametrize("ticks", [0, 2**32 - 1, 7200 * 1000], ids=["0", "all ones", "two hours"])
+def test_a_length_that_says_nothing_is_told_by_the_pictures(ticks):
+    """A plain file whose header does not know its length still has its pictures' lengths."""
+    film = films.with_length_in_header(films.film("faststart"), ticks)
+    assert walk(film, expected=len(film)).duration_seconds == films.SECONDS
+
+
+def _without_pictures(data):
+    return films.inside(
+        data, [b"moov", b"trak", b"mdia", b"hdlr"], lambda hdlr: hdlr.replace(b"vide", b"text")
+    )
+
+
+def _without_size(data):
+    return films.inside(
+        films.without_size_in_track(data),
+        [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"],
+        lambda stsd: stsd[:48] + bytes(4) + stsd[52:],
+    )
+
+
+def _with_picture_ticks(data, ticks):
+    table = films.box(b"stts", struct.pack(">IIII", 0, 1, films.SECONDS * films.RATE, ticks))
+    unknown = films.with_length_in_header(data, 0)
+    return films.inside(unknown, [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"], lambda _: table)
+
+
+def _without_frames(data):
+    table = films.box(b"stco", bytes(8))
+    without = films.inside(data, [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stco"], lambda _: table)
+    return films.inside(
+        without,
+        [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"],
+        lambda _: films.box(b"stts", bytes(8)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_without_pictures, "no video track"),
+        (_without_size, "0 x 0 pixels"),
+        (lambda data: _with_picture_ticks(data, 0), "pictures last 0 s"),
+        (_without_frames, "pictures last 0 s"),
+        (lambda data: _with_picture_ticks(data, 2**31), "pictures last [0-9]{5,} s"),
+    ],
+)
+def test_what_shows_nothing_is_no_video(change, said):
+    """No pictures, none of any size, none for any time, or for more than any clip has."""
+    film = change(films.film())  # with its index at the end, which may change its size
+    with pytest.raises(VeoIncompleteVideoError, match=said):
+        walk(film, expected=len(film))
+
+
+def test_memory_does_not_grow_with_what_a_file_claims():
+    """Neither boxes of 50,000 kinds, nor thousands of fragments, nor boxes within boxes are kept."""
+    kinds = b"".join(struct.pack(">II", 8, number) for number in range(0x41414141, 0x41414141 + 50_000))
+    whole = films.unmarked()
+    fragments = whole + whole[whole.index(b"moof") - 4 :] * 500
+    nested = b""
+    for _ in range(2000):
+        nested = films.box(b"moof", nested)
+    made = (films.film() + kinds, fragments, films.film("faststart") + nested)
+    tracemalloc.start()
+    try:
+        for data in made:
+            with contextlib.suppress(VeoIncompleteVideoError):
+                walk(data, 64 * 1024, len(data))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1_000_000
 
 
 @settings(max_examples=300, deadline=None)
@@ -115,17 +253,25 @@ def test_a_box_that_runs_to_the_end_needs_the_server_to_say_where_that_is(clip):
 
 
 @settings(max_examples=300, deadline=None)
-@given(position=st.integers(0, 10**6), byte=st.integers(0, 255))
-def test_damage_never_escapes_as_another_error(clip, position, byte):
+@given(kind=st.sampled_from(films.KINDS), position=st.integers(0, 10**6), byte=st.integers(0, 255))
+def test_damage_never_escapes_as_another_error(kind, position, byte):
     """A flipped byte gives a result or our error, and nothing else."""
-    damaged = bytearray(clip)
-    damaged[position % len(clip)] = byte
-    with contextlib.suppress(VeoIncompleteVideoError):
-        walk(bytes(damaged))
+    damaged = bytearray(films.awkward_film(kind).data)
+    damaged[position % len(damaged)] = byte
+    for promised in (None, len(damaged)):
+        with contextlib.suppress(VeoIncompleteVideoError):
+            walk(bytes(damaged), 10**6, promised)
 
 
-def test_a_giant_index_is_refused_before_it_is_read():
-    """An index that claims gigabytes cannot fill the memory."""
+@pytest.mark.parametrize("kind", [b"moov", b"moof", b"sidx", b"mfra"])
+def test_a_giant_index_is_refused_before_it_is_read(kind):
+    """An index that claims gigabytes cannot fill the memory, nor one that goes on without an end."""
     walker = Mp4Walker()
     with pytest.raises(VeoIncompleteVideoError, match="index claims"):
-        walker.feed(struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 2**31, b"moov"))
+        walker.feed(struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 2**31, kind))
+    walker = Mp4Walker()
+    walker.feed(struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 0, kind))
+    for _ in range(64):
+        walker.feed(bytes(1024 * 1024))
+    with pytest.raises(VeoIncompleteVideoError, match="index has over"):
+        walker.feed(b"one more")

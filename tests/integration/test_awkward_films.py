@@ -1,0 +1,86 @@
+"""Awkward films on their way into S3: what is whole is stored with its length, and half of it never is."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import films
+import pytest
+
+from veo_provider import storing
+from veo_provider.api.client import VeoClient
+from veo_provider.api.errors import VeoIncompleteVideoError
+from veo_provider.s3 import S3Upload, S3Uri
+
+TARGET = S3Uri("videos", "clips/awkward-film.mp4")
+
+
+class Service(ThreadingHTTPServer):
+    """Serves one film, with or without its length."""
+
+    daemon_threads = True
+    film, tells_length = b"", True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Call)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Call(BaseHTTPRequestHandler):
+    """One call; without a length, the end of the connection is that of the film."""
+
+    protocol_version = "HTTP/1.0"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "video/mp4")
+        if self.server.tells_length:
+            self.send_header("Content-Length", str(len(self.server.film)))
+        self.end_headers()
+        self.wfile.write(self.server.film)
+
+
+@pytest.fixture(scope="module")
+def service():
+    running = Service()
+    yield running
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def store(service, s3, monkeypatch):
+    """Stores what the service serves, trying once; returns what was stored, or None if nothing lies there."""
+    monkeypatch.setattr(storing.retrying, "STORE_ATTEMPTS", 1)
+    s3.delete_object(Bucket=TARGET.bucket, Key=TARGET.key)
+
+    def run(film, *, tells_length=True):
+        service.film, service.tells_length = film, tells_length
+        upload = S3Upload(s3, TARGET, content_type="video/mp4", metadata={})
+        with VeoClient("sk-films", f"http://127.0.0.1:{service.server_port}/v1") as client:
+            try:
+                return storing.store(client, "task_1", str(TARGET), upload, asked_seconds=str(films.SECONDS))
+            except VeoIncompleteVideoError:
+                assert "Contents" not in s3.list_objects_v2(Bucket=TARGET.bucket, Prefix=TARGET.key)
+                return None
+
+    return run
+
+
+@pytest.mark.parametrize("kind", films.KINDS)
+def test_a_whole_film_is_stored_with_its_length(store, kind):
+    """Whatever its boxes, with the length that the server tells."""
+    stored = store(films.awkward_film(kind).data)
+    assert stored.duration_seconds == pytest.approx(films.SECONDS, abs=0.05)
+    assert (stored.width, stored.height) == (films.WIDTH, films.HEIGHT)
+
+
+@pytest.mark.parametrize("kind", ["fragments with an end", "no end", "DASH, indexed as a whole", "CMAF"])
+@pytest.mark.parametrize("tells_length", [True, False], ids=["own length", "no length"])
+def test_half_a_film_is_never_stored(store, kind, tells_length):
+    """Cut between two fragments it is a valid file: with a proxy's own length, and without any."""
+    whole = films.awkward_film(kind).data
+    half = whole[: whole.index(b"moof", whole.index(b"moof") + 4) - 4]
+    assert store(half, tells_length=tells_length) is None

@@ -1,0 +1,84 @@
+"""An image that is written while it is submitted: what the receipt says was sent is what was sent."""
+
+import hashlib
+
+import pytest
+
+from veo_provider import generation
+from veo_provider.api.errors import VeoImageUnavailableError
+from veo_provider.api.image import Image
+from veo_provider.api.request import VeoRequest
+from veo_provider.generation import Policy
+from veo_provider.images import find_image
+from veo_provider.receipts import Attempt, ReceiptState, S3ReceiptStore
+from veo_provider.s3 import S3Uri
+
+
+@pytest.fixture
+def store(s3):
+    place = S3Uri("videos", "clips/changing.mp4.veo.json")
+    s3.delete_object(Bucket=place.bucket, Key=place.key)
+    return S3ReceiptStore(s3, place)
+
+
+@pytest.fixture(params=["file", "s3"])
+def place(request, tmp_path, s3, connections):
+    """Where the image lies, and how to write there."""
+    if request.param == "file":
+        path = tmp_path / "photo.jpg"
+        return str(path), path.write_bytes
+
+    def write(data):
+        s3.put_object(Bucket="images", Key="changing/photo.jpg", Body=data)
+
+    return "s3://images/changing/photo.jpg", write
+
+
+def submit(store, client, plan, try_number):
+    by = Attempt("clips / monday / make", try_number)
+    return generation.advance(store, client, plan, by, Policy(), is_stored=lambda _: False)
+
+
+def test_an_image_that_changes_is_refused_and_the_next_attempt_sends_what_is_there(
+    store, place, client, sandbox, photo
+):
+    """Nothing is charged for the first, and the second's receipt names the bytes that the service got."""
+    uri, write = place
+    whole = photo.read_bytes()
+    before = sandbox.summary()["accepted"]
+
+    def plan():
+        held = store.read()
+        return generation.prepare(
+            lambda: find_image(uri, "aws_default"),
+            lambda image: VeoRequest(prompt="The rocket lifts off", seconds="4", image=image),
+            held.receipt if held else None,
+            image=uri,
+            account="veo_default",
+        )
+
+    write(whole)
+    first = plan()
+    write(whole[:-2] + b"\0\0")
+    with pytest.raises(VeoImageUnavailableError, match="No money was spent"):
+        submit(store, client, first, 1)
+    assert store.read().receipt.state is ReceiptState.REFUSED
+    assert sandbox.summary()["accepted"] == before
+
+    write(whole)
+    _, held = submit(store, client, plan(), 2)
+    sent = sandbox.tasks()[-1]["files"][0]["sha256"]
+    assert held.receipt.state is ReceiptState.SUBMITTED
+    assert held.receipt.request["image_sha256"] == sent == hashlib.sha256(whole).hexdigest()
+
+
+def test_the_plans_image_knows_its_digest(photo):
+    """Read once for the plan, it is not read again for its digest."""
+    plan = generation.prepare(
+        lambda: Image.from_path(photo),
+        lambda image: VeoRequest(prompt="The rocket lifts off", image=image),
+        None,
+        image=str(photo),
+        account="veo_default",
+    )
+    assert plan.request.image.sha256 == plan.description["image_sha256"]
