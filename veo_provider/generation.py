@@ -670,8 +670,9 @@ def _record_submission(store: ReceiptStore, claimed: Held, by: Attempt, video: V
     try:
         return _write(store, _submitted(claimed.receipt, by, video.id), claimed)
     except (VeoError, ReceiptConflictError) as error:
+        reason = error.what if isinstance(error, VeoError) else f"{error} was changed by another attempt."
         raise VeoRecordLostError(
-            f"The submission was accepted as {video.id}, but {store.uri} was not written: {error}"
+            f"The submission was accepted as {video.id}, but {store.uri} was not written: {reason}"
         ) from error
 
 

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from veo_provider.api.errors import VeoNotFetchedError
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
+from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.triggers.veo import VeoTaskTrigger
 
 pytestmark = pytest.mark.usefixtures("connections", "impatient")
@@ -184,6 +185,22 @@ def test_a_completion_that_carries_an_error_is_told_by_its_cause(sandbox, s3):
     with pytest.raises(AirflowFailException, match=r"held back by the safety filter.*was charged"):
         make()
     assert receipt(s3)["state"] == "lost"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_sensor_does_not_believe_a_completion_that_carries_an_error(client, sandbox, request_4s, there):
+    """Charged and without a file, it ends without a retry and says why; with a file, all is well."""
+    sandbox.add_faults([{"call": "poll", "set": {"error": FILTERED["error"]}}])
+    if not there:
+        sandbox.add_faults([{"call": "content", "status": 400, "body": FILTERED}])
+    sensor = VeoTaskSensor(
+        task_id="wait", veo_task_id=client.submit(request_4s).id, deferrable=False, poll_interval=0.1
+    )
+    if there:
+        assert sensor.execute({})["status"] == "completed"
+        return
+    with pytest.raises(AirflowFailException, match=r"no video of it.*held back.*was charged"):
+        sensor.execute({})
 
 
 def test_a_completion_that_carries_an_error_and_a_file_is_stored(sandbox, s3):

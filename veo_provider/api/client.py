@@ -182,6 +182,15 @@ class VeoClient:
                 url = link
         raise VeoUnexpectedAnswerError(f"The video {veo_task_id} lies behind more than {_MAX_LINKS} links.")
 
+    def has_content(self, veo_task_id: str) -> bool:
+        """Begin the download of a completed generation's video, and leave it at that.
+
+        :raises VeoAPIError: there is no video, see :meth:`download`.
+        :raises VeoConnectionError: no answer came.
+        """
+        with self.download(veo_task_id):
+            return True
+
     def balance(self) -> float:
         """Return the account's balance in USD; low while generations are under way.
 

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from veo_provider.api.errors import VeoAuthenticationError, VeoError, VeoNotFetchedError
+from veo_provider.api.errors import VeoAuthenticationError, VeoError, VeoNotFetchedError, VeoVideoLostError
 from veo_provider.api.video import Video
 from veo_provider.waiting import DEFAULT_INTERVAL
 
@@ -155,6 +155,8 @@ class VeoTaskSensor(BaseSensorOperator):
             video.raise_if_failed()
         except VeoError as error:
             self._fail(str(error))
+        if video.completed_with_error:
+            self._require_content(video)
         return PokeReturnValue(
             is_done=video.finished,
             xcom_value={
@@ -164,6 +166,22 @@ class VeoTaskSensor(BaseSensorOperator):
                 "completed_at": video.completed_at,
             },
         )
+
+    def _require_content(self, video: Video) -> None:
+        """Believe a completion that carries an error where there is a video, which a download tells."""
+        from veo_provider import retrying
+        from veo_provider.hooks.veo import VeoHook
+
+        with VeoHook(self.veo_conn_id).get_conn() as client:
+            try:
+                retrying.of_storing()(client.has_content, video.id)
+            except VeoError as error:
+                lost = VeoVideoLostError(
+                    f"The generation {video.id} was completed, and there is no video of it: its status says "
+                    f"{video.failure_reason}; {error.what}"
+                )
+                raise AirflowFailException(str(lost)) from None
+        self.log.warning("%s has a video, though its status says %s.", video.id, video.failure_reason)
 
     def _give_up(self, reason: str) -> NoReturn:
         """End the task without a retry, and never softly: what is wrong is not the generation."""
