@@ -3,23 +3,10 @@
 import pytest
 
 from veo_provider.api import errors
+from veo_provider.api.errors import VeoStorageDeniedError
 from veo_provider.gate import Fault, fault_of, is_denied
 from veo_provider.generation import VeoRecordLostError, VeoUnknownReceiptError
-from veo_provider.receipts import VeoReceiptUnavailableError
-
-
-class AnswerError(Exception):
-    """What boto3 raises, as far as it matters here."""
-
-    def __init__(self, status):
-        super().__init__("refused")
-        self.response = {"ResponseMetadata": {"HTTPStatusCode": status}}
-
-
-def unavailable(status):
-    error = VeoReceiptUnavailableError("The receipt s3://videos/a.mp4.veo.json cannot be written: no.")
-    error.__cause__ = AnswerError(status)
-    return error
+from veo_provider.receipts import VeoReceiptDeniedError, VeoReceiptUnavailableError
 
 
 def refusal(message):
@@ -54,7 +41,7 @@ def test_what_is_about_one_image_says_nothing_about_the_next(error):
         errors.VeoNoChannelError("The service answered 503: model_not_found.", status=503),
         errors.VeoNotSentError("No connection."),
         errors.VeoServerError("The service answered 502.", status=502),
-        unavailable(503),
+        VeoReceiptUnavailableError("The receipt cannot be written: no."),
         RuntimeError("whatever"),
     ],
     ids=repr,
@@ -77,9 +64,10 @@ def test_a_word_in_the_name_of_a_mode_is_no_image():
     assert fault_of(refusal("this model does not do image-to-video")) is not None
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_store_that_denies_access_is_not_waited_for(status):
-    """A missing permission does not pass by itself."""
-    assert is_denied(unavailable(status))
-    assert not fault_of(unavailable(status)).may_pass
-    assert not is_denied(unavailable(500))
+@pytest.mark.parametrize("kind", [VeoReceiptDeniedError, VeoStorageDeniedError])
+def test_a_store_that_denies_access_is_not_waited_for(kind):
+    """A missing permission does not pass by itself; a store that is away does."""
+    assert is_denied(kind("Access Denied"))
+    assert not fault_of(kind("Access Denied")).may_pass
+    assert not is_denied(VeoReceiptUnavailableError("The store is away."))
+    assert fault_of(VeoReceiptUnavailableError("The store is away.")).may_pass

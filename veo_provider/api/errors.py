@@ -362,7 +362,7 @@ class VeoStorageError(VeoError):
     :param code: S3's error code, or the status of an answer that has none; empty where there was no answer.
     """
 
-    money = "The video service charges nothing for this."
+    money = "Reading and writing objects costs nothing at the video service."
 
     def __init__(self, what: str, *, code: str = "") -> None:
         super().__init__(what)
