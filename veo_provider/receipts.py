@@ -164,7 +164,8 @@ class Receipt:
             step |= {"price_usd": self.price_usd, "account": self.request.get("account")}
         if changes.get("veo_task_id"):
             step["veo_task_id"] = changes["veo_task_id"]
-        return replace(self, state=state, history=(*self.history, step), revision=uuid.uuid4().hex, **changes)
+        history = _with_step(self.history, step)
+        return replace(self, state=state, history=history, revision=uuid.uuid4().hex, **changes)
 
     def is_claim_alive(self, now: float) -> bool:
         """Whether the attempt that has claimed may still be submitting.
@@ -512,6 +513,19 @@ def claim(
         history=after.history if after else (),
     )
     return base.moved(ReceiptState.CLAIMED, by)
+
+
+def _with_step(history: tuple[dict[str, Any], ...], step: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the history with one more step, in which what is repeated over and over is counted, not listed.
+
+    An attempt that the service refuses again and again claims each time. None of these was charged, so the
+    first one and the last one, with the number of those between them, say all that there is to say.
+    """
+    last = [(each.get("state"), each.get("by")) for each in history[-4:]]
+    claimed, refused = ((state.value, step["by"]) for state in (ReceiptState.CLAIMED, ReceiptState.REFUSED))
+    if step["state"] != ReceiptState.CLAIMED.value or last != [claimed, refused, claimed, refused]:
+        return (*history, step)
+    return (*history[:-2], {**step, "repeated": int(history[-2].get("repeated") or 1) + 1})
 
 
 def _timestamp() -> str:

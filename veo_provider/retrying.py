@@ -61,12 +61,14 @@ def _retrying(retry: tenacity.retry_base, stop: tenacity.stop.stop_base) -> tena
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Return seconds until the next attempt: what the service asked for, else a growing pause."""
+    """Return seconds until the next attempt: a growing pause, or what the service asked for, if longer.
+
+    A zero, or a date that is past by our clock, is no reason to send the same again at once.
+    """
     error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "retry_after", None)
-    if asked is not None:
-        return float(asked)
-    return CONTENT_NOT_READY_WAIT if isinstance(error, VeoContentNotReadyError) else _backoff(state)
+    asked = getattr(error, "retry_after", None) or 0.0
+    ours = CONTENT_NOT_READY_WAIT if isinstance(error, VeoContentNotReadyError) else _backoff(state)
+    return max(float(asked), ours)
 
 
 def _say_why(state: tenacity.RetryCallState) -> None:
