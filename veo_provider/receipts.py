@@ -266,6 +266,12 @@ _WRITES_AT_ONCE = 2
 """Attempts at a write that S3 refuses without a reason, before it counts as one that may pass."""
 
 
+_NEVER = {"IfMatch": '"00000000000000000000000000000000"'}
+"""A condition that no object meets."""
+_VIDEO_METADATA = {"veo_task_id": "probe", "veo_model": "probe"}
+"""The names of what a stored video carries."""
+
+
 class S3ReceiptStore:
     """Keeps a receipt in S3, where conditional writes decide between two that claim at once.
 
@@ -400,16 +406,25 @@ class S3ReceiptStore:
         return self._client.meta.endpoint_url, self._target.bucket, honours.__name__
 
     def _honours_if_match(self) -> bool:
-        """Write an object that is not there, on condition of its ETag: nothing must come of it."""
-        # Not the receipt's own name with more behind it, which might be too long.
+        """Write an object that is not there, on condition of its ETag: nothing must come of it.
+
+        The write carries what that of a video carries, so that a store which can never take one is found out
+        before a video is paid for: a proxy may drop headers with underscores, which the signature covers.
+        """
+        # Not the receipt's own name and more, which might be too long.
         folder = self._target.key[: self._target.key.rfind("/") + 1]
         key = f"{folder}{SUFFIX}.probe-{uuid.uuid4().hex}"
         try:
-            if self._put(key, b"{}", {"IfMatch": '"00000000000000000000000000000000"'}) is None:
+            if self._put(key, b"{}", {**_NEVER, "Metadata": _VIDEO_METADATA}) is None:
                 return True
         except VeoReceiptDeniedError as error:
             if "NotImplemented" in error.what:
                 return False
+            if "SignatureDoesNotMatch" in error.what:
+                raise VeoReceiptDeniedError(
+                    f"{error.what} If other objects can be written there, a proxy drops headers with "
+                    "underscores, such as x-amz-meta-veo_task_id: no video could ever be stored."
+                ) from error
             raise
         self._discard(key)
         return False
