@@ -156,7 +156,7 @@ def test_another_run_waits_for_a_dead_claim_and_then_refuses(world, task, new_ta
     task.tries = 1
     task.process("execute", moment="execute: before submit")
     other = new_task("tuesday")
-    assert other.until_resume() == {"status": "claim"}
+    assert other.until_resume()["status"] == "claim"
     world.edit_receipt(claimed_until=0.0)  # as if as many minutes had passed
     world.require_unknown(other.run(), accepted=0)
     world.require_one_video(other.run(on_unknown_submission="resubmit"))

@@ -9,7 +9,8 @@ import pytest
 from veo_provider import storing
 from veo_provider.api.client import VeoClient
 from veo_provider.api.errors import VeoIncompleteVideoError
-from veo_provider.s3 import S3Upload, S3Uri
+from veo_provider.s3.multipart_upload import S3Upload
+from veo_provider.s3.uri import S3Uri
 
 TARGET = S3Uri("videos", "clips/awkward-film.mp4")
 

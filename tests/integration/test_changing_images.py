@@ -11,7 +11,7 @@ from veo_provider.api.request import VeoRequest
 from veo_provider.generation import Policy
 from veo_provider.images import find_image
 from veo_provider.receipts import Attempt, ReceiptState, S3ReceiptStore
-from veo_provider.s3 import S3Uri
+from veo_provider.s3.uri import S3Uri
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from veo_provider.api.errors import (
     VeoStorageUnavailableError,
 )
 from veo_provider.archive import Item, archive_of
-from veo_provider.budget import charges_below
+from veo_provider.budget import receipts_below
 from veo_provider.images import find_image
 from veo_provider.notes import Notes
 from veo_provider.outcomes import Outcome
@@ -41,7 +41,7 @@ from veo_provider.receipts import (
 from veo_provider.s3.client import head_object, iter_objects, translate_errors
 from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload, abort_leftovers
 from veo_provider.s3.uri import S3Uri
-from veo_provider.summary import VeoSummaryUnavailableError, write, write_progress
+from veo_provider.summary import VeoSummaryUnavailableError, get, write, write_progress
 
 TARGET = S3Uri("videos", "errors/clip.mp4")
 RECEIPT = S3Uri("videos", TARGET.key + SUFFIX)
@@ -168,12 +168,14 @@ CALLS = {
     ),
     "list receipts": (
         "ListObjectsV2",
-        lambda s3: charges_below(s3, "s3://videos/errors/", ME.task_instance, 0),
+        lambda s3: list(receipts_below(s3, "s3://videos/errors/", 0)),
     ),
     "add up receipts": (
         "GetObject",
-        lambda s3: charges_below(s3, "s3://videos/errors/", ME.task_instance, 0),
+        lambda s3: list(receipts_below(s3, "s3://videos/errors/", 0)),
     ),
+    "read when a run began": ("HeadObject", lambda s3: notes_of(s3).began(fresh=False)),
+    "read a request": ("GetObject", lambda s3: get(s3, TARGET)),
     "list notes": ("ListObjectsV2", lambda s3: notes_of(s3).begin()),
     "delete notes": ("DeleteObject", lambda s3: notes_of(s3).clear()),
     "write a note": ("PutObject", write_note),
