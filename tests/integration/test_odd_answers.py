@@ -48,6 +48,7 @@ class Server:
                 if self._closing.is_set():
                     return
                 connection.settimeout(20)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 try:
                     self._answer(connection)
                 except OSError:
@@ -115,6 +116,48 @@ FOUND = [
     ("gzip cut in its check sum", [answer("200 OK", gzip.compress(VIDEO)[:-4], b"Content-Encoding: gzip")]),
     ("reset after the object", [answer("200 OK", VIDEO, length=9999), RESET]),
     ("silence after the object", [answer("200 OK", VIDEO, length=9999), SILENCE]),
+    ("a field of 9 KB", [answer("200 OK", VIDEO, b"Content-Security-Policy: " + b"x" * 9_000)]),
+    ("a field of 100 KB", [answer("200 OK", VIDEO, b"X-Litellm-Debug: " + b"x" * 100_000)]),
+    ("150 cookies", [answer("200 OK", VIDEO, *(b"Set-Cookie: a%d=b" % number for number in range(150)))]),
+    ("two lengths alike", [answer("200 OK", VIDEO, b"Content-Length: %d" % len(VIDEO))]),
+    ("a list of lengths", [answer("200 OK", VIDEO, b"Content-Length: %d, %d" % (2 * (len(VIDEO),)))]),
+    ("two lengths", [answer("200 OK", VIDEO, b"Content-Length: 7")]),
+    ("a length below zero", [answer("200 OK", VIDEO, b"Content-Length: -1", length=False)]),
+    ("a length that is no number", [answer("200 OK", VIDEO, b"Content-Length: abc", length=False)]),
+    ("a length beyond all numbers", [answer("200 OK", VIDEO, b"Content-Length: " + b"9" * 30, length=False)]),
+    ("an empty length", [answer("200 OK", VIDEO, b"Content-Length:", length=False)]),
+    ("length beside chunks", [chunked(VIDEO, headers=[b"Content-Length: %d" % len(VIDEO)])]),
+    ("a wrong length beside chunks", [chunked(VIDEO, headers=[b"Content-Length: 3"])]),
+    ("chunks twice", [chunked(VIDEO, headers=[b"transfer-encoding: Chunked"])]),
+    ("identity", [answer("200 OK", VIDEO, b"Transfer-Encoding: identity")]),
+    ("a space in a name", [answer("200 OK", VIDEO, b"X-Request Id: 1")]),
+    (
+        "a space in a name before chunks",
+        [chunked(VIDEO).replace(b"Content-Type", b"X-Request Id: 1\r\nX-Type")],
+    ),
+    ("a space after a name", [answer("200 OK", VIDEO, b"Content-Length : %d" % len(VIDEO), length=False)]),
+    ("a line that is no field", [answer("200 OK", VIDEO, b"Warning, no colon")]),
+    ("a field without a name", [answer("200 OK", VIDEO, b": odd")]),
+    ("a name of other letters", [answer("200 OK", VIDEO, "X-Größe: 1".encode())]),
+    ("a folded field", [answer("200 OK", VIDEO, b"X-Long: one\r\n two")]),
+    ("a fold at the start", [answer("200 OK", VIDEO).replace(b"Content-Type", b" odd\r\nContent-Type", 1)]),
+    ("a zero byte", [answer("200 OK", VIDEO, b"X-Odd: a\x00b\x01")]),
+    ("raw UTF-8", [answer("200 OK", VIDEO, "X-Odd: ü".encode())]),
+    ("raw Latin-1", [answer("200 OK", VIDEO, b"X-Odd: \xfc")]),
+    ("Content-Type twice", [answer("200 OK", VIDEO, b"Content-Type: text/html")]),
+    ("no reason", [answer("200", VIDEO)]),
+    ("an odd reason", [answer("200 \x01 Größe", VIDEO)]),
+    ("HTTP/1.0", [answer("200 OK", VIDEO, length=False).replace(b"HTTP/1.1", b"HTTP/1.0")]),
+    ("HTTP/1.2", [answer("200 OK", VIDEO).replace(b"HTTP/1.1", b"HTTP/1.2")]),
+    ("spaces in the status line", [answer("200 OK", VIDEO).replace(b" 200", b"   200")]),
+    ("line feeds alone", [answer("200 OK", b"", length=len(VIDEO)).replace(b"\r\n", b"\n") + VIDEO]),
+    ("blank lines first", [b"\r\n\r\n" + answer("200 OK", VIDEO)]),
+    ("an offer of h2c", [answer("200 OK", VIDEO, b"Upgrade: h2c", b"Connection: Upgrade")]),
+    ("an announced trailer", [chunked(VIDEO, last=b"0\r\nX-End: 1\r\n\r\n", headers=[b"Trailer: X-End"])]),
+    ("spaces in chunk sizes", [chunked(VIDEO).replace(b"\r\n{", b"  \r\n{")]),
+    ("a chunk with an extension", [chunked(VIDEO).replace(b"\r\n{", b";a=b\r\n{")]),
+    ("byte by byte", [bytes([byte]) for byte in EARLY + answer("200 OK", VIDEO)]),
+    ("cut before the blank line and after", [EARLY[:-1], EARLY[-1:] + answer("200 OK", VIDEO)]),
 ]
 
 
@@ -172,6 +215,10 @@ UNKNOWN = [
     ("503 busy", [answer("503 Busy", ERROR)]),
     ("no answer", [b""]),
     ("half a head", [b"HTTP/1.1 200 OK\r\nContent-Ty"]),
+    ("half a head of a refusal", [b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"]),
+    ("a head without an end", [answer("200 OK", VIDEO, *(b"X-%d: " % n + b"x" * 9_999 for n in range(40)))]),
+    ("HTTP of another kind", [answer("200 OK", VIDEO).replace(b"HTTP/1.1", b"http/1.1")]),
+    ("a status of two digits", [answer("20 OK", VIDEO)]),
     ("no HTTP", [b"SSH-2.0-OpenSSH_9.6\r\n"]),
 ]
 

@@ -14,8 +14,10 @@ import aiohttp
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
 from veo_provider.api import protocol
+from veo_provider.api.aio_transport import lenient
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
 from veo_provider.api.errors import VeoAPIError, VeoConnectionError, VeoSubmissionUnknown
+from veo_provider.api.head import MAX_FIELD_BYTES
 from veo_provider.api.protocol import Answer
 
 if TYPE_CHECKING:
@@ -140,7 +142,7 @@ class AsyncVeoClient:
 
         Without aiohttp's ``trust_env``, which would read ~/.netrc for each call and refuse our header for it.
         """
-        connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls_context))
+        connector = lenient(aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls_context)))
         limits = aiohttp.ClientTimeout(
             total=None,
             connect=2 * protocol.CONNECT_TIMEOUT,
@@ -154,7 +156,12 @@ class AsyncVeoClient:
         }
         # Decoded by us, because a wrong label of the encoding would cost what has come.
         return aiohttp.ClientSession(
-            connector=connector, timeout=limits, headers=headers, auto_decompress=False
+            connector=connector,
+            timeout=limits,
+            headers=headers,
+            auto_decompress=False,
+            max_line_size=MAX_FIELD_BYTES + 100,
+            max_field_size=MAX_FIELD_BYTES + 100,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
@@ -10,25 +11,30 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from veo_provider.api.head import INFORMATIONAL, cleaned, read_head, status_of
+
 if TYPE_CHECKING:
     from urllib3 import PoolManager
 
-_INFORMATIONAL = range(102, 200)
-"""A client must read past any 1xx (RFC 9110 15.2). 100 is known to ``http.client``, and after 101 the
-connection speaks another protocol, so that there is no final answer."""
 _MOST_INFORMATIONAL = 100
 
 
 class _FinalResponse(HTTPResponse):
-    """A response that begins with the final status line, where ``http.client`` stops at a 103."""
+    """A response that begins with the final head, cleaned, where ``http.client`` stops at a 103."""
 
     def begin(self) -> None:
-        for _ in range(_MOST_INFORMATIONAL):
+        stream = self.fp
+        try:
+            self.fp = io.BufferedReader(io.BytesIO(cleaned(self._final_head())))
             super().begin()
-            if self.status not in _INFORMATIONAL:
-                return
-            # Headers that are known keep the parent from reading the next status line.
-            self.headers = self.msg = None  # type: ignore[assignment]  # as before the first begin
+        finally:
+            self.fp = stream
+
+    def _final_head(self) -> bytes:
+        for _ in range(_MOST_INFORMATIONAL):
+            head = read_head(self.fp)
+            if status_of(head) not in INFORMATIONAL:
+                return head
         raise HTTPException(f"more than {_MOST_INFORMATIONAL} informational answers, and no final one")
 
 
