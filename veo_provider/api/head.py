@@ -101,9 +101,9 @@ def cleaned(head: bytes) -> bytes:
     fields = [(name, value) for name, value in _fields(lines) if len(value) <= MAX_FIELD_BYTES]
     framing, certain = _framing(fields)
     dropped = _FRAMING if certain else _FRAMING + _PERSISTENCE
-    kept = [field for field in _without_repetition(fields) if field[0].lower() not in dropped]
+    kept = [field for field in _without_repetition(fields) if field[0] not in dropped]
     # Those that come in great numbers, and say nothing of the video, go first.
-    kept.sort(key=lambda field: field[0].lower() in (b"set-cookie", b"link"))
+    kept.sort(key=lambda field: field[0] in (b"set-cookie", b"link"))
     return start + b"".join(b"%s: %s\r\n" % field for field in [*framing, *kept[:_MOST_FIELDS]]) + b"\r\n"
 
 
@@ -117,7 +117,7 @@ def _fields(lines: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
                 found.append((name, value + b" " + _value(line)))
             continue
         name, colon, text = line.partition(b":")
-        name = name.rstrip(b" \t")
+        name = name.rstrip(b" \t").lower()
         folds = bool(colon and _TOKEN.fullmatch(name))
         if folds:
             found.append((name, _value(text)))
@@ -131,25 +131,21 @@ def _value(text: bytes) -> bytes:
 def _framing(fields: list[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bool]:
     """Return the one field that tells where the body ends, if any; and whether that is certain."""
     if b"chunked" in _members(fields, b"transfer-encoding"):
-        return [(b"Transfer-Encoding", b"chunked")], True
+        return [(b"transfer-encoding", b"chunked")], True
     lengths = _members(fields, b"content-length")
     if not lengths:
         return [], True
     if len(lengths) == 1 and _LENGTH.fullmatch(length := lengths.pop()):
-        return [(b"Content-Length", length)], True
-    return [(b"Connection", b"close")], False
+        return [(b"content-length", length)], True
+    return [(b"connection", b"close")], False
 
 
 def _members(fields: list[tuple[bytes, bytes]], wanted: bytes) -> set[bytes]:
     """Return the members of a field's list, however many lines it takes."""
-    values = b",".join(value for name, value in fields if name.lower() == wanted)
+    values = b",".join(value for name, value in fields if name == wanted)
     return {member for part in values.split(b",") if (member := part.strip().lower())}
 
 
 def _without_repetition(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    first = {name.lower(): index for index, (name, _) in reversed(list(enumerate(fields)))}
-    return [
-        field
-        for index, field in enumerate(fields)
-        if field[0].lower() not in _SINGLE or first[field[0].lower()] == index
-    ]
+    firsts = dict(reversed([field for field in fields if field[0] in _SINGLE]))
+    return [*firsts.items(), *(field for field in fields if field[0] not in _SINGLE)]
