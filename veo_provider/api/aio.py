@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -36,8 +37,8 @@ class AsyncVeoClient:
 
     :param api_key: the key, sent as a Bearer token and to no other host than the API's.
     :param base_url: where the three calls stand, any gateway of this shape.
-    :param timeout: seconds without a byte from the server before a call is given up; a submission waits
-        for at least :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT`.
+    :param timeout: seconds without a byte from the server before a call is given up; after twice as long, it
+        is, whatever comes. A submission waits for :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT`.
     """
 
     def __init__(
@@ -72,18 +73,22 @@ class AsyncVeoClient:
     async def submit(self, request: VeoRequest, *, send_before: float | None = None) -> Video:
         """Submit a generation, once. This is the call that spends money.
 
-        :param send_before: Unix seconds after which the request is not sent to its end any more.
+        :param send_before: Unix seconds after which the request is not sent to its end any more; at the
+            latest :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT` from now.
         :raises VeoNotSentError: the request did not reach the server whole; submitting again is safe.
         :raises VeoSubmissionUnknown: it may have been accepted.
         :raises VeoAPIError: the service refused it.
         :raises VeoImageUnavailableError: the image could not be read to its end; nothing was accepted.
         :raises VeoInterruptedError: a timeout or a signal came before the request was sent whole.
         """
+        send_before = protocol.sent_by(send_before)
         body = encode(request, send_before)
         headers = {"Content-Type": body.content_type, "Content-Length": str(len(body))}
+        # From its start to the end of its answer.
+        in_all = max(0.0, send_before - time.time()) + protocol.SUBMIT_TIMEOUT
         try:
             # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
-            async with await self._new_session(max(self._timeout, protocol.SUBMIT_TIMEOUT)) as session:
+            async with await self._new_session(protocol.SUBMIT_TIMEOUT, in_all) as session:
                 with closing(body):
                     answer = await self._call(
                         session, "POST", f"{self.base_url}/videos", data=_chunks(body), headers=headers
@@ -113,7 +118,7 @@ class AsyncVeoClient:
         """Return the one session that all calls share, however many of them begin together."""
         async with self._opening:
             if self._session is None:
-                self._session = await self._new_session(self._timeout)
+                self._session = await self._new_session(self._timeout, protocol.MOST_TIMEOUTS * self._timeout)
         return self._session
 
     async def _call(
@@ -137,14 +142,14 @@ class AsyncVeoClient:
             response.status, body, response.headers, secrets=(self._api_key,), broken=broken
         )
 
-    async def _new_session(self, timeout: float) -> aiohttp.ClientSession:
+    async def _new_session(self, timeout: float, in_all: float) -> aiohttp.ClientSession:
         """Return a session that trusts whom ``requests`` trusts, so that both clients reach the same hosts.
 
         Without aiohttp's ``trust_env``, which would read ~/.netrc for each call and refuse our header for it.
         """
         connector = lenient(aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls_context)))
         limits = aiohttp.ClientTimeout(
-            total=None,
+            total=in_all,
             connect=2 * protocol.CONNECT_TIMEOUT,
             sock_connect=protocol.CONNECT_TIMEOUT,
             sock_read=timeout,

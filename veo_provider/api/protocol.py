@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
@@ -43,8 +44,13 @@ DEFAULT_BASE_URL = "https://api.apiyi.com/v1"
 USER_AGENT = f"airflow-provider-veo/{__version__}"
 DEFAULT_TIMEOUT = 60.0
 """Seconds without a byte from the server before a call is given up."""
+MOST_TIMEOUTS = 2
+"""An answer that is not complete after so many timeouts is given up, though a byte comes now and then."""
 SUBMIT_TIMEOUT = 300.0
-"""The same for a submission: giving up on one early leaves its fate unknown."""
+"""Seconds within which a submission has to be sent, and the same again for its answer to be complete: giving
+up on one early leaves its fate unknown."""
+DOWNLOAD_TIMEOUT = 3600.0
+"""Seconds that a download may wait for its bytes in all; a video has some 10 MB."""
 MIN_BYTES_PER_TIMEOUT = 64 * 1024
 """A download that brings fewer within a timeout has stalled, though a byte comes now and then."""
 CONNECT_TIMEOUT = 15.0
@@ -87,6 +93,15 @@ def account_url(base_url: str) -> str:
 def without_credentials(text: str) -> str:
     """Return a text whose URLs carry no user and no password, as those of a proxy may."""
     return _CREDENTIALS.sub("//***@", text)
+
+
+def sent_by(send_before: float | None) -> float:
+    """Return the Unix seconds after which a submission that begins now is not sent to its end any more.
+
+    :param send_before: what the caller asks for; None for no such time.
+    """
+    latest = time.time() + SUBMIT_TIMEOUT
+    return latest if send_before is None else min(send_before, latest)
 
 
 def read_submission(answer: Answer, *, whole: bool = True) -> Video:

@@ -11,6 +11,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from veo_provider.api.deadline import DeadlineReader, current_deadline
 from veo_provider.api.head import INFORMATIONAL, cleaned, read_head, status_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,16 @@ _MOST_INFORMATIONAL = 100
 
 
 class _FinalResponse(HTTPResponse):
-    """A response that begins with the final head, cleaned, where ``http.client`` stops at a 103."""
+    """A response that begins with the final head, cleaned, where ``http.client`` stops at a 103.
+
+    It is read within the call's deadline, which counts from here: http.client makes it once all is sent.
+    """
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        if deadline := current_deadline():
+            deadline.start()
+            self.fp = io.BufferedReader(DeadlineReader(self.fp, sock, deadline))
 
     def begin(self) -> None:
         stream = self.fp
