@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from yarl import URL
 
 from veo_provider.api import protocol
+from veo_provider.api.address import exact_target
 from veo_provider.api.aio_transport import lenient
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
 from veo_provider.api.errors import VeoAPIError, VeoConnectionError, VeoSubmissionUnknown
@@ -132,7 +134,7 @@ class AsyncVeoClient:
     ) -> Answer:
         try:
             async with session.request(
-                method, url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
+                method, _exact(url), data=data, headers=headers, proxy=self._proxy, allow_redirects=False
             ) as response:
                 body, broken = await _read_limited(response)
         except _TRANSPORT_ERRORS as error:
@@ -178,6 +180,12 @@ def _tls_context() -> ssl.SSLContext:
     if Path(bundle).is_dir():
         return ssl.create_default_context(capath=bundle)
     return ssl.create_default_context(cafile=bundle)
+
+
+def _exact(url: str) -> URL:
+    """Return a URL that is not quoted anew, so that both clients ask for the same."""
+    parts = URL(url)
+    return URL(f"{parts.origin()}{exact_target(url)}", encoded=True)
 
 
 def _proxy_for(url: str) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 import urllib3
 
 from veo_provider.api import protocol
+from veo_provider.api.address import same_host
 from veo_provider.api.body import encode
 from veo_provider.api.deadline import AnswerDeadline, answered_by
 from veo_provider.api.errors import (
@@ -241,7 +242,7 @@ class VeoClient:
         return _Authorization(f"Bearer {self._api_key}") if self._is_own(url) else _Authorization(None)
 
     def _is_own(self, url: str) -> bool:
-        return urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
+        return same_host(url, self.base_url)
 
     def _new_deadline(self) -> AnswerDeadline:
         return AnswerDeadline(protocol.MOST_TIMEOUTS * self._timeout)
