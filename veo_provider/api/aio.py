@@ -18,6 +18,7 @@ from yarl import URL
 from veo_provider.api import protocol
 from veo_provider.api.address import exact_target
 from veo_provider.api.aio_transport import lenient
+from veo_provider.api.aliases import Aliases
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
 from veo_provider.api.errors import VeoAPIError, VeoConnectionError, VeoSubmissionUnknown
 from veo_provider.api.head import MAX_FIELD_BYTES
@@ -54,6 +55,7 @@ class AsyncVeoClient:
         self._api_key = api_key
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
+        self._aliases = Aliases()
         self._opening = asyncio.Lock()
         self._proxy = _proxy_for(self.base_url)
 
@@ -114,7 +116,7 @@ class AsyncVeoClient:
         """
         session = self._session or await self._open()
         url = self.base_url + protocol.video_path(veo_task_id)
-        return protocol.read_video(await self._call(session, "GET", url), veo_task_id)
+        return protocol.read_video(await self._call(session, "GET", url), veo_task_id, self._aliases)
 
     async def _open(self) -> aiohttp.ClientSession:
         """Return the one session that all calls share, however many of them begin together."""

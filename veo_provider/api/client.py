@@ -12,6 +12,7 @@ import urllib3
 
 from veo_provider.api import protocol
 from veo_provider.api.address import same_host
+from veo_provider.api.aliases import Aliases
 from veo_provider.api.body import encode
 from veo_provider.api.deadline import AnswerDeadline, answered_by
 from veo_provider.api.errors import (
@@ -101,6 +102,7 @@ class VeoClient:
         self._api_key = api_key
         self._account_token = account_token
         self._timeout = timeout
+        self._aliases = Aliases()
         self._session = _new_session()
 
     def __repr__(self) -> str:
@@ -163,7 +165,7 @@ class VeoClient:
         :raises VeoAPIError: the service answered with an error.
         :raises VeoConnectionError: no answer came.
         """
-        return protocol.read_video(self._get_answer(veo_task_id), veo_task_id)
+        return protocol.read_video(self._get_answer(veo_task_id), veo_task_id, self._aliases)
 
     @contextmanager
     def download(self, veo_task_id: str, wanted: Place = protocol.BEGIN) -> Iterator[Download]:
