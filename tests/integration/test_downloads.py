@@ -1,9 +1,15 @@
 """Downloads through the blocking client, with what may go wrong on the way."""
 
+import json
+import socket
+import threading
+from urllib.parse import quote
+
 import pytest
 from moments import holding
 
 from veo_provider.api import errors
+from veo_provider.api.client import VeoClient
 from veo_provider.api.mp4 import Mp4Walker
 
 
@@ -87,3 +93,114 @@ def test_a_slow_stream_is_patient_but_a_stalled_one_is_not(sandbox, completed):
         sandbox.add_faults([{"call": "content", "status": 302, "headers": {"Location": silence.url}}])
         with pytest.raises(errors.VeoConnectionError):
             fetch(client, completed)
+
+
+class Recorder:
+    """A raw server that notes each request's first line and key, and answers what is due."""
+
+    def __init__(self):
+        self.lines, self.keys, self.answers = [], [], []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as request:
+                self.lines.append(request.readline().decode().strip())
+                head = b"".join(iter(request.readline, b"\r\n")).lower()
+                self.keys.append(b"authorization: bearer" in head)
+                connection.sendall(self.answers.pop(0))
+
+
+@pytest.fixture
+def recorder():
+    running = Recorder()
+    yield running
+    running.close()
+
+
+VIDEO = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 3\r\nConnection: close\r\n\r\nmp4"
+
+
+def redirect(location):
+    return (
+        b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+
+
+def link(url):
+    body = json.dumps({"url": url}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("answer", [lambda url: redirect(url.encode()), link], ids=["redirect", "JSON"])
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/a%7Eb~c%2fd?X-Sig=%2f%2B%7e~", "/a%7Eb~c%2fd?X-Sig=%2f%2B%7e~"),
+        ("/größe.mp4?n=ü", "/gr%C3%B6%C3%9Fe.mp4?n=%C3%BC"),
+        ("/a//b/./c;d?", "/a//b/./c;d?"),
+        ("/a?p={x}|[y]^`%", "/a?p={x}|[y]^`%"),
+    ],
+)
+def test_a_link_is_asked_for_byte_for_byte(recorder, answer, path, asked):
+    """A signature may hold for the exact path: nothing in it is quoted anew."""
+    own, other = f"http://127.0.0.1:{recorder.port}", f"http://localhost:{recorder.port}"
+    recorder.answers = [answer(other + path), VIDEO]
+    with VeoClient("sk-key", f"{own}/v1") as client, client.download("task_1") as download:
+        assert b"".join(download) == b"mp4"
+    assert recorder.lines[1] == f"GET {asked} HTTP/1.1"
+    assert recorder.keys == [True, False]
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["http://LOCALHOST:{}", "http://localhost:{}", "HTTP://Localhost:{}"],
+    ids=["upper", "lower", "mixed"],
+)
+def test_the_key_follows_to_the_own_host_however_it_is_written(recorder, own):
+    """Host names have no case: a gateway that redirects to itself gets the key."""
+    recorder.answers = [redirect(b"http://LocalHost:%d/files/a" % recorder.port), VIDEO]
+    with (
+        VeoClient("sk-key", own.format(recorder.port) + "/v1") as client,
+        client.download("task_1") as download,
+    ):
+        assert b"".join(download) == b"mp4"
+    assert recorder.keys == [True, True]
+
+
+def test_a_link_is_asked_of_a_proxy_byte_for_byte(recorder, monkeypatch):
+    """A proxy gets the whole URL, with the same path."""
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{recorder.port}")
+    recorder.answers = [redirect(b"http://cdn.invalid/a%7eb?x=%2f"), VIDEO]
+    with VeoClient("sk-key", "http://api.invalid/v1") as client, client.download("task_1") as download:
+        assert b"".join(download) == b"mp4"
+    assert recorder.lines == [
+        "GET http://api.invalid/v1/videos/task_1/content HTTP/1.1",
+        "GET http://cdn.invalid/a%7eb?x=%2f HTTP/1.1",
+    ]
+    assert recorder.keys == [True, False]
+
+
+@pytest.mark.parametrize(
+    "veo_task_id", ["a/b", "a:b~c", "-x", "models/veo/operations/a", "größe", "50%", "a?b#c"]
+)
+def test_both_clients_ask_for_an_id_alike(recorder, new_client, veo_task_id):
+    """An id is quoted once, and by both clients alike, whatever it holds."""
+    answer = b'{"status": "queued"}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
+    recorder.answers = [head + answer]
+    new_client("sk-key", f"http://127.0.0.1:{recorder.port}/v1").get(veo_task_id)
+    assert recorder.lines == [f"GET /v1/videos/{quote(veo_task_id, safe='')} HTTP/1.1"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -12,10 +13,15 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from yarl import URL
 
 from veo_provider.api import protocol
+from veo_provider.api.address import exact_target
+from veo_provider.api.aio_transport import lenient
+from veo_provider.api.aliases import Aliases
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
 from veo_provider.api.errors import VeoAPIError, VeoConnectionError, VeoSubmissionUnknown
+from veo_provider.api.head import MAX_FIELD_BYTES
 from veo_provider.api.protocol import Answer
 
 if TYPE_CHECKING:
@@ -34,8 +40,8 @@ class AsyncVeoClient:
 
     :param api_key: the key, sent as a Bearer token and to no other host than the API's.
     :param base_url: where the three calls stand, any gateway of this shape.
-    :param timeout: seconds without a byte from the server before a call is given up; a submission waits
-        for at least :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT`.
+    :param timeout: seconds without a byte from the server before a call is given up; after twice as long, it
+        is, whatever comes. A submission waits for :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT`.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class AsyncVeoClient:
         self._api_key = api_key
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
+        self._aliases = Aliases()
         self._opening = asyncio.Lock()
         self._proxy = _proxy_for(self.base_url)
 
@@ -70,18 +77,22 @@ class AsyncVeoClient:
     async def submit(self, request: VeoRequest, *, send_before: float | None = None) -> Video:
         """Submit a generation, once. This is the call that spends money.
 
-        :param send_before: Unix seconds after which the request is not sent to its end any more.
+        :param send_before: Unix seconds after which the request is not sent to its end any more; at the
+            latest :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT` from now.
         :raises VeoNotSentError: the request did not reach the server whole; submitting again is safe.
         :raises VeoSubmissionUnknown: it may have been accepted.
         :raises VeoAPIError: the service refused it.
         :raises VeoImageUnavailableError: the image could not be read to its end; nothing was accepted.
         :raises VeoInterruptedError: a timeout or a signal came before the request was sent whole.
         """
+        send_before = protocol.sent_by(send_before)
         body = encode(request, send_before)
         headers = {"Content-Type": body.content_type, "Content-Length": str(len(body))}
+        # From its start to the end of its answer.
+        in_all = max(0.0, send_before - time.time()) + protocol.SUBMIT_TIMEOUT
         try:
             # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
-            async with await self._new_session(max(self._timeout, protocol.SUBMIT_TIMEOUT)) as session:
+            async with await self._new_session(protocol.SUBMIT_TIMEOUT, in_all) as session:
                 with closing(body):
                     answer = await self._call(
                         session, "POST", f"{self.base_url}/videos", data=_chunks(body), headers=headers
@@ -105,13 +116,13 @@ class AsyncVeoClient:
         """
         session = self._session or await self._open()
         url = self.base_url + protocol.video_path(veo_task_id)
-        return protocol.read_video(await self._call(session, "GET", url), veo_task_id)
+        return protocol.read_video(await self._call(session, "GET", url), veo_task_id, self._aliases)
 
     async def _open(self) -> aiohttp.ClientSession:
         """Return the one session that all calls share, however many of them begin together."""
         async with self._opening:
             if self._session is None:
-                self._session = await self._new_session(self._timeout)
+                self._session = await self._new_session(self._timeout, protocol.MOST_TIMEOUTS * self._timeout)
         return self._session
 
     async def _call(
@@ -125,7 +136,7 @@ class AsyncVeoClient:
     ) -> Answer:
         try:
             async with session.request(
-                method, url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
+                method, _exact(url), data=data, headers=headers, proxy=self._proxy, allow_redirects=False
             ) as response:
                 body, broken = await _read_limited(response)
         except _TRANSPORT_ERRORS as error:
@@ -135,14 +146,14 @@ class AsyncVeoClient:
             response.status, body, response.headers, secrets=(self._api_key,), broken=broken
         )
 
-    async def _new_session(self, timeout: float) -> aiohttp.ClientSession:
+    async def _new_session(self, timeout: float, in_all: float) -> aiohttp.ClientSession:
         """Return a session that trusts whom ``requests`` trusts, so that both clients reach the same hosts.
 
         Without aiohttp's ``trust_env``, which would read ~/.netrc for each call and refuse our header for it.
         """
-        connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls_context))
+        connector = lenient(aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls_context)))
         limits = aiohttp.ClientTimeout(
-            total=None,
+            total=in_all,
             connect=2 * protocol.CONNECT_TIMEOUT,
             sock_connect=protocol.CONNECT_TIMEOUT,
             sock_read=timeout,
@@ -154,7 +165,12 @@ class AsyncVeoClient:
         }
         # Decoded by us, because a wrong label of the encoding would cost what has come.
         return aiohttp.ClientSession(
-            connector=connector, timeout=limits, headers=headers, auto_decompress=False
+            connector=connector,
+            timeout=limits,
+            headers=headers,
+            auto_decompress=False,
+            max_line_size=MAX_FIELD_BYTES + 100,
+            max_field_size=MAX_FIELD_BYTES + 100,
         )
 
 
@@ -166,6 +182,12 @@ def _tls_context() -> ssl.SSLContext:
     if Path(bundle).is_dir():
         return ssl.create_default_context(capath=bundle)
     return ssl.create_default_context(cafile=bundle)
+
+
+def _exact(url: str) -> URL:
+    """Return a URL that is not quoted anew, so that both clients ask for the same."""
+    parts = URL(url)
+    return URL(f"{parts.origin()}{exact_target(url)}", encoded=True)
 
 
 def _proxy_for(url: str) -> str | None:

@@ -44,7 +44,7 @@ class SubmissionBody:
     :param image: streamed from its source in chunks, never held whole; None for a body without one.
     :param tail: what stands after the image.
     :param content_type: value of the Content-Type header.
-    :param send_before: Unix seconds after which the end is not handed over any more; None for no such time.
+    :param send_before: Unix seconds after which nothing is handed over any more; None for no such time.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class SubmissionBody:
         :raises VeoImageUnavailableError: the image's source failed, or it has changed since it was looked at.
         :raises VeoNotSentError: it is too late to send the end.
         """
+        if self._left:
+            self._require_in_time()
         limit = self._left if size < 0 else size
         if self._head:
             chunk, self._head = self._head[:limit], self._head[limit:]
@@ -121,7 +123,7 @@ class SubmissionBody:
         return error
 
     def _require_in_time(self) -> None:
-        """Keep back the end of a request that has taken too long: until then, no server can accept it."""
+        """Break off a request that has taken too long: before its end, no server can accept it."""
         if self._send_before is not None and time.time() >= self._send_before:
             self._own_error = VeoNotSentError("Sending the submission took too long, and was broken off.")
             raise self._own_error

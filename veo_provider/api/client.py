@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 import urllib3
 
 from veo_provider.api import protocol
+from veo_provider.api.address import same_host
+from veo_provider.api.aliases import Aliases
 from veo_provider.api.body import encode
+from veo_provider.api.deadline import AnswerDeadline, answered_by
 from veo_provider.api.errors import (
     VeoAPIError,
     VeoAuthenticationError,
@@ -56,7 +59,7 @@ class Download:
         :raises VeoConnectionError: the connection broke or stalled: within the client's timeout, less came
             than :data:`~veo_provider.api.protocol.MIN_BYTES_PER_TIMEOUT`.
         """
-        waited, came = 0.0, 0
+        waited, came, in_all = 0.0, 0, 0.0
         with _free_call("The download of the video"):
             while True:
                 asked = time.monotonic()
@@ -71,6 +74,9 @@ class Download:
                 if waited >= self._timeout:
                     if came < protocol.MIN_BYTES_PER_TIMEOUT:
                         raise TimeoutError(f"only {came} bytes came within {waited:.0f} s")
+                    in_all += waited
+                    if in_all >= protocol.DOWNLOAD_TIMEOUT:
+                        raise TimeoutError(f"it was not complete within {in_all:.0f} s")
                     waited, came = 0.0, 0
 
 
@@ -80,8 +86,8 @@ class VeoClient:
     :param api_key: the key, sent as a Bearer token and to no other host than the API's.
     :param base_url: where the three calls stand, any gateway of this shape.
     :param account_token: the separate token that :meth:`balance` needs.
-    :param timeout: seconds without a byte from the server before a call is given up; a submission waits
-        for at least :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT`.
+    :param timeout: seconds without a byte from the server before a call is given up; after twice as long, it
+        is, whatever comes. A submission waits for :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT` in all.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class VeoClient:
         self._api_key = api_key
         self._account_token = account_token
         self._timeout = timeout
+        self._aliases = Aliases()
         self._session = _new_session()
 
     def __repr__(self) -> str:
@@ -119,23 +126,25 @@ class VeoClient:
     def submit(self, request: VeoRequest, *, send_before: float | None = None) -> Video:
         """Submit a generation, once. This is the call that spends money.
 
-        :param send_before: Unix seconds after which the request is not sent to its end any more.
+        :param send_before: Unix seconds after which the request is not sent to its end any more; at the
+            latest :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT` from now.
         :raises VeoNotSentError: the request did not reach the server whole; submitting again is safe.
         :raises VeoSubmissionUnknown: it may have been accepted.
         :raises VeoAPIError: the service refused it.
         :raises VeoImageUnavailableError: the image could not be read to its end; nothing was accepted.
         :raises VeoInterruptedError: a timeout or a signal came before the request was sent whole.
         """
-        body = encode(request, send_before)
+        body = encode(request, protocol.sent_by(send_before))
+        deadline = AnswerDeadline(protocol.SUBMIT_TIMEOUT)
         try:
             # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
-            with closing(body), _new_session() as session:
+            with closing(body), answered_by(deadline), _new_session() as session:
                 response = session.post(
                     f"{self.base_url}/videos",
                     data=body,
                     headers={"Content-Type": body.content_type},
                     auth=self._auth_for(self.base_url),
-                    timeout=(protocol.CONNECT_TIMEOUT, max(self._timeout, protocol.SUBMIT_TIMEOUT)),
+                    timeout=(protocol.CONNECT_TIMEOUT, protocol.SUBMIT_TIMEOUT),
                     stream=True,
                     allow_redirects=False,
                 )
@@ -156,7 +165,7 @@ class VeoClient:
         :raises VeoAPIError: the service answered with an error.
         :raises VeoConnectionError: no answer came.
         """
-        return protocol.read_video(self._get_answer(veo_task_id), veo_task_id)
+        return protocol.read_video(self._get_answer(veo_task_id), veo_task_id, self._aliases)
 
     @contextmanager
     def download(self, veo_task_id: str, wanted: Place = protocol.BEGIN) -> Iterator[Download]:
@@ -173,10 +182,12 @@ class VeoClient:
         url = self.base_url + protocol.video_path(veo_task_id) + "/content"
         headers = {"Accept-Encoding": "identity", **wanted.headers}
         for _ in range(_MAX_LINKS):
-            with self._open(url, self._auth_for(url), headers) as response:
+            deadline = self._new_deadline()
+            with self._open(url, self._auth_for(url), headers, deadline) as response:
                 head = self._head_or_answer(response)
                 link = protocol.read_content(head, url, own_host=self._is_own(url), wanted=wanted)
                 if link is None:
+                    deadline.lift()
                     yield Download(response, protocol.video_place(head, wanted), self._timeout)
                     return
                 url = link
@@ -233,13 +244,21 @@ class VeoClient:
         return _Authorization(f"Bearer {self._api_key}") if self._is_own(url) else _Authorization(None)
 
     def _is_own(self, url: str) -> bool:
-        return urlsplit(url)[:2] == urlsplit(self.base_url)[:2]
+        return same_host(url, self.base_url)
+
+    def _new_deadline(self) -> AnswerDeadline:
+        return AnswerDeadline(protocol.MOST_TIMEOUTS * self._timeout)
 
     def _open(
-        self, url: str, auth: _Authorization, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        auth: _Authorization,
+        headers: Mapping[str, str] | None = None,
+        deadline: AnswerDeadline | None = None,
     ) -> requests.Response:
         timeout = (protocol.CONNECT_TIMEOUT, self._timeout)
-        with _free_call(f"The call to {protocol.without_credentials(urljoin(url, '/'))}"):
+        what = f"The call to {protocol.without_credentials(urljoin(url, '/'))}"
+        with _free_call(what), answered_by(deadline or self._new_deadline()):
             return self._session.get(
                 url, auth=auth, headers=headers, timeout=timeout, stream=True, allow_redirects=False
             )

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
 
 from veo_provider.api import errors
+from veo_provider.api.address import linked
 from veo_provider.api.error_mapping import CONTENT_MONEY, content_error
 
 if TYPE_CHECKING:
@@ -137,12 +137,8 @@ def _validator(answer: Answer) -> str:
 
 def _download_url(answer: Answer, asked: str, location: str) -> str:
     """Return a link's URL, if it is one that a download may follow."""
-    try:
-        url = urljoin(asked, location)
-        known = urlsplit(url).scheme in ("http", "https")
-    except ValueError:
-        known = False
-    if not known:
+    url = linked(asked, location)
+    if url is None:
         raise _unexpected(answer, "its link is no http or https URL")
     return url
 

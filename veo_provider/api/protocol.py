@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin
 
 from veo_provider import __version__
@@ -23,6 +24,9 @@ from veo_provider.api.error_mapping import (
 )
 from veo_provider.api.response import ACCEPT_ENCODING, MAX_ANSWER_BYTES, Answer, one_line
 from veo_provider.api.video import Video, VideoStatus, is_resubmittable, status_word
+
+if TYPE_CHECKING:
+    from veo_provider.api.aliases import Aliases
 
 __all__ = [
     "ACCEPT_ENCODING",
@@ -43,8 +47,13 @@ DEFAULT_BASE_URL = "https://api.apiyi.com/v1"
 USER_AGENT = f"airflow-provider-veo/{__version__}"
 DEFAULT_TIMEOUT = 60.0
 """Seconds without a byte from the server before a call is given up."""
+MOST_TIMEOUTS = 2
+"""An answer that is not complete after so many timeouts is given up, though a byte comes now and then."""
 SUBMIT_TIMEOUT = 300.0
-"""The same for a submission: giving up on one early leaves its fate unknown."""
+"""Seconds within which a submission has to be sent, and the same again for its answer to be complete: giving
+up on one early leaves its fate unknown."""
+DOWNLOAD_TIMEOUT = 3600.0
+"""Seconds that a download may wait for its bytes in all; a video has some 10 MB."""
 MIN_BYTES_PER_TIMEOUT = 64 * 1024
 """A download that brings fewer within a timeout has stalled, though a byte comes now and then."""
 CONNECT_TIMEOUT = 15.0
@@ -89,6 +98,15 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS.sub("//***@", text)
 
 
+def sent_by(send_before: float | None) -> float:
+    """Return the Unix seconds after which a submission that begins now is not sent to its end any more.
+
+    :param send_before: what the caller asks for; None for no such time.
+    """
+    latest = time.time() + SUBMIT_TIMEOUT
+    return latest if send_before is None else min(send_before, latest)
+
+
 def read_submission(answer: Answer, *, whole: bool = True) -> Video:
     """Return the video that a submission created.
 
@@ -112,13 +130,14 @@ def read_submission(answer: Answer, *, whole: bool = True) -> Video:
     )
 
 
-def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
+def read_video(answer: Answer, veo_task_id: str | None = None, aliases: Aliases | None = None) -> Video:
     """Return the video that the answer to a poll describes.
 
     An object with the task's id and a known status is believed whatever the HTTP status is: vLLM-Omni answers
     a failed job with 4xx or 5xx and the object.
 
     :param veo_task_id: the id that was asked for; without it, the answer must carry one.
+    :param aliases: what the client has been told of other ids before.
     :raises VeoAuthenticationError: the key is refused.
     :raises VeoTaskNotFoundError: the service does not know the task.
     :raises VeoConnectionError: the answer broke off.
@@ -134,11 +153,15 @@ def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
     found = _id_of(data)
     if veo_task_id is None and not found:
         raise _unexpected(answer, "it carries no task id")
-    if veo_task_id is not None and _names_another(data, veo_task_id):
+    other = veo_task_id is not None and _names_another(data, veo_task_id)
+    if other and not _is_alias(data, veo_task_id or "", found, aliases):
         raise _unexpected(answer, f"it is about the task {found or '?'}, and not about {veo_task_id}")
     if "status" not in data:
         raise _unexpected(answer, _without_status(answer))
-    return _video(answer, data, veo_task_id or found)
+    video = _video(answer, data, veo_task_id or found)
+    if aliases is not None and not other:
+        aliases.note_own(video)
+    return video
 
 
 def read_check(answer: Answer) -> None:
@@ -309,6 +332,12 @@ def _names_another(data: dict[str, Any], veo_task_id: str) -> bool:
         texts = [str(value) for value in values if type(value) is int]
     same = unquote(veo_task_id)
     return bool(texts) and all(unquote(text) != same for text in texts)
+
+
+def _is_alias(data: dict[str, Any], veo_task_id: str, found: str, aliases: Aliases | None) -> bool:
+    """Whether an answer names the generation by the id that the gateway has always called it by."""
+    status = VideoStatus(data.get("status", VideoStatus.UNKNOWN.value))
+    return aliases is not None and bool(found) and aliases.believe(veo_task_id, found, status)
 
 
 def _is_about(data: Any, veo_task_id: str | None) -> bool:

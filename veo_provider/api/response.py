@@ -55,7 +55,7 @@ class Answer:
 
         :param body: the bytes as they came, compressed where the headers say so.
         """
-        lower = {name.lower(): value for name, value in headers.items()}
+        lower = {name.lower(): _as_text(value) for name, value in headers.items()}
         return cls(status, decoded(body, lower.get("content-encoding", "")), lower, secrets, broken)
 
     @property
@@ -119,6 +119,14 @@ def decoded(body: bytes, encoding: str) -> bytes:
 def one_line(value: object) -> str:
     """Return a value as one line of text that can be printed, logged and stored."""
     return "" if value is None else " ".join(str(value)[:2000].encode("utf-8", "replace").decode().split())
+
+
+def _as_text(value: str) -> str:
+    """Return a header that is UTF-8, and that ``http.client`` has read as Latin-1, as ``requests`` does."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _seconds_until(date: str) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextvars import ContextVar
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
@@ -10,34 +12,60 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from veo_provider.api.address import exact_target
+from veo_provider.api.deadline import DeadlineReader, current_deadline
+from veo_provider.api.head import INFORMATIONAL, cleaned, read_head, status_of
+
 if TYPE_CHECKING:
     from urllib3 import PoolManager
 
-_INFORMATIONAL = range(102, 200)
-"""A client must read past any 1xx (RFC 9110 15.2). 100 is known to ``http.client``, and after 101 the
-connection speaks another protocol, so that there is no final answer."""
 _MOST_INFORMATIONAL = 100
 
 
+_target: ContextVar[str | None] = ContextVar("target", default=None)
+"""The path of the call that is being made: neither library hands it through as it is."""
+
+
 class _FinalResponse(HTTPResponse):
-    """A response that begins with the final status line, where ``http.client`` stops at a 103."""
+    """A response that begins with the final head, cleaned, where ``http.client`` stops at a 103.
+
+    It is read within the call's deadline, which counts from here: http.client makes it once all is sent.
+    """
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        if deadline := current_deadline():
+            deadline.start()
+            self.fp = io.BufferedReader(DeadlineReader(self.fp, sock, deadline))
 
     def begin(self) -> None:
-        for _ in range(_MOST_INFORMATIONAL):
+        stream = self.fp
+        try:
+            self.fp = io.BufferedReader(io.BytesIO(cleaned(self._final_head())))
             super().begin()
-            if self.status not in _INFORMATIONAL:
-                return
-            # Headers that are known keep the parent from reading the next status line.
-            self.headers = self.msg = None  # type: ignore[assignment]  # as before the first begin
+        finally:
+            self.fp = stream
+
+    def _final_head(self) -> bytes:
+        for _ in range(_MOST_INFORMATIONAL):
+            head = read_head(self.fp)
+            if status_of(head) not in INFORMATIONAL:
+                return head
         raise HTTPException(f"more than {_MOST_INFORMATIONAL} informational answers, and no final one")
 
 
 class _Connection(HTTPConnection):
     response_class = _FinalResponse
 
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        super().putrequest(method, _exactly(url), *args, **kwargs)
+
 
 class _TlsConnection(HTTPSConnection):
     response_class = _FinalResponse
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        super().putrequest(method, _exactly(url), *args, **kwargs)
 
 
 class _Pool(HTTPConnectionPool):
@@ -49,7 +77,14 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Opens connections whose responses are final, directly and through a proxy."""
+    """Opens connections whose responses are final, directly and through a proxy, for exact URLs."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        token = _target.set(getattr(request, "exact_target", None))
+        try:
+            return super().send(request, *args, **kwargs)
+        finally:
+            _target.reset(token)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -63,6 +98,12 @@ class _Adapter(HTTPAdapter):
 
 
 class _Session(requests.Session):
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Note the exact path that is asked for: requests and urllib3 each quote it anew."""
+        prepared = super().prepare_request(request)
+        prepared.exact_target = exact_target(str(request.url))  # type: ignore[attr-defined]  # for the adapter
+        return prepared
+
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - requests' signature
         """Name no target: requests would read the body of a redirect whole, though it does not follow it."""
         return None
@@ -78,6 +119,17 @@ def new_session(**headers: str) -> requests.Session:
     session.mount("https://", _Adapter())
     session.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
     return session
+
+
+def _exactly(url: str) -> str:
+    """Return what to ask a server for, or a proxy: with the path that was given."""
+    target = _target.get()
+    if target is None:
+        return url
+    if url.startswith("/"):
+        return target
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}{target}"
 
 
 def _use_own_pools(manager: PoolManager) -> None:
