@@ -56,6 +56,8 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:~+=-]*")
 _ID_IN_TEXT = re.compile(rb'"(id|task_id)"\s*:\s*("(?:[^"\\]|\\.)*"|[0-9]+(?=\s*[,}]))')
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _UNDER_WAY = (VideoStatus.QUEUED, VideoStatus.IN_PROGRESS)
+_OF_THE_CALL = ("error", "fail")
+"""Beside an HTTP error, these say more of the call than of the task (https://github.com/omniti-labs/jsend)."""
 _WRAPPERS = 3
 """So many ``{"code": …, "data": {…}}`` are taken off an answer."""
 
@@ -116,7 +118,8 @@ def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
     """Return the video that the answer to a poll describes.
 
     An object with the task's id and a known status is believed whatever the HTTP status is: vLLM-Omni answers
-    a failed job with 4xx or 5xx and the object.
+    a failed job with 4xx or 5xx and the object. That a task has failed is believed only where it is named, as a
+    submission may follow: many an API also says "error" or "fail" of the call itself (JSend).
 
     :param veo_task_id: the id that was asked for; without it, the answer must carry one.
     :raises VeoAuthenticationError: the key is refused.
@@ -138,7 +141,10 @@ def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
         raise _unexpected(answer, f"it is about the task {found or '?'}, and not about {veo_task_id}")
     if "status" not in data:
         raise _unexpected(answer, _without_status(answer))
-    return _video(answer, data, veo_task_id or found)
+    video = _video(answer, data, veo_task_id or found)
+    if video.status is VideoStatus.FAILED and veo_task_id is not None and not _names(data, veo_task_id):
+        raise _unexpected(answer, f"it says {video.word!r}, but names no task, so that the call may be meant")
+    return video
 
 
 def read_check(answer: Answer) -> None:
@@ -298,6 +304,13 @@ def _id_of(data: dict[str, Any]) -> str:
     return next(iter([*plain, *texts, *numbers]), "")
 
 
+def _names(data: dict[str, Any], veo_task_id: str) -> bool:
+    """Whether an answer names the task that was asked for."""
+    values = (data.get("id"), data.get("task_id"))
+    texts = [str(value) for value in values if isinstance(value, str) or type(value) is int]
+    return any(unquote(text) == unquote(veo_task_id) for text in texts)
+
+
 def _names_another(data: dict[str, Any], veo_task_id: str) -> bool:
     """Whether an answer is about another task than the one that was asked for.
 
@@ -315,7 +328,7 @@ def _is_about(data: Any, veo_task_id: str | None) -> bool:
     """Whether an answer is an object with the task's own id and a status that is known."""
     if not isinstance(data, dict) or not isinstance(data.get("status"), str) or not _id_of(data):
         return False
-    if VideoStatus(data["status"]) is VideoStatus.UNKNOWN:
+    if VideoStatus(data["status"]) is VideoStatus.UNKNOWN or status_word(data["status"]) in _OF_THE_CALL:
         return False
     return veo_task_id is None or not _names_another(data, veo_task_id)
 

@@ -286,6 +286,22 @@ def test_an_answer_names_its_task_in_several_ways(ids, asked):
     assert protocol.read_video(answer(200, {"status": "completed", **ids}), asked).id == asked
 
 
+@pytest.mark.parametrize("ids", [{}, {"id": None}, {"id": ""}, {"id": 183745}])
+@pytest.mark.parametrize("word", ["error", "fail", "FAILED", "expired"])
+def test_a_failure_is_believed_of_a_task_that_is_named(ids, word):
+    """Gateways also say "error" of a call that went wrong: that must not make anybody submit again."""
+    with pytest.raises(errors.VeoUnexpectedAnswerError, match="names no task") as caught:
+        protocol.read_video(answer(200, {"status": word, "message": "database is locked", **ids}), TASK)
+    assert caught.value.temporary
+
+
+@pytest.mark.parametrize("word", ["error", "fail", "Error"])
+def test_an_error_status_with_a_word_for_a_failed_call_is_no_failed_job(word):
+    """Beside an HTTP error, "error" may be what became of the call, even where the id is repeated."""
+    with pytest.raises(errors.VeoServerError):
+        protocol.read_video(answer(503, {"id": TASK, "status": word, "message": "busy"}), TASK)
+
+
 def test_a_message_that_is_json_text_is_unwrapped():
     """A gateway wraps upstream's error as JSON text into its own message."""
     inner = json.dumps({"error": {"code": "upstream_load_saturated", "message": "busy"}})
