@@ -16,6 +16,7 @@ from veo_provider.api.download import BEGIN, Place, is_video, read_content, vide
 from veo_provider.api.error_mapping import (
     POLL_MONEY,
     check_error,
+    describes_task,
     open_question,
     poll_error,
     refusal,
@@ -96,7 +97,7 @@ def read_submission(answer: Answer, *, whole: bool = True) -> Video:
 
     :param whole: whether the request had left to its last byte when the answer came.
     :raises VeoSubmissionUnknown: the answer does not say whether the submission was accepted. It carries the
-        task id as a candidate where the answer broke off after it.
+        task id as a candidate where the answer names one all the same.
     :raises VeoNotSentError: the same, but the request had not left whole.
     :raises VeoAPIError: the service refused it (:func:`~veo_provider.api.error_mapping.refusal`); nothing was
         charged.
@@ -107,10 +108,13 @@ def read_submission(answer: Answer, *, whole: bool = True) -> Video:
     if refused is not None:
         raise refused
     what = open_question(answer)
-    if not whole:
+    candidate = _candidate(answer) if describes_task(answer.json()) else None
+    if not whole and not candidate:
         raise errors.VeoNotSentError(f"The submission was cut short by an answer: {what}")
     raise errors.VeoSubmissionUnknown(
         f"The service answered the submission with an error that leaves its fate open: {what}"
+        f"{_naming(candidate)}",
+        veo_task_id=candidate,
     )
 
 
@@ -118,8 +122,8 @@ def read_video(answer: Answer, veo_task_id: str | None = None) -> Video:
     """Return the video that the answer to a poll describes.
 
     An object with the task's id and a known status is believed whatever the HTTP status is: vLLM-Omni answers
-    a failed job with 4xx or 5xx and the object. That a task has failed is believed only where it is named, as a
-    submission may follow: many an API also says "error" or "fail" of the call itself (JSend).
+    a failed job with 4xx or 5xx and the object. That a task has failed is believed only where it is named,
+    as a submission may follow: many an API also says "error" or "fail" of the call itself (JSend).
 
     :param veo_task_id: the id that was asked for; without it, the answer must carry one.
     :raises VeoAuthenticationError: the key is refused.
@@ -192,11 +196,11 @@ def read_balance(answer: Answer) -> float:
 
 
 def candidate_id(body: bytes) -> str | None:
-    """Return the task id in a JSON body that was cut somewhere after it; None if there is none.
+    """Return the task id in a JSON body, which may be cut somewhere after it; None if there is none.
 
     No more than a candidate: a free poll tells whether there is such a generation.
     """
-    if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+    if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         return None
     found: dict[str, Any] = {}
     for name, value in _ID_IN_TEXT.findall(body):
@@ -210,12 +214,11 @@ def candidate_id(body: bytes) -> str | None:
 def _accepted(answer: Answer) -> Video:
     """Return the video of a submission that was answered with success."""
     data = _unwrapped(answer.json())
-    if isinstance(data, dict) and (found := _id_of(data)):
-        # A submission is taken by its id: without a status, it has just been queued.
+    # A submission is taken by its id: without a status, it has just been queued. An error in place of the
+    # status may come with the id of the call.
+    if isinstance(data, dict) and (found := _id_of(data)) and ("status" in data or not data.get("error")):
         return _video(answer, data, found)
-    candidate = candidate_id(answer.body)
-    if candidate and answer.printable(candidate) != candidate:
-        candidate = None  # a key is no id
+    candidate = _candidate(answer)
     named = f", but it names the task {candidate}" if candidate else ""
     if answer.broken:
         what = (
@@ -224,6 +227,23 @@ def _accepted(answer: Answer) -> Video:
     else:
         what = _no_id(answer, named)
     raise errors.VeoSubmissionUnknown(what, veo_task_id=candidate)
+
+
+def _candidate(answer: Answer) -> str | None:
+    """Return what may be the task id in an answer that is no plain acceptance."""
+    data = answer.json()
+    # new-api's route for music answers {"code": "success", "data": id} (relay/channel/task/suno).
+    alone = data.get("data") if isinstance(data, dict) else None
+    candidate = candidate_id(answer.body)
+    if not candidate and isinstance(alone, str) and _can_be_id(alone) and _PLAIN_ID.fullmatch(alone):
+        candidate = alone
+    if candidate and answer.printable(candidate) != candidate:
+        return None  # a key is no id
+    return candidate
+
+
+def _naming(candidate: str | None) -> str:
+    return f" It names the task {candidate}." if candidate else ""
 
 
 def _no_id(answer: Answer, named: str) -> str:
