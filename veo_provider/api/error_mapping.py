@@ -53,7 +53,7 @@ _TROUBLE = re.compile(
 )
 _TROUBLE_TYPES = re.compile(r"server_error|internal_(?:server_)?error|timeout_error", re.IGNORECASE)
 _SUCCESS = frozenset({"success", "ok"})
-"""What new-api has as the code of an answer that is no error, which something on the way may give a status."""
+"""new-api's code of an answer that is no error; something on the way may have changed its status."""
 _RATE_CODES = frozenset(
     {
         "upstream_load_saturated",  # new-api
