@@ -15,6 +15,7 @@ from veo_provider.triggers.veo import VeoTaskTrigger
 pytestmark = pytest.mark.usefixtures("connections", "impatient")
 
 KEY = "clips/one.mp4"
+REFUSED = {"error": {"message": "Invalid token", "code": "invalid_api_key"}}
 RECEIPT = f"{KEY}.veo.json"
 
 
@@ -250,6 +251,31 @@ def test_without_task_state_the_receipt_tells_a_retry_what_was_asked(sandbox, s3
     make(2, seed=2, prompt="Another", on_changed_request=policy)
     assert len(sandbox.tasks()) == 1
     assert receipt(s3)["request"]["seed"] == 1
+
+
+def test_without_task_state_a_retry_keeps_to_its_first_image(sandbox, s3, photo):
+    """An image whose name renders anew is another image: the receipt tells a retry which one was sent."""
+    sandbox.add_faults([{"call": "content", "first": 6, "status": 503}])
+    with pytest.raises(VeoNotFetchedError):
+        make(1, on_changed_request="regenerate")
+    s3.put_object(Bucket="images", Key="other.jpg", Body=photo.with_name("chelsea.png").read_bytes())
+    make(2, on_changed_request="regenerate", image="s3://images/other.jpg")
+    assert len(sandbox.tasks()) == 1
+
+
+def test_a_receipt_of_before_the_submission_is_not_paid_past(sandbox, s3, at_once):
+    """Where an older receipt was put in place during the wait, the task says which video is missing in it."""
+    sandbox.add_faults([{"call": "submit", "occurrence": 1, "status": 401, "body": REFUSED}])
+    with pytest.raises(AirflowFailException):
+        make(deferrable=True)
+    older = s3.get_object(Bucket="videos", Key=RECEIPT)["Body"].read()
+    with pytest.raises(TaskDeferred) as deferral:
+        make(2, deferrable=True)
+    event = event_of(deferral.value.trigger)
+    s3.put_object(Bucket="videos", Key=RECEIPT, Body=older)
+    with pytest.raises(AirflowFailException, match=sandbox.tasks()[0]["task_id"]):
+        operator(deferrable=True).execute_complete(context(2), event)
+    assert len(sandbox.tasks()) == 1
 
 
 def test_a_submission_keeps_to_its_first_rendering(sandbox):
