@@ -47,7 +47,6 @@ from veo_provider.receipts import (
     ReceiptStore,
     VeoReceiptUnavailableError,
 )
-from veo_provider.waiting import NOT_FOUND_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,8 +67,8 @@ CLAIM_SECONDS = 180 + ANSWER_SECONDS
 """The longest from its claim to its record: the end of a request is sent in the time before, or never."""
 KEPT_SECONDS = 2 * 24 * 60 * 60 + CLOCK_DIFFERENCE
 """How long the service keeps a video: "upstream keeps videos for 2 days", says its documentation."""
-NOT_KNOWN_YET_SECONDS = NOT_FOUND_SECONDS + CLOCK_DIFFERENCE
-"""How long after a submission its id may be unknown to the service, by any clock."""
+NOT_KNOWN_YET_SECONDS = 60 + CLOCK_DIFFERENCE
+"""How long after a submission its id may be unknown to the service, by any clock; a wait allows the same."""
 RECORD_PATIENCE = 45.0
 """Seconds that a claim or a task id is tried to be written."""
 

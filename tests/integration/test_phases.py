@@ -204,6 +204,23 @@ def test_a_sensor_does_not_believe_a_completion_that_carries_an_error(client, sa
         sensor.execute({})
 
 
+@pytest.mark.parametrize("soft_fail", [True, False])
+def test_a_sensor_takes_no_outage_for_a_lost_video(client, sandbox, request_4s, soft_fail):
+    """While nobody can be asked for the video, a retry asks again; nothing is said to be lost."""
+    sandbox.add_faults(
+        [{"call": "poll", "set": {"error": FILTERED["error"]}}, {"call": "content", "reset": "before"}]
+    )
+    sensor = VeoTaskSensor(
+        task_id="wait",
+        veo_task_id=client.submit(request_4s).id,
+        deferrable=False,
+        poll_interval=0.1,
+        soft_fail=soft_fail,
+    )
+    with pytest.raises(VeoNotFetchedError, match="still to be fetched"):
+        sensor.execute({})
+
+
 def test_a_completion_that_carries_an_error_and_a_file_is_stored(sandbox, s3):
     """The file is the proof: an error beside it changes nothing."""
     sandbox.add_faults([{"call": "poll", "set": {"error": FILTERED["error"]}}])
