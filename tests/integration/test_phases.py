@@ -165,6 +165,14 @@ def test_a_video_that_was_charged_and_held_back_is_told_as_lost(sandbox, s3):
     assert sandbox.charges()["count"] == 2
 
 
+def test_a_file_that_is_late_is_not_lost(sandbox, s3):
+    """A 404 right after the completion may be that of a slow store: it is asked for with patience."""
+    missing = {"error": {"message": "no such file", "code": "not_found"}}
+    sandbox.add_faults([{"call": "content", "first": 5, "status": 404, "body": missing}])
+    make()
+    assert [step["state"] for step in receipt(s3)["history"]] == ["claimed", "submitted", "stored"]
+
+
 def test_a_video_that_comes_back_is_stored_after_all(sandbox, s3):
     """That a video is lost is what the service said: if it says otherwise later, nothing more is paid."""
     sandbox.add_faults([{"call": "content", "gone": True}])
