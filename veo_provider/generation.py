@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -66,6 +67,8 @@ CLAIM_SECONDS = 180 + ANSWER_SECONDS
 """The longest from its claim to its record: the end of a request is sent in the time before, or never."""
 KEPT_SECONDS = 2 * 24 * 60 * 60 + CLOCK_DIFFERENCE
 """How long the service keeps a video: "upstream keeps videos for 2 days", says its documentation."""
+NOT_KNOWN_YET_SECONDS = 60 + CLOCK_DIFFERENCE
+"""How long after a submission its id may be unknown to the service, by any clock; a wait allows the same."""
 RECORD_PATIENCE = 45.0
 """Seconds that a claim or a task id is tried to be written."""
 
@@ -514,6 +517,7 @@ def verify(store: ReceiptStore, client: VeoClient, held: Held, by: Attempt) -> H
     :returns: the receipt with that id, if there is such a generation; else as it was, but without the
         candidate, so that it stays of unknown fate.
     :raises VeoNotFetchedError: the service cannot tell now.
+    :raises VeoUnknownReceiptError: it does not know the id, which may be too new to be known.
     :raises VeoReceiptChangedError: another attempt has changed the receipt meanwhile.
     """
     receipt = held.receipt
@@ -521,6 +525,11 @@ def verify(store: ReceiptStore, client: VeoClient, held: Held, by: Attempt) -> H
     try:
         client.get(candidate)
     except (VeoTaskNotFoundError, VeoRequestError) as error:
+        if receipt.changed_at is not None and time.time() - receipt.changed_at < NOT_KNOWN_YET_SECONDS:
+            raise VeoUnknownReceiptError(
+                f"The answer to the submission of {receipt.claimed_by} was lost. It named {candidate}, which "
+                "the service does not know, or not yet."
+            ) from error
         log.warning("The lost answer named %s, but there is no such generation: %s", candidate, error)
         return replace(held, receipt=replace(receipt, candidate_task_id=None))
     except VeoError as error:
@@ -543,11 +552,14 @@ def record_video(store: ReceiptStore, held: Held, video: dict[str, Any], by: Att
 def record_failure(store: ReceiptStore, held: Held, video: Video, by: Attempt) -> Held:
     """Record that the service gave up on a generation.
 
-    :raises VeoChargeOpenError: it ended by a word that does not say whether it was charged.
+    :raises VeoChargeOpenError: it ended by a word that does not say whether it was charged, or it was charged
+        before: what was completed once is not free because it is called failed later.
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
     """
-    if not video.resubmittable:
-        what = f"The generation {video.id} has ended without a video: {video.failure_reason}."
+    charged = held.receipt.state is ReceiptState.LOST or held.receipt.was_completed
+    if charged or not video.resubmittable:
+        before = ", though it was completed before" if held.receipt.was_completed else ""
+        what = f"The generation {video.id} has ended without a video{before}: {video.failure_reason}."
         record_loss(store, held, what, by)
         raise VeoChargeOpenError(what)
     failed = held.receipt.moved(
@@ -567,6 +579,7 @@ def not_stored(
     """
     veo_task_id = held.receipt.veo_task_id or ""
     if not _is_lost(held.receipt, error, video):
+        _note_completion(store, held, by)
         return VeoNotFetchedError.of(veo_task_id, error)
     cause = f"{error.what} {error.advice}"
     if video is not None and (video.error_code or video.error_message):
@@ -574,6 +587,16 @@ def not_stored(
     what = f"The generation {veo_task_id} was completed, and there is no video of it: {cause}"
     record_loss(store, held, what, by)
     return VeoVideoLostError(what)
+
+
+def _note_completion(store: ReceiptStore, held: Held, by: Attempt) -> None:
+    """Record that a generation is charged, before another attempt meets it under another status."""
+    if held.receipt.was_completed or held.receipt.state is not ReceiptState.SUBMITTED:
+        return
+    try:
+        _record(store, held, held.receipt.completed_now(by))
+    except VeoReceiptUnavailableError as error:
+        log.warning("%s", error)
 
 
 def _is_lost(receipt: Receipt, error: VeoError, video: Video | None) -> bool:
@@ -611,6 +634,11 @@ def _record(store: ReceiptStore, held: Held, receipt: Receipt) -> Held:
         found = store.read()
         if found and (found.receipt.veo_task_id, found.receipt.state) == (receipt.veo_task_id, receipt.state):
             return found
+        if found is None:
+            raise receipts.VeoReceiptError(
+                f"The receipt {store.uri} is gone, though {receipt.veo_task_id} was submitted by it: put it "
+                "back first, or the output is paid for again."
+            ) from error
         raise VeoReceiptChangedError(f"The receipt {store.uri} was changed by another attempt.") from error
 
 
@@ -667,13 +695,19 @@ def _submit_claimed(store: ReceiptStore, client: VeoClient, plan: Plan, by: Atte
 
 def _record_submission(store: ReceiptStore, claimed: Held, by: Attempt, video: Video) -> Held:
     """Record the task id: patiently, for without it the generation is lost."""
+    submitted = _submitted(claimed.receipt, by, video.id)
     try:
-        return _write(store, _submitted(claimed.receipt, by, video.id), claimed)
+        return _write(store, submitted, claimed)
     except (VeoError, ReceiptConflictError) as error:
         reason = error.what if isinstance(error, VeoError) else f"{error} was changed by another attempt."
         raise VeoRecordLostError(
             f"The submission was accepted as {video.id}, but {store.uri} was not written: {reason}"
         ) from error
+    except BaseException:
+        # Airflow's execution_timeout or a signal: the id is worth one more write before the task ends.
+        with suppress(Exception):
+            store.write(submitted, claimed)
+        raise
 
 
 def _submitted(receipt: Receipt, by: Attempt, veo_task_id: str) -> Receipt:

@@ -22,7 +22,7 @@ from veo_provider.s3.client import translate_errors
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mypy_boto3_s3 import S3Client
     from typing_extensions import Self
@@ -136,7 +136,8 @@ class Receipt:
     :param moderated: whether the service's safety filter was the reason.
     :param video: what is stored: ``uri``, ``bytes``, ``sha256``, ``duration_seconds``, ``width``, ``height``.
     :param history: each state with its time and the attempt that reached it: by name, and as ``claim`` by its
-        id. A claim also has the price and the account of its submission.
+        id. A claim also has the price and the account of its submission; ``completed`` says that the
+        generation was seen completed.
     :param revision: unlike any other, so that no two writes have the same ETag.
     """
 
@@ -162,10 +163,16 @@ class Receipt:
         step: dict[str, Any] = {"state": state.value, "at": _timestamp(), "by": str(by), "claim": by.id}
         if state is ReceiptState.CLAIMED:
             step |= {"price_usd": self.price_usd, "account": self.request.get("account")}
-        if changes.get("veo_task_id"):
-            step["veo_task_id"] = changes["veo_task_id"]
+        for name in ("veo_task_id", "candidate_task_id"):
+            if changes.get(name):
+                step[name] = changes[name]
         history = _with_step(self.history, step)
         return replace(self, state=state, history=history, revision=uuid.uuid4().hex, **changes)
+
+    def completed_now(self, by: Attempt) -> Receipt:
+        """Return the receipt with a step that says that its generation was seen completed, and is charged."""
+        seen = self.moved(self.state, by)
+        return replace(seen, history=(*seen.history[:-1], {**seen.history[-1], "completed": True}))
 
     def is_claim_alive(self, now: float) -> bool:
         """Whether the attempt that has claimed may still be submitting.
@@ -173,6 +180,27 @@ class Receipt:
         :param now: Unix seconds by the reader's clock; a claim lasts long enough for one that is ahead.
         """
         return self.state is ReceiptState.CLAIMED and now < self.claimed_until
+
+    @property
+    def was_completed(self) -> bool:
+        """Whether the last generation was seen completed, whatever the service says of it later."""
+        for step in reversed(self.history):
+            if step.get("state") == ReceiptState.CLAIMED.value:
+                return False
+            if step.get("completed"):
+                return True
+        return False
+
+    def knows(self, veo_task_id: str) -> bool:
+        """Whether a generation is the receipt's, or was before."""
+        return veo_task_id == self.veo_task_id or any(
+            step.get("veo_task_id") == veo_task_id for step in self.history
+        )
+
+    @property
+    def changed_at(self) -> float | None:
+        """Unix seconds of the last step; None where that cannot be read."""
+        return _time_of(self.history[-1:])
 
     @property
     def payers(self) -> list[Payer]:
@@ -192,11 +220,7 @@ class Receipt:
     @property
     def submitted_at(self) -> float | None:
         """Unix seconds of the submission; None where a person put the id into the receipt."""
-        steps = [step for step in self.history if step.get("veo_task_id") == self.veo_task_id]
-        try:
-            return datetime.fromisoformat(steps[-1]["at"]).timestamp()
-        except (IndexError, KeyError, TypeError, ValueError):
-            return None
+        return _time_of([step for step in self.history if step.get("veo_task_id") == self.veo_task_id])
 
     def to_json(self) -> bytes:
         """Return the receipt as people and later releases read it."""
@@ -541,6 +565,14 @@ def _with_step(history: tuple[dict[str, Any], ...], step: dict[str, Any]) -> tup
     if step["state"] != ReceiptState.CLAIMED.value or last != [claimed, refused, claimed, refused]:
         return (*history, step)
     return (*history[:-2], {**step, "repeated": int(history[-2].get("repeated") or 1) + 1})
+
+
+def _time_of(steps: Sequence[dict[str, Any]]) -> float | None:
+    """Return the Unix seconds of the last of some steps, as far as a person has left them legible."""
+    try:
+        return datetime.fromisoformat(steps[-1]["at"]).timestamp()
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _timestamp() -> str:

@@ -7,6 +7,7 @@ import logging
 import tenacity
 
 from veo_provider.api.errors import (
+    VeoContentFilteredError,
     VeoContentGoneError,
     VeoContentNotReadyError,
     VeoError,
@@ -20,8 +21,9 @@ SUBMIT_PATIENCE = 300.0
 """Seconds that a submission is tried for while it is provably not accepted; Airflow's retries follow."""
 STORE_ATTEMPTS = 6
 """A first download and five more: the documented patience with the 400 after completion."""
-GONE_ATTEMPTS = 3
-"""So often must the service say that there is no video before that is believed."""
+FILTERED_ATTEMPTS = 3
+"""So often must the service say that its filter held the video back before that is believed. A mere 404 may
+be that of a file which is not there yet, and is asked for as often as anything else."""
 CONTENT_NOT_READY_WAIT = 4.0
 """Seconds between two attempts at a video that is not there yet, as documented."""
 
@@ -42,13 +44,13 @@ def of_storing() -> tenacity.Retrying:
 
 
 class _MayPass(tenacity.retry_base):
-    """Whether a step of storing is tried again; that a video is gone is believed when it is said again."""
+    """Whether a step of storing is tried again; that there is no video is believed when it is said again."""
 
     def __call__(self, state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, VeoContentGoneError):
-            return state.attempt_number < GONE_ATTEMPTS
-        return error is not None and is_temporary(error)
+        if isinstance(error, VeoContentFilteredError):
+            return state.attempt_number < FILTERED_ATTEMPTS
+        return isinstance(error, VeoContentGoneError) or (error is not None and is_temporary(error))
 
 
 def is_temporary(error: BaseException) -> bool:

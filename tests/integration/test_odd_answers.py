@@ -278,9 +278,10 @@ def test_a_download_reads_past_informational_answers(server):
         assert b"".join(download) == body
 
 
-def test_informational_answers_without_an_end_are_given_up(server):
+@pytest.mark.parametrize("one", [EARLY, b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_informational_answers_without_an_end_are_given_up(server, one):
     """A server that never comes to its final answer does not hold a task for ever."""
-    server.pieces = [EARLY * 1000]
+    server.pieces = [one * 1000 + answer("200 OK", VIDEO)]
     with VeoClient("sk-key", server.url, timeout=1.0) as client, pytest.raises(errors.VeoConnectionError):
         client.get(TASK)
 

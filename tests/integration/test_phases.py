@@ -15,6 +15,7 @@ from veo_provider.triggers.veo import VeoTaskTrigger
 pytestmark = pytest.mark.usefixtures("connections", "impatient")
 
 KEY = "clips/one.mp4"
+REFUSED = {"error": {"message": "Invalid token", "code": "invalid_api_key"}}
 RECEIPT = f"{KEY}.veo.json"
 
 
@@ -164,6 +165,14 @@ def test_a_video_that_was_charged_and_held_back_is_told_as_lost(sandbox, s3):
     assert sandbox.charges()["count"] == 2
 
 
+def test_a_file_that_is_late_is_not_lost(sandbox, s3):
+    """A 404 right after the completion may be that of a slow store: it is asked for with patience."""
+    missing = {"error": {"message": "no such file", "code": "not_found"}}
+    sandbox.add_faults([{"call": "content", "first": 5, "status": 404, "body": missing}])
+    make()
+    assert [step["state"] for step in receipt(s3)["history"]] == ["claimed", "submitted", "stored"]
+
+
 def test_a_video_that_comes_back_is_stored_after_all(sandbox, s3):
     """That a video is lost is what the service said: if it says otherwise later, nothing more is paid."""
     sandbox.add_faults([{"call": "content", "gone": True}])
@@ -200,6 +209,23 @@ def test_a_sensor_does_not_believe_a_completion_that_carries_an_error(client, sa
         assert sensor.execute({})["status"] == "completed"
         return
     with pytest.raises(AirflowFailException, match=r"no video of it.*held back.*was charged"):
+        sensor.execute({})
+
+
+@pytest.mark.parametrize("soft_fail", [True, False])
+def test_a_sensor_takes_no_outage_for_a_lost_video(client, sandbox, request_4s, soft_fail):
+    """While nobody can be asked for the video, a retry asks again; nothing is said to be lost."""
+    sandbox.add_faults(
+        [{"call": "poll", "set": {"error": FILTERED["error"]}}, {"call": "content", "reset": "before"}]
+    )
+    sensor = VeoTaskSensor(
+        task_id="wait",
+        veo_task_id=client.submit(request_4s).id,
+        deferrable=False,
+        poll_interval=0.1,
+        soft_fail=soft_fail,
+    )
+    with pytest.raises(VeoNotFetchedError, match="still to be fetched"):
         sensor.execute({})
 
 
@@ -250,6 +276,31 @@ def test_without_task_state_the_receipt_tells_a_retry_what_was_asked(sandbox, s3
     make(2, seed=2, prompt="Another", on_changed_request=policy)
     assert len(sandbox.tasks()) == 1
     assert receipt(s3)["request"]["seed"] == 1
+
+
+def test_without_task_state_a_retry_keeps_to_its_first_image(sandbox, s3, photo):
+    """An image whose name renders anew is another image: the receipt tells a retry which one was sent."""
+    sandbox.add_faults([{"call": "content", "first": 6, "status": 503}])
+    with pytest.raises(VeoNotFetchedError):
+        make(1, on_changed_request="regenerate")
+    s3.put_object(Bucket="images", Key="other.jpg", Body=photo.with_name("chelsea.png").read_bytes())
+    make(2, on_changed_request="regenerate", image="s3://images/other.jpg")
+    assert len(sandbox.tasks()) == 1
+
+
+def test_a_receipt_of_before_the_submission_is_not_paid_past(sandbox, s3, at_once):
+    """Where an older receipt was put in place during the wait, the task says which video is missing in it."""
+    sandbox.add_faults([{"call": "submit", "occurrence": 1, "status": 401, "body": REFUSED}])
+    with pytest.raises(AirflowFailException):
+        make(deferrable=True)
+    older = s3.get_object(Bucket="videos", Key=RECEIPT)["Body"].read()
+    with pytest.raises(TaskDeferred) as deferral:
+        make(2, deferrable=True)
+    event = event_of(deferral.value.trigger)
+    s3.put_object(Bucket="videos", Key=RECEIPT, Body=older)
+    with pytest.raises(AirflowFailException, match=sandbox.tasks()[0]["task_id"]):
+        operator(deferrable=True).execute_complete(context(2), event)
+    assert len(sandbox.tasks()) == 1
 
 
 def test_a_submission_keeps_to_its_first_rendering(sandbox):

@@ -176,12 +176,28 @@ async def test_a_trigger_with_a_wrong_key_ends_at_once(sandbox, queued, at_once,
         VeoTaskSensor(task_id="wait", veo_task_id=queued).execute_complete({}, event)
 
 
-@pytest.mark.parametrize("deferrable", [True, False])
-def test_a_task_that_does_not_exist_fails_at_once(deferrable):
-    """An id that the service does not know is not waited for."""
-    sensor = VeoTaskSensor(task_id="wait", veo_task_id="task_" + "0" * 32, deferrable=deferrable)
+def test_a_task_that_does_not_exist_ends_the_wait(monkeypatch):
+    """An id that the service does not know, again and again, is not waited for until the timeout."""
+    monkeypatch.setattr(waiting_module, "NOT_FOUND_SECONDS", 0.0)
+    sensor = VeoTaskSensor(
+        task_id="wait", veo_task_id="task_" + "0" * 32, deferrable=False, poll_interval=0.01
+    )
     with pytest.raises(AirflowFailException, match="task_not_exist"):
         sensor.execute({})
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_an_id_may_be_too_new_to_be_known(client, sandbox, request_4s, deferrable):
+    """A status that is not there in the first moments after the submission fails no task."""
+    missing = {"code": "task_not_exist", "message": "task_not_exist", "data": None}
+    video = client.submit(request_4s)
+    sandbox.add_faults([{"call": "poll", "first": 3, "status": 404, "body": missing}])
+    sensor = VeoTaskSensor(task_id="wait", veo_task_id=video.id, deferrable=deferrable, poll_interval=0.1)
+    if deferrable:
+        with pytest.raises(TaskDeferred):
+            sensor.execute({})
+        return
+    assert sensor.execute({})["status"] == "completed"
 
 
 def test_poking_outlasts_an_outage(client, sandbox, request_4s):

@@ -746,6 +746,24 @@ def test_a_lost_answer_is_recorded_and_stops_the_next_attempt():
     assert store.world.receipt.state is ReceiptState.UNKNOWN
 
 
+def test_a_timeout_while_the_id_is_recorded_does_not_lose_it():
+    """Airflow's timeout or a signal in that very write ends the task, and the receipt has the id."""
+    store = Memory()
+    write, writes = store.write, []
+
+    def interrupted(receipt, after):
+        writes.append(receipt.state)
+        if len(writes) == 2:
+            raise Interrupted
+        return write(receipt, after)
+
+    store.write = interrupted
+    with pytest.raises(Interrupted):
+        submitted_by(store, ME)
+    assert store.world.receipt.veo_task_id == "task_1"
+    assert store.world.receipt.state is ReceiptState.SUBMITTED
+
+
 def test_an_id_that_cannot_be_recorded_is_told(clock):
     """When the store stays away after the acceptance, the error names the id and how to go on with it."""
     store = Memory()
@@ -908,6 +926,26 @@ def test_an_id_that_the_service_does_not_know_leaves_the_submission_unknown():
     assert store.world.receipt.state is ReceiptState.UNKNOWN
 
 
+def test_an_id_may_be_too_new_to_be_known(clock):
+    """Who may submit again does so only once the service has had the time to know the id that was read."""
+    store, service = Memory(), named("task_1")
+    service.get = unknown_task
+    clock.now = time.time()
+    for by in (ME, replace(ME, try_number=3, id="3")):
+        with pytest.raises(errors.VeoSubmissionUnknown, match="task_1"):
+            submitted_by(store, by, RESUBMIT, service)
+    assert service.submitted == 1
+    clock.now += generation.NOT_KNOWN_YET_SECONDS + 1
+    service.ends = None
+    held = submitted_by(store, replace(ME, try_number=4, id="4"), RESUBMIT, service)
+    assert held.receipt.state is ReceiptState.SUBMITTED
+    assert [step.get("candidate_task_id") for step in held.receipt.history][1] == "task_1"
+
+
+def unknown_task(veo_task_id):
+    raise errors.VeoTaskNotFoundError("There is no such task.")
+
+
 def test_an_id_that_cannot_be_verified_now_waits_for_a_retry():
     """While the service cannot tell, the task is left to its retries, and the receipt keeps the id."""
     store, service = Memory(), named("task_1")
@@ -922,6 +960,44 @@ def test_an_id_that_cannot_be_verified_now_waits_for_a_retry():
     service.get = lambda veo_task_id: Video(veo_task_id, VideoStatus.QUEUED)
     assert submitted_by(store, OTHER, service=service).receipt.veo_task_id == "task_1"
     assert service.submitted == 1
+
+
+def test_what_was_completed_once_is_not_free_because_it_is_called_failed_later():
+    """A video that could not be fetched was charged: a status that turns to failed pays for no other one."""
+    store = Memory()
+    held = submitted_by(store, ME)
+    generation.not_stored(store, held, AWAY, PLAIN, ME)
+    held = store.read()
+    assert (held.receipt.state, held.receipt.was_completed) == (ReceiptState.SUBMITTED, True)
+    for _ in range(2):
+        with pytest.raises(errors.VeoChargeOpenError, match="completed before"):
+            generation.record_failure(store, held, Video("task_1", VideoStatus.FAILED), OTHER)
+        held = store.read()
+        assert held.receipt.state is ReceiptState.LOST
+
+
+def test_a_new_submission_knows_nothing_of_the_completion_before():
+    """What is made anew after a loss may fail, and is then not charged."""
+    store = Memory()
+    held = submitted_by(store, ME)
+    generation.not_stored(store, held, AWAY, PLAIN, ME)
+    held = generation.record_loss(store, store.read(), "gone", ME)
+    held = submitted_by(store, OTHER, Policy(on_lost_video="regenerate"))
+    assert generation.record_failure(store, held, Video("task_1", VideoStatus.FAILED), OTHER)
+
+
+def test_a_receipt_that_is_deleted_under_way_ends_the_task_without_a_retry():
+    """A retry would find none, and pay again: the error says to put it back first."""
+    for record in (
+        lambda store, held: generation.record_video(store, held, {"bytes": 1}, ME),
+        lambda store, held: generation.not_stored(store, held, AWAY, PLAIN, ME),
+    ):
+        store = Memory()
+        held = submitted_by(store, ME)
+        store.world.body = None
+        with pytest.raises(receipts.VeoReceiptError, match=r"is gone.*task_1.*put it back") as caught:
+            record(store, held)
+        assert not caught.value.temporary
 
 
 GONE = errors.VeoContentGoneError("The service answered 404.")

@@ -52,6 +52,8 @@ _TROUBLE = re.compile(
     re.IGNORECASE,
 )
 _TROUBLE_TYPES = re.compile(r"server_error|internal_(?:server_)?error|timeout_error", re.IGNORECASE)
+_SUCCESS = frozenset({"success", "ok"})
+"""new-api's code of an answer that is no error; something on the way may have changed its status."""
 _RATE_CODES = frozenset(
     {
         "upstream_load_saturated",  # new-api
@@ -176,10 +178,10 @@ def refusal(answer: Answer) -> errors.VeoAPIError | None:
     """Return the refusal of a submission, if the answer is one for certain; None leaves its fate open.
 
     Certain are: a status of :data:`REFUSING_STATUSES` with the API's shape of an error that does not speak of
-    trouble upstream; :data:`NO_CHANNEL`; and a model that has ended.
+    trouble upstream; :data:`NO_CHANNEL`; and a model that has ended. A body that describes a task is none.
     """
     said = said_in(answer)
-    if not said.shaped or _is_under_way(answer.json()):
+    if not said.shaped or said.codes & _SUCCESS or describes_task(answer.json()):
         return None
     if _says_retired(answer.status, said):
         return _error(errors.VeoModelRetiredError, answer, said)
@@ -312,12 +314,18 @@ def _says_retired(status: int, said: ServiceError) -> bool:
     return status in _UNKNOWN_TASK_STATUSES and not said.troubled
 
 
-def _is_under_way(data: Any) -> bool:
-    """Whether a body describes a generation that goes on, whatever error stands beside it."""
-    if not isinstance(data, dict) or not isinstance(data.get("status"), str):
+def describes_task(data: Any, depth: int = 0) -> bool:
+    """Whether a body holds a task that was made and has not failed, whatever error stands beside it."""
+    if isinstance(data, list):
+        return any(describes_task(each, depth + 1) for each in data[:_DEEPEST])
+    if not isinstance(data, dict) or depth > _DEEPEST:
         return False
-    known = VideoStatus(data["status"]) not in (VideoStatus.UNKNOWN, VideoStatus.FAILED)
-    return known and bool(data.get("id") or data.get("task_id"))
+    status = data.get("status")
+    has_status = isinstance(status, str)
+    named = data.get("task_id") or (data.get("id") and (has_status or data.get("object") == "video"))
+    if named and not (has_status and VideoStatus(status) is VideoStatus.FAILED):
+        return True
+    return any(describes_task(each, depth + 1) for each in data.values())
 
 
 def _is_shaped(data: Any) -> bool:

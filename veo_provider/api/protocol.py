@@ -17,6 +17,7 @@ from veo_provider.api.download import BEGIN, Place, is_video, read_content, vide
 from veo_provider.api.error_mapping import (
     POLL_MONEY,
     check_error,
+    describes_task,
     open_question,
     poll_error,
     refusal,
@@ -65,6 +66,8 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:~+=-]*")
 _ID_IN_TEXT = re.compile(rb'"(id|task_id)"\s*:\s*("(?:[^"\\]|\\.)*"|[0-9]+(?=\s*[,}]))')
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _UNDER_WAY = (VideoStatus.QUEUED, VideoStatus.IN_PROGRESS)
+_OF_THE_CALL = ("error", "fail")
+"""Beside an HTTP error, these say more of the call than of the task (https://github.com/omniti-labs/jsend)."""
 _WRAPPERS = 3
 """So many ``{"code": …, "data": {…}}`` are taken off an answer."""
 
@@ -112,7 +115,7 @@ def read_submission(answer: Answer, *, whole: bool = True) -> Video:
 
     :param whole: whether the request had left to its last byte when the answer came.
     :raises VeoSubmissionUnknown: the answer does not say whether the submission was accepted. It carries the
-        task id as a candidate where the answer broke off after it.
+        task id as a candidate where the answer names one all the same.
     :raises VeoNotSentError: the same, but the request had not left whole.
     :raises VeoAPIError: the service refused it (:func:`~veo_provider.api.error_mapping.refusal`); nothing was
         charged.
@@ -123,10 +126,13 @@ def read_submission(answer: Answer, *, whole: bool = True) -> Video:
     if refused is not None:
         raise refused
     what = open_question(answer)
-    if not whole:
+    candidate = _candidate(answer) if describes_task(answer.json()) else None
+    if not whole and not candidate:
         raise errors.VeoNotSentError(f"The submission was cut short by an answer: {what}")
     raise errors.VeoSubmissionUnknown(
         f"The service answered the submission with an error that leaves its fate open: {what}"
+        f"{_naming(candidate)}",
+        veo_task_id=candidate,
     )
 
 
@@ -134,7 +140,8 @@ def read_video(answer: Answer, veo_task_id: str | None = None, aliases: Aliases 
     """Return the video that the answer to a poll describes.
 
     An object with the task's id and a known status is believed whatever the HTTP status is: vLLM-Omni answers
-    a failed job with 4xx or 5xx and the object.
+    a failed job with 4xx or 5xx and the object. That a task has failed is believed only where it is named,
+    as a submission may follow: many an API also says "error" or "fail" of the call itself (JSend).
 
     :param veo_task_id: the id that was asked for; without it, the answer must carry one.
     :param aliases: what the client has been told of other ids before.
@@ -159,6 +166,8 @@ def read_video(answer: Answer, veo_task_id: str | None = None, aliases: Aliases 
     if "status" not in data:
         raise _unexpected(answer, _without_status(answer))
     video = _video(answer, data, veo_task_id or found)
+    if video.status is VideoStatus.FAILED and veo_task_id is not None and not _names(data, veo_task_id):
+        raise _unexpected(answer, f"it says {video.word!r}, but names no task, so that the call may be meant")
     if aliases is not None and not other:
         aliases.note_own(video)
     return video
@@ -209,11 +218,11 @@ def read_balance(answer: Answer) -> float:
 
 
 def candidate_id(body: bytes) -> str | None:
-    """Return the task id in a JSON body that was cut somewhere after it; None if there is none.
+    """Return the task id in a JSON body, which may be cut somewhere after it; None if there is none.
 
     No more than a candidate: a free poll tells whether there is such a generation.
     """
-    if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+    if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         return None
     found: dict[str, Any] = {}
     for name, value in _ID_IN_TEXT.findall(body):
@@ -227,12 +236,11 @@ def candidate_id(body: bytes) -> str | None:
 def _accepted(answer: Answer) -> Video:
     """Return the video of a submission that was answered with success."""
     data = _unwrapped(answer.json())
-    if isinstance(data, dict) and (found := _id_of(data)):
-        # A submission is taken by its id: without a status, it has just been queued.
+    # A submission is taken by its id: without a status, it has just been queued. An error in place of the
+    # status may come with the id of the call.
+    if isinstance(data, dict) and (found := _id_of(data)) and ("status" in data or not data.get("error")):
         return _video(answer, data, found)
-    candidate = candidate_id(answer.body)
-    if candidate and answer.printable(candidate) != candidate:
-        candidate = None  # a key is no id
+    candidate = _candidate(answer)
     named = f", but it names the task {candidate}" if candidate else ""
     if answer.broken:
         what = (
@@ -241,6 +249,23 @@ def _accepted(answer: Answer) -> Video:
     else:
         what = _no_id(answer, named)
     raise errors.VeoSubmissionUnknown(what, veo_task_id=candidate)
+
+
+def _candidate(answer: Answer) -> str | None:
+    """Return what may be the task id in an answer that is no plain acceptance."""
+    data = answer.json()
+    # new-api's route for music answers {"code": "success", "data": id} (relay/channel/task/suno).
+    alone = data.get("data") if isinstance(data, dict) else None
+    candidate = candidate_id(answer.body)
+    if not candidate and isinstance(alone, str) and _can_be_id(alone) and _PLAIN_ID.fullmatch(alone):
+        candidate = alone
+    if candidate and answer.printable(candidate) != candidate:
+        return None  # a key is no id
+    return candidate
+
+
+def _naming(candidate: str | None) -> str:
+    return f" It names the task {candidate}." if candidate else ""
 
 
 def _no_id(answer: Answer, named: str) -> str:
@@ -321,6 +346,13 @@ def _id_of(data: dict[str, Any]) -> str:
     return next(iter([*plain, *texts, *numbers]), "")
 
 
+def _names(data: dict[str, Any], veo_task_id: str) -> bool:
+    """Whether an answer names the task that was asked for."""
+    values = (data.get("id"), data.get("task_id"))
+    texts = [str(value) for value in values if isinstance(value, str) or type(value) is int]
+    return any(unquote(text) == unquote(veo_task_id) for text in texts)
+
+
 def _names_another(data: dict[str, Any], veo_task_id: str) -> bool:
     """Whether an answer is about another task than the one that was asked for.
 
@@ -344,7 +376,7 @@ def _is_about(data: Any, veo_task_id: str | None) -> bool:
     """Whether an answer is an object with the task's own id and a status that is known."""
     if not isinstance(data, dict) or not isinstance(data.get("status"), str) or not _id_of(data):
         return False
-    if VideoStatus(data["status"]) is VideoStatus.UNKNOWN:
+    if VideoStatus(data["status"]) is VideoStatus.UNKNOWN or status_word(data["status"]) in _OF_THE_CALL:
         return False
     return veo_task_id is None or not _names_another(data, veo_task_id)
 

@@ -38,6 +38,16 @@ class _FinalResponse(HTTPResponse):
             deadline.start()
             self.fp = io.BufferedReader(DeadlineReader(self.fp, sock, deadline))
 
+    _status_lines = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Read a status line, of which ``http.client`` would read on for ever, if all of them say 100."""
+        self._status_lines += 1
+        if self._status_lines > _MOST_INFORMATIONAL:
+            raise HTTPException(f"{_MOST_INFORMATIONAL} informational answers, and no final one")
+        line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # no part of its type stub
+        return line
+
     def begin(self) -> None:
         stream = self.fp
         try:

@@ -196,6 +196,7 @@ class VeoRequestOperator(BaseOperator):
         request_for = self._request
         if receipt is not None and generation.is_retry_of(receipt, by):
             request_for = partial(generation.request_of, receipt)
+            self.image = receipt.request.get("image", self.image)
         plan = generation.prepare(self._image, request_for, receipt, image=self.image, account=account)
         if plan.image_error and receipt:
             self.log.warning("%s It is not needed for %s.", plan.image_error.what, receipt.veo_task_id)
@@ -389,6 +390,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
                 )
             video = Video.from_dict(event["video"])
             by = attempt_of(context)
+            self._require_known(held.receipt, video, store)
             if not self._is_awaited(held.receipt, video, by):
                 return self._advance(context, resumed=True)
             with VeoHook(self.veo_conn_id).get_conn() as client:
@@ -467,6 +469,15 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         if held is None:
             raise VeoReceiptError(f"The receipt {store.uri} is gone, though its generation was under way.")
         return held
+
+    def _require_known(self, receipt: Receipt, found: Video, store: ReceiptStore) -> None:
+        """Stop where the receipt has been replaced by an older one: the generation would be paid anew."""
+        from veo_provider.receipts import VeoReceiptError
+
+        if found.status is found.status.COMPLETED and not receipt.knows(found.id):
+            raise VeoReceiptError(
+                f"The receipt {store.uri} does not name {found.id}, which was submitted by it and charged."
+            )
 
     def _require_free(self, s3: S3Client, target: S3Uri) -> None:
         """Refuse to overwrite what nobody has a receipt for, while nothing has been spent."""

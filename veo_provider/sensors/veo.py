@@ -13,9 +13,17 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from veo_provider.api.errors import VeoAuthenticationError, VeoError, VeoNotFetchedError, VeoVideoLostError
+from veo_provider.api.errors import (
+    VeoAuthenticationError,
+    VeoContentGoneError,
+    VeoContentNotReadyError,
+    VeoContentServerError,
+    VeoError,
+    VeoNotFetchedError,
+    VeoVideoLostError,
+)
 from veo_provider.api.video import Video
-from veo_provider.waiting import DEFAULT_INTERVAL
+from veo_provider.waiting import DEFAULT_INTERVAL, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +78,7 @@ class VeoTaskSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self._client: VeoClient | None = None
         self._trouble: Exception | None = None
+        self._waiting = Waiting(self.poll_interval)
 
     def execute(self, context: Context) -> Any:
         """Look once, and defer if there is more to wait for."""
@@ -100,7 +109,7 @@ class VeoTaskSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=False) if video is None else self._judge(video)
 
     def _look(self) -> Video | None:
-        """Return the generation as it stands; None in an outage."""
+        """Return the generation as it stands; None in an outage, or where its id may be too new."""
         fresh = self._client is None
         try:
             return self._connected().get(self.veo_task_id)
@@ -109,7 +118,7 @@ class VeoTaskSensor(BaseSensorOperator):
             self._disconnect()
             if isinstance(error, VeoAuthenticationError) and not fresh:
                 return self._look()
-            if not error.temporary:
+            if self._waiting.ends_with(error):
                 self._give_up(f"{error.what} {error.advice}")
             self.log.warning("%s Waiting on.", error)
             return None
@@ -175,12 +184,16 @@ class VeoTaskSensor(BaseSensorOperator):
         with VeoHook(self.veo_conn_id).get_conn() as client:
             try:
                 retrying.of_storing()(client.has_content, video.id)
-            except VeoError as error:
+            except (VeoContentGoneError, VeoContentNotReadyError, VeoContentServerError) as error:
                 lost = VeoVideoLostError(
                     f"The generation {video.id} was completed, and there is no video of it: its status says "
                     f"{video.failure_reason}; {error.what}"
                 )
                 raise AirflowFailException(str(lost)) from None
+            except VeoError as error:
+                # An outage or a wrong key says nothing about the video; a soft sensor must not skip it.
+                self._trouble = VeoNotFetchedError.of(video.id, error)
+                raise self._trouble from error
         self.log.warning("%s has a video, though its status says %s.", video.id, video.failure_reason)
 
     def _give_up(self, reason: str) -> NoReturn:

@@ -184,7 +184,7 @@ UNDECIDED = [
     (0, openai_shape("x")),
     (102, openai_shape("x")),
     (999, openai_shape("x")),
-    (400, {**video_object(), **openai_shape("oops")}),
+    (400, gateway_shape("submitted", "success")),
 ]
 
 
@@ -196,6 +196,49 @@ def test_what_is_not_certainly_refused_is_unknown(status, body):
     if status:
         with pytest.raises(errors.VeoNotSentError):
             protocol.read_submission(answer(status, body), whole=False)
+
+
+DESCRIBED = [
+    {**video_object(), **openai_shape("oops")},
+    {**video_object(status="preparing"), **openai_shape("oops")},
+    {"task_id": TASK, **openai_shape("oops")},
+    {**gateway_shape("oops", "fail"), "data": video_object()},
+    {**openai_shape("oops"), "data": {"id": TASK, "object": "video"}},
+    video_object(),
+]
+
+
+@pytest.mark.parametrize("body", DESCRIBED)
+@pytest.mark.parametrize("status", [302, 400, 404, 409, 429, 500, 504])
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_error_that_describes_a_task_is_no_refusal(status, body, whole):
+    """The generation may be running, and its id is kept to be looked up, wherever in the answer it stands."""
+    with pytest.raises(errors.VeoSubmissionUnknown, match=f"names the task {TASK}") as caught:
+        protocol.read_submission(answer(status, body), whole=whole)
+    assert caught.value.veo_task_id == TASK
+
+
+def test_an_error_about_a_task_that_failed_is_a_refusal():
+    """What failed at once is not charged."""
+    body = {**video_object(status="failed"), **openai_shape("bad image", "invalid_image")}
+    with pytest.raises(errors.VeoBadRequestError, match="bad image"):
+        protocol.read_submission(answer(400, body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "success", "message": "", "data": TASK},
+        [video_object()],
+        {"result": video_object()},
+        {"success": False, "id": TASK, **openai_shape("oops")},
+    ],
+)
+def test_an_id_in_an_odd_acceptance_is_kept(body):
+    """An id in a form that is not the API's is looked up before it is believed."""
+    with pytest.raises(errors.VeoSubmissionUnknown) as caught:
+        protocol.read_submission(answer(200, body))
+    assert caught.value.veo_task_id == TASK
 
 
 POLLS = [
@@ -284,6 +327,22 @@ def test_an_answer_about_another_task_is_none(ids, asked):
 def test_an_answer_names_its_task_in_several_ways(ids, asked):
     """One of two ids is enough, quoted or not; a number beside it is a gateway's own; none is none."""
     assert protocol.read_video(answer(200, {"status": "completed", **ids}), asked).id == asked
+
+
+@pytest.mark.parametrize("ids", [{}, {"id": None}, {"id": ""}, {"id": 183745}])
+@pytest.mark.parametrize("word", ["error", "fail", "FAILED", "expired"])
+def test_a_failure_is_believed_of_a_task_that_is_named(ids, word):
+    """Gateways also say "error" of a call that went wrong: that must not make anybody submit again."""
+    with pytest.raises(errors.VeoUnexpectedAnswerError, match="names no task") as caught:
+        protocol.read_video(answer(200, {"status": word, "message": "database is locked", **ids}), TASK)
+    assert caught.value.temporary
+
+
+@pytest.mark.parametrize("word", ["error", "fail", "Error"])
+def test_an_error_status_with_a_word_for_a_failed_call_is_no_failed_job(word):
+    """Beside an HTTP error, "error" may be what became of the call, even where the id is repeated."""
+    with pytest.raises(errors.VeoServerError):
+        protocol.read_video(answer(503, {"id": TASK, "status": word, "message": "busy"}), TASK)
 
 
 def test_a_message_that_is_json_text_is_unwrapped():
