@@ -338,3 +338,30 @@ async def test_the_bulletin_tells_apart_what_nobody_knows():
     figures = figures_of(Leg(terms, progress, "an id", stores=False, changed=lambda: None))
     assert (figures["cost_usd"], figures["unknown_usd"]) == (0.60, 0.30)
     assert json.loads(json.dumps(figures)) == figures
+
+
+# An id that was read in a broken answer
+
+
+def test_an_id_that_cannot_be_verified_yet_counts_against_the_ceiling(sandbox, s3, archive):
+    """A generation that an answer named before it broke off may be charged, so money is kept for it."""
+    archive(3)
+    sandbox.add_faults([{"call": "submit", "framing": "cut"}, {"call": "poll", "first": 4, "status": 503}])
+    result = make(max_in_flight=1, max_cost_usd=0.30, fail_on=0.9)
+    assert result["counts"] == {"stored": 1, "not started": 2}
+    assert result["cost_usd"] == sandbox.charges()["usd"] == 0.30
+    assert len(sandbox.tasks()) == 1
+
+
+def test_an_id_that_is_verified_is_no_longer_of_unknown_fate(sandbox, s3, archive):
+    """What the next leg is told of the money is what the receipts tell by then."""
+    archive(1)
+    sandbox.add_faults(
+        [
+            {"call": "submit", "framing": "cut"},
+            {"call": "poll", "first": 1, "status": 503},
+            {"call": "poll", "task_status": "in_progress"},
+        ]
+    )
+    _, trigger = Run(max_in_flight=1, max_cost_usd=0.30).start()
+    assert (trigger.progress["committed_usd"], trigger.progress["unknown_usd"]) == (0.30, 0.0)
