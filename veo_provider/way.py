@@ -154,7 +154,8 @@ class Way:
             await self._leg.sleep(min(2.0**self._tries, LONGEST_PAUSE))
             self._enter(Phase.READY)
             await self.look()
-            self._count_seen()
+            if not isinstance(self._seen, Exception):
+                self._recharge(self._seen[1])
 
     def cancel(self) -> None:
         """Take back what is being uploaded; from a signal, too."""
@@ -198,8 +199,7 @@ class Way:
         await self._leg.sleep(CLAIM_PAUSE)
         self._enter(Phase.READY)
         step, held = await self._leg.threads.call(self._maker.look)
-        if held is not None:
-            self._recharge(held)
+        self._recharge(held)
         return step, held
 
     async def _record_failure(self, held: Held, video: Video) -> Held:
@@ -319,21 +319,11 @@ class Way:
             self._leave_slot()
         return step, held
 
-    def _count_seen(self) -> None:
-        """Count what another look at the receipt tells, in place of what was feared."""
-        if isinstance(self._seen, Exception) or self._known is not None:
-            return
-        _, held = self._seen
-        if held is not None:
-            self._recharge(held)
-        else:
-            self._charge(Charges())
-
-    def _recharge(self, held: Held) -> None:
-        """Count what a receipt tells now instead of what it told before."""
-        leg = self._leg
-        self._charge(leg.ledger.charges(held.receipt))
-        before, self.late = self.late, leg.ledger.late(held.receipt)
+    def _recharge(self, held: Held | None) -> None:
+        """Count what a receipt tells now instead of what it told before, or what was feared."""
+        leg, before = self._leg, self.late
+        self._charge(leg.ledger.charges(held.receipt) if held else Charges())
+        self.late = leg.ledger.late(held.receipt) if held else Charges()
         leg.late += self.late - before
 
     def _charge(self, cost: Charges) -> None:
