@@ -40,6 +40,7 @@ _OWN = (VIDEO_SUFFIX, RECEIPT_SUFFIX, "_$folder$")  # the last one is Hadoop's m
 class VeoArchiveUnavailableError(VeoError):
     """An archive cannot be listed now."""
 
+    money = "Nothing more was spent."
     advice = "Trying again is safe: what is done is found by its receipt."
     temporary = True
 
