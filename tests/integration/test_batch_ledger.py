@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -15,6 +16,7 @@ from veo_provider import batch as engine
 from veo_provider import notes, way
 from veo_provider import receipts as receipts_module
 from veo_provider.bulletin import figures_of
+from veo_provider.job import Job
 from veo_provider.leg import Leg
 from veo_provider.operators.batch import VeoBatchOperator, VeoBatchUnfinishedError
 from veo_provider.progress import Progress
@@ -365,3 +367,29 @@ def test_an_id_that_is_verified_is_no_longer_of_unknown_fate(sandbox, s3, archiv
     )
     _, trigger = Run(max_in_flight=1, max_cost_usd=0.30).start()
     assert (trigger.progress["committed_usd"], trigger.progress["unknown_usd"]) == (0.30, 0.0)
+
+
+def test_a_late_video_does_not_take_the_place_of_a_later_one(sandbox, s3, archive):
+    """What another run has paid for and stored meanwhile stays: receipt and object name the same video."""
+    archive(1)
+    sandbox.add_faults([{"call": "poll", "task": 1, "task_status": "in_progress"}])
+    first, replaced = Run("monday", fail_on="never"), {}
+    _, trigger = first.start()
+
+    def replace():
+        time.sleep(0.5)
+        while not sandbox.tasks()[0]["polls"]:
+            time.sleep(0.1)
+        replaced.update(make("tuesday", prompt="Another", on_changed_request="regenerate", deferrable=False))
+        sandbox.clear_faults()
+
+    other = threading.Thread(target=replace)
+    other.start()
+    _, kwargs = trigger.serialize()
+    job, progress = Job.from_dict(kwargs["job"]), Progress.from_dict(kwargs["progress"])
+    asyncio.run(job.go(progress, stores=True, defers=False))
+    other.join()
+    (receipt,) = receipts(s3).values()
+    stored = s3.head_object(Bucket="videos", Key="lot/000.jpg.mp4")
+    assert replaced["counts"] == {"stored": 1}
+    assert stored["Metadata"]["veo_task_id"] == receipt["veo_task_id"] == sandbox.tasks()[1]["task_id"]
