@@ -196,7 +196,9 @@ class Job(Terms):
             await asyncio.to_thread(self._check_receipts, s3)
             notes = self.notes(s3)
             progress = await asyncio.to_thread(_ready, progress, archive, notes)
-            known = await asyncio.to_thread(notes.begin) if not progress.total else None
+            # Later legs have counted what the rows cost, as far as there are any.
+            begins = not progress.total and not progress.legs
+            known = await asyncio.to_thread(notes.begin) if begins else None
 
             def tell(figures: dict[str, Any]) -> None:
                 write_progress(s3, self.folder, figures)

@@ -212,7 +212,8 @@ class Notes:
 
     def _read(self) -> dict[str, Note]:
         """Return the last note of each item without a video, by the item's key."""
-        found = (Note(*note) for notes in self._lines(self._without) for note in notes)
+        # A newer release may have noted more.
+        found = (Note(*note[:3]) for notes in self._lines(self._without) for note in notes)
         return {note.key: note for note in found}
 
     def _lines(self, below: str) -> Iterator[list[Any]]:
@@ -247,7 +248,8 @@ class Noted:
             rows = next(self._written, None)
             if rows is None:
                 break
-            # By the output: earlier releases have had other keys.
-            self._held.update((row["output"], Row.from_dict(row)) for row in rows)
+            # By the output: earlier releases have had other keys, and newer ones may know other outcomes.
+            known = (row for row in map(Row.from_dict, rows) if row.outcome in WITH_VIDEO)
+            self._held.update((row.output, row) for row in known)
         row = self._held.pop(item.output, None)
         return row and replace(row, key=item.key)

@@ -393,3 +393,20 @@ def test_a_late_video_does_not_take_the_place_of_a_later_one(sandbox, s3, archiv
     stored = s3.head_object(Bucket="videos", Key="lot/000.jpg.mp4")
     assert replaced["counts"] == {"stored": 1}
     assert stored["Metadata"]["veo_task_id"] == receipt["veo_task_id"] == sandbox.tasks()[1]["task_id"]
+
+
+def test_notes_of_a_newer_release_are_read_as_far_as_they_are_understood(sandbox, s3, archive):
+    """After a downgrade between two legs, a longer note and an outcome without a name here harm nobody."""
+    archive(3)
+    for key in ("lot/a.jpg", "lot/b.jpg"):
+        s3.put_object(Bucket="images", Key=key, Body=b"no picture")
+    run = Run(max_in_flight=2, fail_on="never")
+    _, trigger = run.start()
+    event = run.event_of(trigger)
+    folder = "lot/_veo/archive/monday/make/notes/"
+    note = ["lot/a.jpg", "postponed", "A new word.", "and more"]
+    name = f"{folder}try-1/{time.time_ns()}-newer.jsonl"
+    s3.put_object(Bucket="videos", Key=name, Body=json.dumps(note).encode())
+    result = run.go_on(*run.resume(event))
+    assert result["counts"] == {"stored": 3, "error": 1, "rejected": 1}
+    assert result["cost_usd"] == sandbox.charges()["usd"] == 0.90
