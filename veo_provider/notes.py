@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from veo_provider.archive import Archive, Item
+    from veo_provider.archive import Item
     from veo_provider.receipts import Receipt
 
 log = logging.getLogger(__name__)
@@ -152,12 +152,13 @@ class Notes:
 
     def rows(
         self,
-        archive: Archive,
+        items: Iterable[Item],
         why_not_started: str = "",
         leftovers: Iterable[tuple[Item, Receipt]] = (),
     ) -> Iterator[Row]:
         """Yield the row of each image in the order of the archive: from its note, or from its receipt.
 
+        :param items: of the archive.
         :param why_not_started: the reason for those that nothing is known of.
         :param leftovers: what was paid for images that are in the archive no more; their rows come last.
         :raises VeoSummaryUnavailableError: the notes cannot be read now.
@@ -171,7 +172,7 @@ class Notes:
             return row or self._row(item, notes.get(item.key), why_not_started)
 
         # A receipt cannot tell more than a note of its own try; of what was noted as without a video, it can.
-        told = ((item, None if item.key in notes else noted.pop(item)) for item in archive.items())
+        told = ((item, None if item.key in notes else noted.pop(item)) for item in items)
         rows = in_order(row, told, threads=_THREADS, ahead=_AHEAD, name="summary")
         left = (self._told(item, receipt, notes.get(item.key)) for item, receipt in leftovers)
         return chain(rows, left)

@@ -410,3 +410,16 @@ def test_notes_of_a_newer_release_are_read_as_far_as_they_are_understood(sandbox
     result = run.go_on(*run.resume(event))
     assert result["counts"] == {"stored": 3, "error": 1, "rejected": 1}
     assert result["cost_usd"] == sandbox.charges()["usd"] == 0.90
+
+
+def test_an_image_that_leaves_while_the_summary_is_made_is_told_once(sandbox, s3, archive):
+    """Its row is written, and so it is not a leftover, too."""
+    images = archive(3)
+    run = Run()
+    result, trigger = run.start()
+    run.go_on(result, trigger)
+    job = Job.from_dict(json.loads(run.kwargs[0])["job"])
+    told = job.rows(s3, "")
+    first = next(told)
+    remove(s3, *images)
+    assert [first.cost_usd, *(row.cost_usd for row in told)] == [0.30] * 3
