@@ -40,6 +40,7 @@ _OWN = (VIDEO_SUFFIX, RECEIPT_SUFFIX, "_$folder$")  # the last one is Hadoop's m
 class VeoArchiveUnavailableError(VeoError):
     """An archive cannot be listed now."""
 
+    money = "Nothing more was spent."
     advice = "Trying again is safe: what is done is found by its receipt."
     temporary = True
 
@@ -87,10 +88,21 @@ class Outputs:
     :param items: its items.
     """
 
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._hashes = array("q", sorted(array("q", (hash(item.output) for item in items))))
+    def __init__(self, items: Iterable[Item] = ()) -> None:
+        self._hashes = array("q", (hash(item.output) for item in items))
+        self._is_sorted = False
+
+    def of(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield items, and add the output of each."""
+        for item in items:
+            self._hashes.append(hash(item.output))
+            self._is_sorted = False
+            yield item
 
     def __contains__(self, output: str) -> bool:
+        if not self._is_sorted:
+            self._hashes = array("q", sorted(self._hashes))
+            self._is_sorted = True
         wanted = hash(output)
         place = bisect_left(self._hashes, wanted)
         return place < len(self._hashes) and self._hashes[place] == wanted

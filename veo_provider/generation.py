@@ -76,6 +76,7 @@ RECORD_PATIENCE = 45.0
 class VeoRequestChangedError(VeoError):
     """The output was made, or is being made, from another request."""
 
+    money = "Nothing more was spent."
     advice = (
         'Give it another output, or say what to do: on_changed_request="regenerate" pays for a new video, '
         '"keep" stays with the one that there is.'
@@ -539,6 +540,21 @@ def verify(store: ReceiptStore, client: VeoClient, held: Held, by: Attempt) -> H
         ) from error
     log.info("The lost answer named %s, and there is such a generation: going on with it.", candidate)
     return _record(store, held, _submitted(receipt, by, candidate))
+
+
+def require_place(store: ReceiptStore, held: Held) -> None:
+    """Pass where a video may be stored: the one of a later generation that is stored by now stays.
+
+    :raises VeoReceiptChangedError: there is such a one.
+    """
+    found = store.read()
+    if found is None or found.receipt.state is not ReceiptState.STORED:
+        return
+    if found.receipt.veo_task_id != held.receipt.veo_task_id:
+        raise VeoReceiptChangedError(
+            f"{found.receipt.claimed_by} has stored {found.receipt.veo_task_id} by now where the video of "
+            f"{held.receipt.veo_task_id} belongs, as {store.uri} says."
+        )
 
 
 def record_video(store: ReceiptStore, held: Held, video: dict[str, Any], by: Attempt) -> Held:

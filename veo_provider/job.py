@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.archive import archive_of
+from veo_provider.archive import Outputs, archive_of
 from veo_provider.batch import Batch
 from veo_provider.generation import Policy, account_of
 from veo_provider.leftovers import leftovers
@@ -109,13 +109,15 @@ class Job(Terms):
         """Return the notes of the run."""
         return Notes(s3, self.folder, self.run, self._request, self.try_number)
 
-    def leftovers(self, s3: S3Client) -> Iterator[tuple[Item, Receipt]]:
+    def leftovers(self, s3: S3Client, outputs: Outputs | None = None) -> Iterator[tuple[Item, Receipt]]:
         """Yield what the run has paid for images that are in the archive no more; this call blocks.
 
+        :param outputs: of the archive, as they are when the first one is asked for; default is to list it.
         :raises VeoError: it cannot be told now.
         """
         began = self.notes(s3).began(fresh=False)
-        return leftovers(self.archive(s3), s3, self.output_prefix, self.run, began)
+        outputs = Outputs(self.archive(s3).items()) if outputs is None else outputs
+        return leftovers(outputs, s3, self.output_prefix, self.run, began)
 
     def rows(self, s3: S3Client, why_not_started: str) -> Iterator[Row]:
         """Yield the rows of the summary: of each image, and of what was paid for images of before.
@@ -123,7 +125,10 @@ class Job(Terms):
         :param why_not_started: the reason for those that nothing is known of.
         :raises VeoError: they cannot be told now.
         """
-        return self.notes(s3).rows(self.archive(s3), why_not_started, self.leftovers(s3))
+        # One listing for both: an image that comes or goes meanwhile has one row, and not two or none.
+        told = Outputs()
+        items = told.of(self.archive(s3).items())
+        return self.notes(s3).rows(items, why_not_started, self.leftovers(s3, told))
 
     def first_request(self, s3: S3Client, now: dict[str, Any], first_try: int) -> dict[str, Any]:
         """Return what the templates were when the task was started or cleared last, and keep it for retries.
@@ -196,7 +201,9 @@ class Job(Terms):
             await asyncio.to_thread(self._check_receipts, s3)
             notes = self.notes(s3)
             progress = await asyncio.to_thread(_ready, progress, archive, notes)
-            known = await asyncio.to_thread(notes.begin) if not progress.total else None
+            # Later legs have counted what the rows cost, as far as there are any.
+            begins = not progress.total and not progress.legs
+            known = await asyncio.to_thread(notes.begin) if begins else None
 
             def tell(figures: dict[str, Any]) -> None:
                 write_progress(s3, self.folder, figures)

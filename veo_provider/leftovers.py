@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, NoReturn
 
 from veo_provider.api.errors import VeoGenerationFailed, VeoRequestError
-from veo_provider.archive import VIDEO_SUFFIX, Item, Outputs
+from veo_provider.archive import VIDEO_SUFFIX, Item
 from veo_provider.budget import pays, read_below
 from veo_provider.maker import Maker
 from veo_provider.receipts import SUFFIX, ReceiptState, VeoReceiptError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from veo_provider.archive import Archive
+    from veo_provider.archive import Outputs
     from veo_provider.receipts import Held, Receipt
 
 log = logging.getLogger(__name__)
@@ -29,19 +29,18 @@ _GONE = "Its image is in the archive no more, so nothing is submitted for it."
 
 
 def leftovers(
-    archive: Archive, s3: S3Client, output_prefix: str, run: str, since: float
+    outputs: Outputs, s3: S3Client, output_prefix: str, run: str, since: float
 ) -> Iterator[tuple[Item, Receipt]]:
     """Yield what a run has paid for, or may have, and the archive does not hold any more; this call blocks.
 
-    Archive and receipts are listed once, and only the receipts are read that do not belong to the archive.
+    The receipts are listed once, and only those are read that do not belong to the archive.
 
+    :param outputs: of the archive.
     :param output_prefix: where the receipts are, ``s3://bucket/prefix/``.
     :param run: the task instance, see :class:`~veo_provider.receipts.Attempt`.
     :param since: Unix seconds at which it began first: what is older is not its own.
-    :raises VeoArchiveUnavailableError: the archive cannot be listed now.
     :raises VeoReceiptUnavailableError: the receipts cannot be read now.
     """
-    outputs = Outputs(archive.items())
 
     def wanted(video: str, modified: float) -> bool:
         return modified >= since and video not in outputs

@@ -167,10 +167,12 @@ class Maker:
 
         :param video: as its status describes it.
         :raises VeoNotFetchedError: it cannot be fetched or stored now.
+        :raises VeoReceiptChangedError: the video of a later generation is in its place.
         :raises VeoVideoLostError: the service has no video.
         """
         if self._cancelled:
             raise InterruptedError("The task was ended before the video's turn to be stored.")
+        generation.require_place(self._store, held)
         veo_task_id, s3, target = held.receipt.veo_task_id or "", self._making.s3, self._target
         try:
             # A worker that was killed after the upload leaves the video without its record.

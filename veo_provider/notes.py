@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from veo_provider.archive import Archive, Item
+    from veo_provider.archive import Item
     from veo_provider.receipts import Receipt
 
 log = logging.getLogger(__name__)
@@ -152,12 +152,13 @@ class Notes:
 
     def rows(
         self,
-        archive: Archive,
+        items: Iterable[Item],
         why_not_started: str = "",
         leftovers: Iterable[tuple[Item, Receipt]] = (),
     ) -> Iterator[Row]:
         """Yield the row of each image in the order of the archive: from its note, or from its receipt.
 
+        :param items: of the archive.
         :param why_not_started: the reason for those that nothing is known of.
         :param leftovers: what was paid for images that are in the archive no more; their rows come last.
         :raises VeoSummaryUnavailableError: the notes cannot be read now.
@@ -171,7 +172,7 @@ class Notes:
             return row or self._row(item, notes.get(item.key), why_not_started)
 
         # A receipt cannot tell more than a note of its own try; of what was noted as without a video, it can.
-        told = ((item, None if item.key in notes else noted.pop(item)) for item in archive.items())
+        told = ((item, None if item.key in notes else noted.pop(item)) for item in items)
         rows = in_order(row, told, threads=_THREADS, ahead=_AHEAD, name="summary")
         left = (self._told(item, receipt, notes.get(item.key)) for item, receipt in leftovers)
         return chain(rows, left)
@@ -212,7 +213,8 @@ class Notes:
 
     def _read(self) -> dict[str, Note]:
         """Return the last note of each item without a video, by the item's key."""
-        found = (Note(*note) for notes in self._lines(self._without) for note in notes)
+        # A newer release may have noted more.
+        found = (Note(*note[:3]) for notes in self._lines(self._without) for note in notes)
         return {note.key: note for note in found}
 
     def _lines(self, below: str) -> Iterator[list[Any]]:
@@ -247,7 +249,8 @@ class Noted:
             rows = next(self._written, None)
             if rows is None:
                 break
-            # By the output: earlier releases have had other keys.
-            self._held.update((row["output"], Row.from_dict(row)) for row in rows)
+            # By the output: earlier releases have had other keys, and newer ones may know other outcomes.
+            known = (row for row in map(Row.from_dict, rows) if row.outcome in WITH_VIDEO)
+            self._held.update((row.output, row) for row in known)
         row = self._held.pop(item.output, None)
         return row and replace(row, key=item.key)

@@ -48,6 +48,11 @@ class Outcome(str, enum.Enum):
     TO_MAKE = "to make"
     """A dry run would have made it."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> Outcome:  # noqa: ARG003 - whatever it is
+        """Return what a word of a newer release is to this one."""
+        return cls.ERROR
+
 
 class VeoNotInTimeError(VeoError):
     """A generation was not finished in time; it is not known to have failed."""

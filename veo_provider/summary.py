@@ -41,6 +41,7 @@ _ROW_GROUP = 1000
 class VeoSummaryUnavailableError(VeoError):
     """A summary or its notes cannot be written or read now."""
 
+    money = "Nothing more was spent."
     advice = "Trying again is safe: what is done is found by its receipt, and only the summary is made anew."
     temporary = True
 
@@ -179,7 +180,8 @@ class Summary:
     :param parquet_uri: of the same in Parquet; None where pyarrow is not installed.
     :param counts: how many images have which outcome; those of which there are none are left out.
     :param cost_usd: the sum over its rows. Prices that are not known are left out.
-    :param to_fetch: how many were submitted, are not known to have failed, and have no video yet.
+    :param to_fetch: how many were submitted, or may have been, are not known to have failed, and have no
+        video yet.
     :param unknown_usd: the same sum of what may be charged besides.
     """
 
@@ -222,7 +224,7 @@ def write(rows: Iterable[Row], s3: S3Client, folder: str) -> Summary:
             counts[row.outcome.value] += 1
             cost += row.cost_usd
             unknown += row.unknown_usd
-            to_fetch += row.outcome in MAY_PASS and row.veo_task_id is not None
+            to_fetch += row.outcome in MAY_PASS and (row.veo_task_id is not None or row.unknown_usd > 0)
             for table in tables:
                 table.add(row)
         for table in tables:

@@ -31,12 +31,15 @@ def rows_of(archive: Archive, making: Making, price_usd: float) -> Iterator[Row]
     """
 
     def row(item: Item) -> Row:
-        return _row(item, making, price_usd)
+        found = _row(item, making)
+        # What was paid before is no part of what it would cost now.
+        cost = price_usd if found.outcome is Outcome.TO_MAKE else 0.0
+        return replace(found, cost_usd=cost, unknown_usd=0.0, price_usd=cost or found.price_usd)
 
     return in_order(row, archive.items(), threads=_THREADS, ahead=_AHEAD, name="survey")
 
 
-def _row(item: Item, making: Making, price_usd: float) -> Row:
+def _row(item: Item, making: Making) -> Row:
     run = making.by.task_instance
     if item.outcome is not None:
         return Row.of(item, None, run)
@@ -49,8 +52,7 @@ def _row(item: Item, making: Making, price_usd: float) -> Row:
             step = maker.next_step(held, plan.fingerprint)
         receipt = held.receipt if held else None
         if isinstance(step, Submit):
-            row = Row.of(item, receipt, run, outcome=Outcome.TO_MAKE)
-            return replace(row, cost_usd=price_usd, price_usd=price_usd)
+            return Row.of(item, receipt, run, outcome=Outcome.TO_MAKE)
         if isinstance(step, Refuse):
             raise step.error
         if isinstance(step, Done):

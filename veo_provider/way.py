@@ -29,9 +29,10 @@ from veo_provider.gate import (
     one_submission,
     require_permission,
 )
-from veo_provider.generation import Attach, Done, Refuse, Submit, Verify, WaitForClaim
+from veo_provider.generation import Attach, Done, Refuse, Submit, VeoReceiptChangedError, Verify, WaitForClaim
 from veo_provider.leg import Phase
-from veo_provider.outcomes import Outcome, VeoNotInTimeError, outcome_of
+from veo_provider.outcomes import MAY_PASS, Outcome, VeoNotInTimeError, outcome_of
+from veo_provider.receipts import VeoReceiptUnavailableError
 from veo_provider.watching import Watch
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ LATELY = 30.0
 """Seconds without a success after which a failure is not the item's own fault."""
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at an item, at most."""
+
+_MAYBE_CHARGED = (Outcome.UNKNOWN, Outcome.UNDER_WAY)
+_RECEIPT_ERRORS = (VeoReceiptUnavailableError, VeoReceiptChangedError)
+"""A submission that ends so may have been accepted: its answer, or its receipt, is not settled yet."""
 
 
 class Ending(NamedTuple):
@@ -149,6 +154,8 @@ class Way:
             await self._leg.sleep(min(2.0**self._tries, LONGEST_PAUSE))
             self._enter(Phase.READY)
             await self.look()
+            if not isinstance(self._seen, Exception):
+                self._recharge(self._seen[1])
 
     def cancel(self) -> None:
         """Take back what is being uploaded; from a signal, too."""
@@ -175,6 +182,7 @@ class Way:
                 return self._done(held)
             elif isinstance(step, Verify):
                 step, held = await self._leg.threads.call(self._maker.verify, held)
+                self._recharge(held)
             elif isinstance(step, WaitForClaim):
                 step, held = await self._look_later()
             else:
@@ -190,7 +198,9 @@ class Way:
         self._enter(Phase.CLAIMED)
         await self._leg.sleep(CLAIM_PAUSE)
         self._enter(Phase.READY)
-        return await self._leg.threads.call(self._maker.look)
+        step, held = await self._leg.threads.call(self._maker.look)
+        self._recharge(held)
+        return step, held
 
     async def _record_failure(self, held: Held, video: Video) -> Held:
         """Record that the service gave up on a generation, which is not charged.
@@ -293,7 +303,7 @@ class Way:
             leg.window.refused(began, getattr(error, "retry_after", None), too_many=too_many)
             raise
         except VeoError as error:
-            if outcome_of(error) is Outcome.UNKNOWN:
+            if outcome_of(error) in _MAYBE_CHARGED or isinstance(error, _RECEIPT_ERRORS):
                 self._charge(self._cost + Charges(unknown=self._reserved))
             raise
         except Exception as error:
@@ -309,11 +319,11 @@ class Way:
             self._leave_slot()
         return step, held
 
-    def _recharge(self, held: Held) -> None:
-        """Count what a receipt tells now instead of what it told before."""
-        leg = self._leg
-        self._charge(leg.ledger.charges(held.receipt))
-        before, self.late = self.late, leg.ledger.late(held.receipt)
+    def _recharge(self, held: Held | None) -> None:
+        """Count what a receipt tells now instead of what it told before, or what was feared."""
+        leg, before = self._leg, self.late
+        self._charge(leg.ledger.charges(held.receipt) if held else Charges())
+        self.late = leg.ledger.late(held.receipt) if held else Charges()
         leg.late += self.late - before
 
     def _charge(self, cost: Charges) -> None:
@@ -363,11 +373,11 @@ class Way:
             return self._ending_of_accepted(error)
         if leg.stopped and isinstance(error, (*STOPPERS, StoppedError)):
             return None
-        if isinstance(error, VeoError):
-            outcome = outcome_of(error)
-            if outcome is not Outcome.ERROR or not error.temporary:
-                return Ending(outcome, str(error))
-        return None if self._may_try_again(error) else Ending(Outcome.ERROR, str(error) or repr(error))
+        outcome = outcome_of(error) if isinstance(error, VeoError) else Outcome.ERROR
+        lasting = isinstance(error, VeoError) and not error.temporary
+        if lasting or outcome not in MAY_PASS or not self._may_try_again(error):
+            return Ending(outcome, str(error) or repr(error))
+        return None
 
     def _ending_of_accepted(self, error: Exception) -> Ending | None:
         """Return how an error ends an item whose generation was accepted: never as refused or not charged."""

@@ -388,6 +388,15 @@ def test_a_dry_run_submits_nothing(sandbox, s3, archive):
     assert sandbox.summary() == before
 
 
+def test_a_dry_run_does_not_count_what_the_run_has_paid_before(sandbox, archive):
+    """Cleared as a dry run, a task tells what it would cost to go on."""
+    archive(3)
+    make("monday", max_cost_usd=0.60, fail_on="never")
+    result = make("monday", 2, dry_run=True)
+    assert result["counts"] == {"stored": 2, "to make": 1}
+    assert result["cost_usd"] == 0.30
+
+
 def test_a_triggerer_that_dies_is_replaced(sandbox, archive, monkeypatch):
     """The trigger is cancelled in the middle, while threads submit, and started anew from the same kwargs."""
     archive(12)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -15,6 +16,7 @@ from veo_provider import batch as engine
 from veo_provider import notes, way
 from veo_provider import receipts as receipts_module
 from veo_provider.bulletin import figures_of
+from veo_provider.job import Job
 from veo_provider.leg import Leg
 from veo_provider.operators.batch import VeoBatchOperator, VeoBatchUnfinishedError
 from veo_provider.progress import Progress
@@ -338,3 +340,86 @@ async def test_the_bulletin_tells_apart_what_nobody_knows():
     figures = figures_of(Leg(terms, progress, "an id", stores=False, changed=lambda: None))
     assert (figures["cost_usd"], figures["unknown_usd"]) == (0.60, 0.30)
     assert json.loads(json.dumps(figures)) == figures
+
+
+# An id that was read in a broken answer
+
+
+def test_an_id_that_cannot_be_verified_yet_counts_against_the_ceiling(sandbox, s3, archive):
+    """A generation that an answer named before it broke off may be charged, so money is kept for it."""
+    archive(3)
+    sandbox.add_faults([{"call": "submit", "framing": "cut"}, {"call": "poll", "first": 4, "status": 503}])
+    result = make(max_in_flight=1, max_cost_usd=0.30, fail_on=0.9)
+    assert result["counts"] == {"stored": 1, "not started": 2}
+    assert result["cost_usd"] == sandbox.charges()["usd"] == 0.30
+    assert len(sandbox.tasks()) == 1
+
+
+def test_an_id_that_is_verified_is_no_longer_of_unknown_fate(sandbox, s3, archive):
+    """What the next leg is told of the money is what the receipts tell by then."""
+    archive(1)
+    sandbox.add_faults(
+        [
+            {"call": "submit", "framing": "cut"},
+            {"call": "poll", "first": 1, "status": 503},
+            {"call": "poll", "task_status": "in_progress"},
+        ]
+    )
+    _, trigger = Run(max_in_flight=1, max_cost_usd=0.30).start()
+    assert (trigger.progress["committed_usd"], trigger.progress["unknown_usd"]) == (0.30, 0.0)
+
+
+def test_a_late_video_does_not_take_the_place_of_a_later_one(sandbox, s3, archive):
+    """What another run has paid for and stored meanwhile stays: receipt and object name the same video."""
+    archive(1)
+    sandbox.add_faults([{"call": "poll", "task": 1, "task_status": "in_progress"}])
+    first, replaced = Run("monday", fail_on="never"), {}
+    _, trigger = first.start()
+
+    def replace():
+        time.sleep(0.5)
+        while not sandbox.tasks()[0]["polls"]:
+            time.sleep(0.1)
+        replaced.update(make("tuesday", prompt="Another", on_changed_request="regenerate", deferrable=False))
+        sandbox.clear_faults()
+
+    other = threading.Thread(target=replace)
+    other.start()
+    _, kwargs = trigger.serialize()
+    job, progress = Job.from_dict(kwargs["job"]), Progress.from_dict(kwargs["progress"])
+    asyncio.run(job.go(progress, stores=True, defers=False))
+    other.join()
+    (receipt,) = receipts(s3).values()
+    stored = s3.head_object(Bucket="videos", Key="lot/000.jpg.mp4")
+    assert replaced["counts"] == {"stored": 1}
+    assert stored["Metadata"]["veo_task_id"] == receipt["veo_task_id"] == sandbox.tasks()[1]["task_id"]
+
+
+def test_notes_of_a_newer_release_are_read_as_far_as_they_are_understood(sandbox, s3, archive):
+    """After a downgrade between two legs, a longer note and an outcome without a name here harm nobody."""
+    archive(3)
+    for key in ("lot/a.jpg", "lot/b.jpg"):
+        s3.put_object(Bucket="images", Key=key, Body=b"no picture")
+    run = Run(max_in_flight=2, fail_on="never")
+    _, trigger = run.start()
+    event = run.event_of(trigger)
+    folder = "lot/_veo/archive/monday/make/notes/"
+    note = ["lot/a.jpg", "postponed", "A new word.", "and more"]
+    name = f"{folder}try-1/{time.time_ns()}-newer.jsonl"
+    s3.put_object(Bucket="videos", Key=name, Body=json.dumps(note).encode())
+    result = run.go_on(*run.resume(event))
+    assert result["counts"] == {"stored": 3, "error": 1, "rejected": 1}
+    assert result["cost_usd"] == sandbox.charges()["usd"] == 0.90
+
+
+def test_an_image_that_leaves_while_the_summary_is_made_is_told_once(sandbox, s3, archive):
+    """Its row is written, and so it is not a leftover, too."""
+    images = archive(3)
+    run = Run()
+    result, trigger = run.start()
+    run.go_on(result, trigger)
+    job = Job.from_dict(json.loads(run.kwargs[0])["job"])
+    told = job.rows(s3, "")
+    first = next(told)
+    remove(s3, *images)
+    assert [first.cost_usd, *(row.cost_usd for row in told)] == [0.30] * 3

@@ -211,7 +211,9 @@ def test_notes_are_read(release, s3):
         s3.put_object(Bucket="images", Key=row["key"], Body=b"an image")
     (with_videos,) = golden.glob("notes/videos-*")
     notes = Notes(s3, f"s3://videos/{FOLDER}", "clips / monday / make", with_videos.name[len("videos-") :], 1)
-    rows = {row.key: row for row in notes.rows(archive_of("s3://images/lot/", "s3://videos/lot/", s3))}
+    rows = {
+        row.key: row for row in notes.rows(archive_of("s3://images/lot/", "s3://videos/lot/", s3).items())
+    }
     for old in lines:
         row = rows[old["key"]]
         if old["outcome"] != "not started":

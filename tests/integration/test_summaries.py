@@ -90,7 +90,7 @@ def test_every_image_has_a_row(s3, archive, folder):
     later.add(item["07.jpg"], Outcome.REJECTED, "refused\nby the service")
     later.add(item["10.jpg"], Outcome.REJECTED, "empty")
     later.flush()
-    made = summary.write(later.rows(archive), s3, folder)
+    made = summary.write(later.rows(archive.items()), s3, folder)
     found = [
         (row["image"][-6:], row["outcome"], row["reason"], row["cost_usd"]) for row in lines(s3, made.uri)
     ]
@@ -116,7 +116,7 @@ def test_every_image_has_a_row(s3, archive, folder):
 
 def test_parquet_has_the_same_rows(s3, archive, folder):
     """Each column has its type, whether or not the first rows have a value there."""
-    rows = [*notes_of(s3, folder).rows(archive)]
+    rows = [*notes_of(s3, folder).rows(archive.items())]
     rows += [Row(f"{n}", "i", "o", Outcome.NOT_STARTED) for n in range(2500)]
     made = summary.write(rows, s3, folder)
     table = pyarrow.parquet.read_table(pyarrow.BufferReader(read(s3, made.parquet_uri)))
@@ -174,7 +174,7 @@ def test_a_summary_is_in_the_order_of_a_listing(s3, prefix, folder):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda key: put(s3, key, bucket="images"), keys))
     archive = archive_of(f"s3://images/{prefix}", f"s3://videos/{prefix}", s3)
-    assert [row.key for row in notes_of(s3, folder).rows(archive)] == keys
+    assert [row.key for row in notes_of(s3, folder).rows(archive.items())] == keys
 
 
 def test_notes_of_another_try_do_not_count(s3, archive, folder):
@@ -193,7 +193,7 @@ def test_notes_of_another_try_do_not_count(s3, archive, folder):
 
 
 def rejected(notes, archive):
-    return [row.key for row in notes.rows(archive) if row.outcome is Outcome.REJECTED]
+    return [row.key for row in notes.rows(archive.items()) if row.outcome is Outcome.REJECTED]
 
 
 def test_a_noted_video_needs_no_receipt_in_the_end(s3, prefix, folder, monkeypatch):
@@ -212,7 +212,7 @@ def test_a_noted_video_needs_no_receipt_in_the_end(s3, prefix, folder, monkeypat
         notes.add(items[number], Outcome.STORED, "", stored)
         if number % 2:
             notes.flush()
-    rows = list(notes.rows(archive))
+    rows = list(notes.rows(archive.items()))
     assert [row.key for row in rows] == [item.key for item in items]
     assert {(row.outcome, row.bytes, row.cost_usd) for row in rows} == {(Outcome.STORED, 7, 0.30)}
 
@@ -234,7 +234,7 @@ def test_notes_that_cannot_be_written_are_kept(s3, archive, folder):
     away = boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=config, **keys)
     notes = notes_of(away, folder)
     notes.add(next(archive.items()), Outcome.REJECTED, "empty")
-    made = (lambda: list(notes.rows(archive)), lambda: summary.write([], away, folder))
+    made = (lambda: list(notes.rows(archive.items())), lambda: summary.write([], away, folder))
     for attempt in (notes.flush, notes.flush, *made):
         with pytest.raises(summary.VeoSummaryUnavailableError) as caught:
             attempt()

@@ -587,6 +587,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         from veo_provider import generation, storing
         from veo_provider.s3.multipart_upload import abort_leftovers
 
+        generation.require_place(store, held)
         veo_task_id = held.receipt.veo_task_id or ""
         try:
             # A worker that was killed after the upload leaves the video without its record.
