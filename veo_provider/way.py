@@ -32,7 +32,7 @@ from veo_provider.gate import (
 from veo_provider.generation import Attach, Done, Refuse, Submit, VeoReceiptChangedError, Verify, WaitForClaim
 from veo_provider.leg import Phase
 from veo_provider.outcomes import MAY_PASS, Outcome, VeoNotInTimeError, outcome_of
-from veo_provider.receipts import VeoReceiptUnavailableError
+from veo_provider.receipts import VeoReceiptError, VeoReceiptUnavailableError
 from veo_provider.watching import Watch
 
 if TYPE_CHECKING:
@@ -168,6 +168,11 @@ class Way:
             require_permission(self._leg, self._seen)
             raise self._seen
         step, held = self._seen
+        if held is None and self._accepted:
+            raise VeoReceiptError(
+                f"The receipt of {self.item.output} is gone, though {self._accepted} was submitted by it: put "
+                "it back first, or the output is paid for again."
+            )
         self._accepted = ""
         submitted = False
         while True:
@@ -381,6 +386,8 @@ class Way:
 
     def _ending_of_accepted(self, error: Exception) -> Ending | None:
         """Return how an error ends an item whose generation was accepted: never as refused or not charged."""
+        if isinstance(error, VeoReceiptError):
+            return Ending(Outcome.ERROR, str(error))
         if isinstance(error, VeoVideoLostError):
             count("lost")
             return Ending(Outcome.LOST, str(error))

@@ -514,3 +514,19 @@ def test_a_task_that_is_killed_takes_back_what_it_uploads(sandbox, s3, archive):
     sandbox.clear_faults()
     assert make("monday", 2)["counts"] == {"stored": 6}
     assert sandbox.charges()["count"] == 6
+
+
+def test_a_receipt_that_is_deleted_while_its_video_is_waited_for_is_not_paid_past(sandbox, s3, archive):
+    """Without its receipt a paid generation would be forgotten: the row says so, and nothing is submitted."""
+    archive(1)
+    sandbox.add_faults([{"call": "content", "status": 503}])
+    key = "lot/000.jpg.mp4.veo.json"
+
+    def delete():
+        s3.delete_object(Bucket="videos", Key=key)
+
+    deleting = at_moment(lambda: sandbox.summary()["content_requests"] > 0, delete)
+    result = make(deferrable=False, fail_on="never")
+    deleting.join()
+    assert result["counts"] in ({"error": 1}, {"under way": 1})
+    assert len(sandbox.tasks()) == 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from urllib.parse import urljoin, urlsplit
 
-from urllib3.util import parse_url
-
 _SCHEMES = ("http", "https")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNFIT = re.compile(r"[^!#-;=?-~]")
@@ -67,6 +65,8 @@ def same_host(url: str, own: str) -> bool:
 
 def _origin(url: str) -> tuple[str, str, int | None]:
     """Return what ``requests`` would connect to, by its own parser."""
+    from urllib3.util import parse_url
+
     parts = parse_url(url)
     scheme = parts.scheme or ""
     return scheme, parts.host or "", parts.port or _DEFAULT_PORTS.get(scheme)
