@@ -170,8 +170,8 @@ class Way:
         step, held = self._seen
         if held is None and self._accepted:
             raise VeoReceiptError(
-                f"The receipt of {self.item.output} is gone, though {self._accepted} was submitted by it: put "
-                "it back first, or the output is paid for again."
+                f"The receipt of {self.item.output} is gone, though {self._accepted} was submitted by it: "
+                "put it back first, or the output is paid for again."
             )
         self._accepted = ""
         submitted = False
