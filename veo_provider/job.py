@@ -242,8 +242,16 @@ class Job(Terms):
             S3ReceiptStore(s3, place, unconditional=self.unconditional).check()
 
     def _to_fetch(self, s3: S3Client) -> list[Item]:
-        """Return what is paid and not stored of images that are in the archive no more."""
-        return [item for item, receipt in self.leftovers(s3) if receipt.state is ReceiptState.SUBMITTED]
+        """Return what is paid and not stored of images that are in the archive no more.
+
+        What another run has generated anew since is that run's to store.
+        """
+        found = self.leftovers(s3)
+        return [
+            item
+            for item, receipt in found
+            if receipt.state is ReceiptState.SUBMITTED and receipt.claimant == self.run
+        ]
 
     async def _look_up(self) -> tuple[VeoSettings, S3Client]:
         """Look both connections up, patiently while Airflow's own API or database is away."""
