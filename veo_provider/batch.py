@@ -14,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections import deque
-from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from veo_provider.budget import Charges
 from veo_provider.bulletin import tell_often
 from veo_provider.gate import VeoOutageError
 from veo_provider.leftovers import Finisher
-from veo_provider.leg import Leg, Phase
+from veo_provider.leg import Leg, Phase, happens
 from veo_provider.line import line_to
 from veo_provider.maker import Maker
 from veo_provider.outcomes import WITH_VIDEO, Outcome
@@ -165,8 +164,7 @@ class Batch:
             while not self._is_over(walker):
                 self._news.clear()
                 # The rate of completions changes without news, too.
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), 1.0)
+                await happens(self._news, 1.0)
                 self._require_success()
             leg.end()
             await asyncio.wait({walker, *self._ways})

@@ -11,7 +11,7 @@ import enum
 import logging
 import math
 from collections import Counter, deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from veo_provider.budget import Budget, Charges, Ledger
@@ -56,6 +56,19 @@ class Phase(enum.Enum):
     """Its video to be stored."""
     TROUBLED = enum.auto()
     """The end of a pause after something went wrong."""
+
+
+async def happens(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for an event, or for so many seconds; None for no limit.
+
+    Before Python 3.12, ``asyncio.wait_for`` loses a cancellation that comes with the event, so that a trigger
+    which Airflow has given to another triggerer would go on.
+    """
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=seconds)
+    finally:
+        waiting.cancel()
 
 
 class Leg:
@@ -140,8 +153,8 @@ class Leg:
 
         :param seconds: after which the wait ends in any case; None for no such limit.
         """
-        with self.may_leave(), suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._breaker_change.wait(), seconds)
+        with self.may_leave():
+            await happens(self._breaker_change, seconds)
 
     def accepted(self) -> None:
         """Note that the service took a submission."""

@@ -53,7 +53,7 @@ MOST_TIMEOUTS = 2
 SUBMIT_TIMEOUT = 300.0
 """Seconds within which a submission has to be sent, and the same again for its answer to be complete: giving
 up on one early leaves its fate unknown."""
-DOWNLOAD_TIMEOUT = 3600.0
+DOWNLOAD_TIMEOUT = 24 * 60 * 60.0
 """Seconds that a download may wait for its bytes in all; a video has some 10 MB."""
 MIN_BYTES_PER_TIMEOUT = 64 * 1024
 """A download that brings fewer within a timeout has stalled, though a byte comes now and then."""
