@@ -115,8 +115,14 @@ def test_a_signal_ends_it_in_order(number: signal.Signals, tmp_path: Path) -> No
 def test_a_signal_while_s3_starts_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ctrl-C need not wait for the ready line."""
     command = [*COMMAND, "--data", str(tmp_path)]
+
+    def servers():
+        found = children(process.pid)
+        return [pid for pid in found if b"weed" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]]
+
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        started = until(lambda: process.poll() is not None or children(process.pid))
+        # Before that, the child is a copy of the sandbox itself, which is about to become the server.
+        started = until(lambda: process.poll() is not None or servers())
         assert started is not True
         process.terminate()
         assert process.stdout is not None
