@@ -598,7 +598,7 @@ def not_stored(
         _note_completion(store, held, by)
         return VeoNotFetchedError.of(veo_task_id, error)
     cause = f"{error.what} {error.advice}"
-    if video is not None and (video.error_code or video.error_message):
+    if video is not None and video.completed_with_error:
         cause = f"its status says {video.failure_reason}; {cause}"
     what = f"The generation {veo_task_id} was completed, and there is no video of it: {cause}"
     record_loss(store, held, what, by)
@@ -625,7 +625,7 @@ def _is_lost(receipt: Receipt, error: VeoError, video: Video | None) -> bool:
         return True
     if not isinstance(error, (VeoContentNotReadyError, VeoContentServerError)):
         return False
-    explained = video is not None and bool(video.error_code or video.error_message)
+    explained = video is not None and video.completed_with_error
     submitted_at = receipt.submitted_at
     expired = submitted_at is not None and time.time() - submitted_at > KEPT_SECONDS
     return explained or expired
