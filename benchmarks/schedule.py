@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import NamedTuple, Protocol
 
 from benchmarks.figures import Figure, Series, show
-from veo_provider.schedule import PollSchedule, schedule_of
+from veo_provider.polling.schedule import PollSchedule, schedule_of
 
 ROUNDS = 5
 FIRST_LOOK = 6.0

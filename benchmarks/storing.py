@@ -28,7 +28,7 @@ SIZE = 64 * MIB
 BUCKET, KEY = "videos", "clip.mp4"
 PHOTO = Path(__file__).parents[1] / "veo_provider" / "sandbox" / "photos" / "rocket.jpg"
 
-OURS = "veo_provider.storing"
+OURS = "veo_provider.generation.storage"
 FILEOBJ = "boto3 upload_fileobj(response.raw)"
 CONTENT = "HttpToS3Operator"
 PIPE = "curl | aws s3 cp -"
@@ -91,17 +91,17 @@ def _ours() -> Store:
     """Everything that the operators do: streamed, inspected, with checksums."""
     import boto3
 
-    from veo_provider import storing
     from veo_provider.api.client import VeoClient
-    from veo_provider.s3.multipart_upload import S3Upload
+    from veo_provider.generation import storage
+    from veo_provider.s3.multipart_upload import MultipartUpload
     from veo_provider.s3.uri import S3Uri
 
     client = VeoClient(os.environ["VEO_API_KEY"], os.environ["VEO_API"])
     s3, target, veo_task_id = boto3.client("s3"), S3Uri(BUCKET, KEY), os.environ["VEO_TASK_ID"]
 
     def store() -> None:
-        upload = S3Upload(s3, target, content_type="video/mp4", metadata={"veo_task_id": veo_task_id})
-        storing.store(client, veo_task_id, str(target), upload)
+        upload = MultipartUpload(s3, target, content_type="video/mp4", metadata={"veo_task_id": veo_task_id})
+        storage.transfer_video(client, veo_task_id, str(target), upload)
 
     return store
 

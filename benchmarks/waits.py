@@ -125,10 +125,10 @@ async def _events(trigger: BaseTrigger) -> None:
 
 async def _cost(who: str) -> tuple[float, float, float]:
     """Return KiB for each wait, the lateness in ms that one tick in a thousand exceeds, and the longest."""
-    from veo_provider.line import line_to
+    from veo_provider.polling.session import shared_session
 
     # What all waits share, and what they import, is there before they begin.
-    async with line_to("veo_default") as line:
+    async with shared_session("veo_default") as line:
         await line.get("task_0", time.time() + 60)
         late: list[float] = []
         ticking = asyncio.ensure_future(_tick(late))

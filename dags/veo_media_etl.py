@@ -45,12 +45,12 @@ with DAG(
         """Return the images that have no video yet, and where their videos go."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-        from veo_provider.archive import archive_of
+        from veo_provider.batch.manifest import open_manifest
 
         s3 = S3Hook("aws_default")
         bucket, _, prefix = VIDEOS.removeprefix("s3://").partition("/")
         made = {f"s3://{bucket}/{key}" for key in s3.list_keys(bucket, prefix) or []}
-        items = archive_of(IMAGES, VIDEOS, s3.get_conn()).items()
+        items = open_manifest(IMAGES, VIDEOS, s3.get_conn()).items()
         new = (item for item in items if item.output not in made)
         return [{"image": item.image, "output": item.output} for item in islice(new, AT_MOST)]
 

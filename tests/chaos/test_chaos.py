@@ -19,7 +19,7 @@ from buckets import s3_client_of
 from killing import FAST_RECOVERY, kill_and_restart, running_tasks
 
 from demo.airflow import LocalAirflow
-from veo_provider.api.mp4 import Mp4Walker
+from veo_provider.media.mp4 import Mp4Parser
 from veo_provider.sandbox.process import Sandbox
 
 VIDEOS = int(os.environ.get("CHAOS_VIDEOS", "8"))
@@ -268,7 +268,7 @@ def test_every_stored_video_is_whole(run, s3):
     for key in videos:
         whole = s3.get_object(Bucket="videos", Key=key)
         body = whole["Body"].read()
-        walker = Mp4Walker()
+        walker = Mp4Parser()
         walker.feed(body)
         walker.finish(len(body))
         assert whole["Metadata"]["veo_task_id"] == found[f"{key}.veo.json"]["veo_task_id"]

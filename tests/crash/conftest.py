@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from moments import until
 
-from veo_provider.receipts import SUFFIX, Receipt, ReceiptState
+from veo_provider.receipts.receipt import SUFFIX, Receipt, ReceiptState
 from veo_provider.s3.multipart_upload import PART_BYTES
 
 BUCKET = "videos"

@@ -97,7 +97,7 @@ def install(switch):
     """Put the switch at the boundary of each step that leaves something behind."""
     from botocore.client import BaseClient
 
-    from veo_provider.api.aio import AsyncVeoClient
+    from veo_provider.api.async_client import AsyncVeoClient
     from veo_provider.api.body import SubmissionBody
     from veo_provider.api.client import VeoClient
     from veo_provider.operators.veo import VeoImageToVideoOperator
@@ -240,13 +240,13 @@ def main():
         "airflow.providers.amazon.aws.hooks.s3",
         "airflow.providers.common.compat.connection",
         "boto3",
-        "veo_provider.api.aio",
-        "veo_provider.generation",
+        "veo_provider.api.async_client",
+        "veo_provider.generation.state_machine",
         "veo_provider.hooks.veo",
-        "veo_provider.images",
+        "veo_provider.media.image_source",
         "veo_provider.operators.veo",
-        "veo_provider.receipts",
-        "veo_provider.storing",
+        "veo_provider.receipts.receipt",
+        "veo_provider.generation.storage",
         "veo_provider.triggers.veo",
     ):
         import_module(module)

@@ -5,20 +5,21 @@ import json
 import sys
 from pathlib import Path
 
-from veo_provider import batch, generation, way
-from veo_provider.job import Job
-from veo_provider.progress import Progress
+from veo_provider.batch.checkpoint import Checkpoint
+from veo_provider.batch.engine import item, runner
+from veo_provider.batch.segment import BatchSpec
+from veo_provider.generation import state_machine
 
 # A dead claim is one for some seconds only.
-generation.ANSWER_SECONDS, generation.CLAIM_SECONDS = 1.0, 4.0
-way.CLAIM_PAUSE, batch.LOT = 0.5, 6
+state_machine.ANSWER_SECONDS, state_machine.CLAIM_SECONDS = 1.0, 4.0
+item.CLAIM_PAUSE, runner.STORE_BATCH_SIZE = 0.5, 6
 
 
 def main(folder: Path, stores: bool) -> None:
     """Go one leg, and replace the progress by what it led to, as the scheduler does with an event."""
     state = json.loads((folder / "state.json").read_text())
-    job = Job.from_dict(state["job"])
-    progress = asyncio.run(job.go(Progress.from_dict(state["progress"]), stores=stores))
+    job = BatchSpec.from_dict(state["job"])
+    progress = asyncio.run(job.go(Checkpoint.from_dict(state["progress"]), stores=stores))
     next_state = folder / "next.json"
     next_state.write_text(json.dumps({"job": state["job"], "progress": progress.to_dict()}))
     next_state.rename(folder / "state.json")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from veo_provider.api.aio import AsyncVeoClient
+from veo_provider.api.async_client import AsyncVeoClient
 from veo_provider.api.client import VeoClient
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
@@ -92,7 +92,7 @@ def impatient(monkeypatch):
     """No pauses between attempts, so that a test of retries is about their number."""
     import tenacity
 
-    from veo_provider import retrying
+    from veo_provider.generation import retries
 
-    monkeypatch.setattr(retrying, "CONTENT_NOT_READY_WAIT", 0.0)
-    monkeypatch.setattr(retrying, "_backoff", tenacity.wait_none())
+    monkeypatch.setattr(retries, "CONTENT_NOT_READY_WAIT", 0.0)
+    monkeypatch.setattr(retries, "_backoff", tenacity.wait_none())

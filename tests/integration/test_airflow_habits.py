@@ -108,6 +108,6 @@ def test_the_causes_are_told_at_debug_level(sandbox, caplog):
     """Who needs the chain of causes turns the log level up."""
     sandbox.add_faults([{"call": "submit", "reset": "after"}])
     task = VeoSubmitOperator(task_id="submit", image="s3://images/rocket.jpg", prompt="p", seconds="4")
-    with caplog.at_level(logging.DEBUG, "veo_provider.failures"), pytest.raises(AirflowFailException):
+    with caplog.at_level(logging.DEBUG, "veo_provider.retry_policy"), pytest.raises(AirflowFailException):
         task.execute({})
     assert "urllib3" in caplog.text

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from veo_provider.api.errors import VeoRequestError
-from veo_provider.archive import VeoArchiveUnavailableError, archive_of
-from veo_provider.outcomes import Outcome
+from veo_provider.batch.manifest import open_manifest
+from veo_provider.batch.outcome import Outcome
+from veo_provider.exceptions import VeoArchiveUnavailableError, VeoRequestError
 
 OUT = "s3://videos/out/"
 AWKWARD = [
@@ -47,7 +47,9 @@ def paths(s3, root, put):
 
     def paths(pattern, *keys, **options):
         put(*keys)
-        return [item.path for item in archive_of(f"s3://images/{root}{pattern}", OUT, s3, **options).items()]
+        return [
+            item.path for item in open_manifest(f"s3://images/{root}{pattern}", OUT, s3, **options).items()
+        ]
 
     return paths
 
@@ -55,7 +57,7 @@ def paths(s3, root, put):
 def test_a_video_is_named_after_its_path_below_the_prefix(s3, root, put):
     """The whole file name stays, so that two images that differ in their suffix have a video each."""
     put("a/x/cat.jpg", "a/x/cat.png", "b/dog.jpg")
-    items = archive_of(f"s3://images/{root}a/", OUT, s3).items()
+    items = open_manifest(f"s3://images/{root}a/", OUT, s3).items()
     assert [(item.key, item.image, item.path, item.output) for item in items] == [
         (
             f"{root}a/x/cat.{kind}",
@@ -121,7 +123,7 @@ def test_wildcards_choose_images(paths, pattern, found):
 def test_a_name_may_hold_any_character(s3, root, put, name):
     """The image's URI leads to the object, and the cursor goes on behind it."""
     put(name, "~last.jpg")
-    archive = archive_of(f"s3://images/{root}", OUT, s3)
+    archive = open_manifest(f"s3://images/{root}", OUT, s3)
     item, last = archive.items()
     assert (item.path, item.output) == (name, f"{OUT}{name}.mp4")
     assert s3.head_object(Bucket="images", Key=item.image.removeprefix("s3://images/"))["ContentLength"] == 1
@@ -131,7 +133,7 @@ def test_a_name_may_hold_any_character(s3, root, put, name):
 def test_more_than_a_page_is_listed_whole_from_anywhere(s3, root, put):
     """1,100 keys come in pages, each key once, and from each cursor comes the rest."""
     put(*(f"{number % 7}/{number:05}.jpg" for number in range(1100)))
-    archive = archive_of(f"s3://images/{root}", OUT, s3)
+    archive = open_manifest(f"s3://images/{root}", OUT, s3)
     keys = [item.key for item in archive.items()]
     assert len(keys) == len(set(keys)) == 1100
     for at in (0, 99, 998, 999, 1000, 1098, 1099):
@@ -146,7 +148,7 @@ def test_only_what_is_needed_is_listed(s3, root, put):
         "provide-client-params.s3.ListObjectsV2", lambda params, **_: asked.append(params), unique_id="test"
     )
     try:
-        archive = archive_of(f"s3://images/{root}2026-*/*.jpg", OUT, s3)
+        archive = open_manifest(f"s3://images/{root}2026-*/*.jpg", OUT, s3)
         items = archive.items(f"{root}2026-01/cat.jpg")
         assert asked == []
         assert next(items).path == "2026-02/cat.jpg"
@@ -159,7 +161,7 @@ def test_only_what_is_needed_is_listed(s3, root, put):
 def test_a_name_that_ends_with_white_space_is_rejected(s3, root, put):
     """An image's URI is stripped where it is read, and the object without the space may be another one."""
     put("a.jpg", "a.jpg ")
-    good, bad = archive_of(f"s3://images/{root}", OUT, s3).items()
+    good, bad = open_manifest(f"s3://images/{root}", OUT, s3).items()
     assert (good.outcome, bad.outcome) == (None, Outcome.REJECTED)
 
 
@@ -171,7 +173,7 @@ def test_an_empty_prefix_has_no_items(paths):
 def test_a_bucket_that_does_not_exist_is_an_error(s3, sandbox):
     """It is not taken for an empty one."""
     with pytest.raises(VeoRequestError, match=r"s3://nowhere/a/ cannot be listed: .*NoSuchBucket"):
-        list(archive_of("s3://nowhere/a/", OUT, s3).items())
+        list(open_manifest("s3://nowhere/a/", OUT, s3).items())
 
 
 def test_a_store_that_is_away_is_a_matter_of_time(sandbox):
@@ -188,6 +190,6 @@ def test_a_store_that_is_away_is_a_matter_of_time(sandbox):
         config=Config(retries={"total_max_attempts": 1}),
     )
     with pytest.raises(VeoArchiveUnavailableError) as caught:
-        list(archive_of("s3://images/", OUT, away).items())
-    assert caught.value.temporary
+        list(open_manifest("s3://images/", OUT, away).items())
+    assert caught.value.retryable
     away.close()

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from archive import listed
 from buckets import s3_client_of
 
-from veo_provider import pictures
+from veo_provider.media import conversion
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.sandbox.process import Sandbox
 from veo_provider.triggers import batch as trigger_module
@@ -292,7 +292,7 @@ def test_the_service_gets_the_right_picture(converted, files):
         assert file.outcome == "as it is" or sent["content_type"] == "image/jpeg"
         assert (sent["width"] < sent["height"]) == ("upright" in file.kind), key
         assert task["aspect_ratio"] == ("9:16" if "upright" in file.kind else "16:9"), key
-        assert max(sent["width"], sent["height"]) <= pictures.KEPT_SIDE
+        assert max(sent["width"], sent["height"]) <= conversion.KEPT_SIDE
         assert sent["filename"].isprintable()
 
 
@@ -302,7 +302,7 @@ def test_a_picture_is_turned_before_it_is_sent(converted, files, store):
     assert len(turned) > len(awkward.TURNED_BACK)
     for key in turned:
         data = store.get_object(Bucket="images", Key=key)["Body"].read()
-        made = pictures.convert(
+        made = conversion.convert(
             key, size=len(data), header=data, open_stream=lambda data=data: awkward.io.BytesIO(data)
         )
         (sent,) = converted.tasks[key]["files"]

@@ -6,10 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import films
 import pytest
 
-from veo_provider import storing
 from veo_provider.api.client import VeoClient
-from veo_provider.api.errors import VeoIncompleteVideoError
-from veo_provider.s3.multipart_upload import S3Upload
+from veo_provider.exceptions import VeoIncompleteVideoError
+from veo_provider.generation import storage
+from veo_provider.s3.multipart_upload import MultipartUpload
 from veo_provider.s3.uri import S3Uri
 
 TARGET = S3Uri("videos", "clips/awkward-film.mp4")
@@ -54,15 +54,17 @@ def service():
 @pytest.fixture
 def store(service, s3, monkeypatch):
     """Stores what the service serves, trying once; returns what was stored, or None if nothing lies there."""
-    monkeypatch.setattr(storing.retrying, "STORE_ATTEMPTS", 1)
+    monkeypatch.setattr(storage.retrying, "STORE_ATTEMPTS", 1)
     s3.delete_object(Bucket=TARGET.bucket, Key=TARGET.key)
 
     def run(film, *, tells_length=True):
         service.film, service.tells_length = film, tells_length
-        upload = S3Upload(s3, TARGET, content_type="video/mp4", metadata={})
+        upload = MultipartUpload(s3, TARGET, content_type="video/mp4", metadata={})
         with VeoClient("sk-films", f"http://127.0.0.1:{service.server_port}/v1") as client:
             try:
-                return storing.store(client, "task_1", str(TARGET), upload, asked_seconds=str(films.SECONDS))
+                return storage.transfer_video(
+                    client, "task_1", str(TARGET), upload, asked_seconds=str(films.SECONDS)
+                )
             except VeoIncompleteVideoError:
                 assert "Contents" not in s3.list_objects_v2(Bucket=TARGET.bucket, Prefix=TARGET.key)
                 return None

@@ -11,10 +11,12 @@ from archive import listed
 from batches import Instance, Run, first_event, make, operator, receipts, rows
 from moments import at_moment, holding
 
-from veo_provider import batch as engine
-from veo_provider import notes, way
-from veo_provider.line import Line
-from veo_provider.operators.batch import VeoBatchError, VeoBatchOperator, VeoBatchUnfinishedError
+from veo_provider.batch.engine import item
+from veo_provider.batch.engine import runner as engine
+from veo_provider.batch.report import journal
+from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError
+from veo_provider.operators.batch import VeoBatchOperator
+from veo_provider.polling.session import PollingSession
 from veo_provider.triggers import batch as trigger_module
 
 pytestmark = pytest.mark.usefixtures("connections")
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("connections")
 def _quick(monkeypatch):
     """Only the pauses of a batch are shortened."""
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(way, "CLAIM_PAUSE", 0.2)
+    monkeypatch.setattr(item, "CLAIM_PAUSE", 0.2)
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +163,7 @@ def test_what_a_crash_left_does_not_count_for_ever(s3, archive, monkeypatch, why
     first, *_ = receipts(s3)
     s3.put_object(Bucket="videos", Key=first, Body=b"no longer a receipt")
     if why == "it is long ago":
-        monkeypatch.setattr(notes, "FRESH_SECONDS", 0.0)
+        monkeypatch.setattr(journal, "FRESH_SECONDS", 0.0)
     fields = {"max_in_flight": 7} if why == "another request" else {}
     assert make("monday", 2, fail_on="never", **fields)["counts"] == {"error": 1, "stored": 2}
 
@@ -249,8 +251,8 @@ def test_an_empty_account_stops_the_batch(sandbox, archive):
 def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, monkeypatch):
     """A video that cannot be fetched is a row that says so, though nothing else succeeds."""
     archive(1)
-    monkeypatch.setattr(way, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(way, "LATELY", 0.0)
+    monkeypatch.setattr(item, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(item, "LATELY", 0.0)
     sandbox.add_faults([{"call": "content", "status": 503}])
     assert make(fail_on="never")["counts"] == {"under way": 1}
     sandbox.clear_faults()
@@ -261,8 +263,8 @@ def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, mon
 @pytest.mark.usefixtures("impatient")
 def test_a_paid_video_that_is_not_stored_is_tried_for_again(sandbox, archive, monkeypatch):
     """However many images may stay without a video: the service keeps it for two days only."""
-    monkeypatch.setattr(way, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(way, "LATELY", 0.0)
+    monkeypatch.setattr(item, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(item, "LATELY", 0.0)
     archive(1)
     assert make()["counts"] == {"stored": 1}
     archive(2)
@@ -329,8 +331,8 @@ def test_submissions_keep_to_the_pace_of_the_connection(sandbox, archive, monkey
         taken.append(until)
         return await take_turn(self, until)
 
-    take_turn = Line.turn
-    monkeypatch.setattr(Line, "turn", turn)
+    take_turn = PollingSession.turn
+    monkeypatch.setattr(PollingSession, "turn", turn)
     archive(3)
     sandbox.add_faults([{"call": "submit", "first": 1, "status": 429, "headers": {"Retry-After": "0"}}])
     assert make(max_in_flight=1)["counts"] == {"stored": 3}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from veo_provider.job import Job
-from veo_provider.progress import Progress
+from veo_provider.batch.checkpoint import Checkpoint
+from veo_provider.batch.segment import BatchSpec
 
 pytestmark = pytest.mark.usefixtures("connections")
 
@@ -26,7 +26,7 @@ def state(s3, tmp_path):
     for number in range(IMAGES):
         source = {"Bucket": "images", "Key": "rocket.jpg"}
         s3.copy_object(Bucket="images", Key=f"killed/{number:03}.jpg", CopySource=source)
-    job = Job(
+    job = BatchSpec(
         run="archive / monday / make",
         try_number=1,
         images="s3://images/killed/",
@@ -39,7 +39,9 @@ def state(s3, tmp_path):
         max_cost_usd=0.30 * IMAGES,
         poll_interval=0.2,
     )
-    (tmp_path / "state.json").write_text(json.dumps({"job": job.to_dict(), "progress": Progress().to_dict()}))
+    (tmp_path / "state.json").write_text(
+        json.dumps({"job": job.to_dict(), "progress": Checkpoint().to_dict()})
+    )
     return tmp_path
 
 

@@ -12,15 +12,17 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from archive import listed
 from batches import Run, first_event, make, receipts, rows
 
-from veo_provider import batch as engine
-from veo_provider import notes, way
-from veo_provider import receipts as receipts_module
-from veo_provider.bulletin import figures_of
-from veo_provider.job import Job
-from veo_provider.leg import Leg
-from veo_provider.operators.batch import VeoBatchOperator, VeoBatchUnfinishedError
-from veo_provider.progress import Progress
-from veo_provider.terms import Terms
+from veo_provider.batch.checkpoint import Checkpoint
+from veo_provider.batch.engine import item
+from veo_provider.batch.engine import runner as engine
+from veo_provider.batch.engine.progress import figures_of
+from veo_provider.batch.engine.state import SegmentState
+from veo_provider.batch.limits import Terms
+from veo_provider.batch.report import journal
+from veo_provider.batch.segment import BatchSpec
+from veo_provider.exceptions import VeoBatchUnfinishedError
+from veo_provider.operators.batch import VeoBatchOperator
+from veo_provider.receipts import receipt as receipts_module
 from veo_provider.triggers import batch as trigger_module
 
 pytestmark = pytest.mark.usefixtures("connections")
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("connections")
 def _quick(monkeypatch):
     """Short pauses, and a worker for every two videos, so that there are many legs."""
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(way, "CLAIM_PAUSE", 0.2)
+    monkeypatch.setattr(item, "CLAIM_PAUSE", 0.2)
     monkeypatch.setattr(engine, "LOT", 2)
     monkeypatch.setattr(engine, "LOOK_AHEAD_SECONDS", 0.1)
 
@@ -317,7 +319,7 @@ def test_rows_by_a_clock_that_is_too_far_off_are_not_believed(sandbox, s3, archi
             make("monday")
     first, *_ = receipts(s3)
     s3.put_object(Bucket="videos", Key=first, Body=b"no longer a receipt")
-    assert notes.FRESH_SECONDS == 900.0
+    assert journal.FRESH_SECONDS == 900.0
     assert make("monday", 2, fail_on="never")["counts"] == {"error": 1, "stored": 1}
 
 
@@ -336,8 +338,8 @@ def test_a_try_that_goes_over_its_money_is_told_what_is_unknown(sandbox, archive
 async def test_the_bulletin_tells_apart_what_nobody_knows():
     """What is charged, and what may be charged besides."""
     terms = Terms(run="a / b / c", output_prefix="s3://videos/lot/", price_usd=0.30)
-    progress = Progress(committed_usd=0.90, unknown_usd=0.30)
-    figures = figures_of(Leg(terms, progress, "an id", stores=False, changed=lambda: None))
+    progress = Checkpoint(committed_usd=0.90, unknown_usd=0.30)
+    figures = figures_of(SegmentState(terms, progress, "an id", stores=False, changed=lambda: None))
     assert (figures["cost_usd"], figures["unknown_usd"]) == (0.60, 0.30)
     assert json.loads(json.dumps(figures)) == figures
 
@@ -386,7 +388,7 @@ def test_a_late_video_does_not_take_the_place_of_a_later_one(sandbox, s3, archiv
     other = threading.Thread(target=replace)
     other.start()
     _, kwargs = trigger.serialize()
-    job, progress = Job.from_dict(kwargs["job"]), Progress.from_dict(kwargs["progress"])
+    job, progress = BatchSpec.from_dict(kwargs["job"]), Checkpoint.from_dict(kwargs["progress"])
     asyncio.run(job.go(progress, stores=True, defers=False))
     other.join()
     (receipt,) = receipts(s3).values()
@@ -418,7 +420,7 @@ def test_an_image_that_leaves_while_the_summary_is_made_is_told_once(sandbox, s3
     run = Run()
     result, trigger = run.start()
     run.go_on(result, trigger)
-    job = Job.from_dict(json.loads(run.kwargs[0])["job"])
+    job = BatchSpec.from_dict(json.loads(run.kwargs[0])["job"])
     told = job.rows(s3, "")
     first = next(told)
     remove(s3, *images)

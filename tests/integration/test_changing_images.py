@@ -4,13 +4,13 @@ import hashlib
 
 import pytest
 
-from veo_provider import generation
-from veo_provider.api.errors import VeoImageUnavailableError
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
-from veo_provider.generation import Policy
-from veo_provider.images import find_image
-from veo_provider.receipts import Attempt, ReceiptState, S3ReceiptStore
+from veo_provider.exceptions import VeoImageUnavailableError
+from veo_provider.generation import state_machine
+from veo_provider.generation.state_machine import GenerationPolicy
+from veo_provider.media.image_source import open_image
+from veo_provider.receipts.receipt import Attempt, ReceiptState, S3ReceiptStore
 from veo_provider.s3.uri import S3Uri
 
 
@@ -36,7 +36,7 @@ def place(request, tmp_path, s3, connections):
 
 def submit(store, client, plan, try_number):
     by = Attempt("clips / monday / make", try_number)
-    return generation.advance(store, client, plan, by, Policy(), is_stored=lambda _: False)
+    return state_machine.advance(store, client, plan, by, GenerationPolicy(), is_stored=lambda _: False)
 
 
 def test_an_image_that_changes_is_refused_and_the_next_attempt_sends_what_is_there(
@@ -49,8 +49,8 @@ def test_an_image_that_changes_is_refused_and_the_next_attempt_sends_what_is_the
 
     def plan():
         held = store.read()
-        return generation.prepare(
-            lambda: find_image(uri, "aws_default"),
+        return state_machine.prepare(
+            lambda: open_image(uri, "aws_default"),
             lambda image: VeoRequest(prompt="The rocket lifts off", seconds="4", image=image),
             held.receipt if held else None,
             image=uri,
@@ -74,7 +74,7 @@ def test_an_image_that_changes_is_refused_and_the_next_attempt_sends_what_is_the
 
 def test_the_plans_image_knows_its_digest(photo):
     """Read once for the plan, it is not read again for its digest."""
-    plan = generation.prepare(
+    plan = state_machine.prepare(
         lambda: Image.from_path(photo),
         lambda image: VeoRequest(prompt="The rocket lifts off", image=image),
         None,

@@ -8,7 +8,8 @@ import threading
 import pytest
 from moments import at_moment, until
 
-from veo_provider.api import errors, protocol
+from veo_provider import exceptions
+from veo_provider.api import protocol
 from veo_provider.api.client import VeoClient
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
@@ -78,26 +79,26 @@ def test_a_wrong_model_in_a_poll_changes_nothing(either, sandbox, request_4s):
 
 
 REFUSALS = [
-    ({"status": 429, "headers": {"Retry-After": "7"}}, errors.VeoRateLimitError),
-    ({"status": 429}, errors.VeoRateLimitError),
+    ({"status": 429, "headers": {"Retry-After": "7"}}, exceptions.VeoRateLimitError),
+    ({"status": 429}, exceptions.VeoRateLimitError),
     (
         {"status": 403, "body": {"code": "upstream_load_saturated", "message": "busy", "data": None}},
-        errors.VeoRateLimitError,
+        exceptions.VeoRateLimitError,
     ),
     (
         {"status": 403, "body": {"error": {"code": "insufficient_user_quota", "message": "no money"}}},
-        errors.VeoQuotaError,
+        exceptions.VeoQuotaError,
     ),
-    ({"status": 400, "body": {"error": {"message": "PUBLIC_ERROR_UNSAFE"}}}, errors.VeoModerationError),
-    ({"status": 400, "body": {"code": "x", "message": "no", "data": None}}, errors.VeoBadRequestError),
-    ({"status": 413, "body": {"error": {"message": "too large"}}}, errors.VeoBadRequestError),
+    ({"status": 400, "body": {"error": {"message": "PUBLIC_ERROR_UNSAFE"}}}, exceptions.VeoModerationError),
+    ({"status": 400, "body": {"code": "x", "message": "no", "data": None}}, exceptions.VeoBadRequestError),
+    ({"status": 413, "body": {"error": {"message": "too large"}}}, exceptions.VeoBadRequestError),
     (
         {"status": 503, "body": {"error": {"code": "model_not_found", "message": "no available channels"}}},
-        errors.VeoNoChannelError,
+        exceptions.VeoNoChannelError,
     ),
     (
         {"status": 500, "body": {"code": "get_channel_failed", "message": "none left", "data": None}},
-        errors.VeoNoChannelError,
+        exceptions.VeoNoChannelError,
     ),
 ]
 
@@ -106,7 +107,7 @@ REFUSALS = [
 def test_a_refused_submission_costs_nothing(either, sandbox, request_4s, fault, kind):
     """A definite no raises its error, and the bill stays empty."""
     sandbox.add_faults([{"call": "submit", **fault}])
-    with pytest.raises(errors.VeoAPIError) as caught:
+    with pytest.raises(exceptions.VeoAPIError) as caught:
         either.submit(request_4s)
     assert type(caught.value) is kind
     assert sandbox.tasks() == []
@@ -132,7 +133,7 @@ LOST = [
 def test_a_lost_answer_is_unknown_and_never_sent_again(either, sandbox, request_4s, fault):
     """When the answer is lost or nonsense, the error says that it may be charged; nobody resubmits."""
     sandbox.add_faults([{"call": "submit", **fault}])
-    with pytest.raises(errors.VeoSubmissionUnknown, match="It may have been accepted"):
+    with pytest.raises(exceptions.VeoSubmissionUnknown, match="It may have been accepted"):
         either.submit(request_4s)
     assert [rule["matched"] for rule in sandbox.faults()] == [1]
     assert len(sandbox.tasks()) == (fault.get("accept", fault.get("reset") == "after"))
@@ -143,7 +144,7 @@ def test_a_submission_that_times_out_is_unknown(either, sandbox, request_4s, mon
     monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", 1.0)
     either = type(either)(sandbox.api_key, sandbox.api, timeout=1.0)
     sandbox.add_faults([{"call": "submit", "delay": 600}])
-    with pytest.raises(errors.VeoSubmissionUnknown):
+    with pytest.raises(exceptions.VeoSubmissionUnknown):
         either.submit(request_4s)
     assert len(until(sandbox.tasks)) == 1
     either.close()
@@ -159,7 +160,10 @@ def test_an_interrupted_submission_is_unknown(sandbox, request_4s):
     before, me = signal.signal(signal.SIGALRM, interrupt), threading.get_ident()
     interrupter = at_moment(sandbox.tasks, lambda: signal.pthread_kill(me, signal.SIGALRM))
     try:
-        with VeoClient(sandbox.api_key, sandbox.api) as client, pytest.raises(errors.VeoSubmissionUnknown):
+        with (
+            VeoClient(sandbox.api_key, sandbox.api) as client,
+            pytest.raises(exceptions.VeoSubmissionUnknown),
+        ):
             client.submit(request_4s)
     finally:
         interrupter.join()
@@ -176,19 +180,19 @@ def closed_port():
 
 def test_a_refused_connection_sent_nothing(new_client, request_4s, closed_port):
     """Where no connection came about, submitting again is safe, and the error says so."""
-    with pytest.raises(errors.VeoNotSentError, match="No money was spent"):
+    with pytest.raises(exceptions.VeoNotSentError, match="No money was spent"):
         new_client("sk-x", f"http://127.0.0.1:{closed_port}/v1").submit(request_4s)
 
 
 def test_an_unknown_host_was_sent_nothing(new_client, request_4s):
     """The same goes for a name that does not resolve."""
-    with pytest.raises(errors.VeoNotSentError):
+    with pytest.raises(exceptions.VeoNotSentError):
         new_client("sk-x", "http://nowhere.invalid/v1").submit(request_4s)
 
 
 def test_a_failed_tls_handshake_sent_nothing(new_client, sandbox, request_4s):
     """The same goes for TLS that does not come about."""
-    with pytest.raises(errors.VeoNotSentError):
+    with pytest.raises(exceptions.VeoNotSentError):
         new_client("sk-x", sandbox.api.replace("http://", "https://")).submit(request_4s)
 
 
@@ -216,7 +220,7 @@ def test_an_image_that_breaks_off_was_not_accepted(either, sandbox, photo):
 
     header = photo.read_bytes()[:12]
     image = Image.check("p.jpg", size=5_000_000, header=header, open_stream=Broken)
-    with pytest.raises(errors.VeoImageUnavailableError, match="the store went away") as caught:
+    with pytest.raises(exceptions.VeoImageUnavailableError, match="the store went away") as caught:
         either.submit(VeoRequest(prompt="A rocket", image=image))
     # An exception that is its own cause sends some of structlog's releases round in circles.
     assert caught.value.__cause__ is not caught.value
@@ -226,11 +230,11 @@ def test_an_image_that_breaks_off_was_not_accepted(either, sandbox, photo):
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ({"status": 503}, errors.VeoServerError),
-        ({"status": 429}, errors.VeoRateLimitError),
-        ({"reset": "before"}, errors.VeoConnectionError),
-        ({"garbage": True}, errors.VeoUnexpectedAnswerError),
-        ({"garbage": "json"}, errors.VeoUnexpectedAnswerError),
+        ({"status": 503}, exceptions.VeoServerError),
+        ({"status": 429}, exceptions.VeoRateLimitError),
+        ({"reset": "before"}, exceptions.VeoConnectionError),
+        ({"garbage": True}, exceptions.VeoUnexpectedAnswerError),
+        ({"garbage": "json"}, exceptions.VeoUnexpectedAnswerError),
     ],
 )
 def test_a_poll_that_fails_is_temporary(either, sandbox, request_4s, fault, kind):
@@ -239,20 +243,20 @@ def test_a_poll_that_fails_is_temporary(either, sandbox, request_4s, fault, kind
     sandbox.add_faults([{"call": "poll", **fault}])
     with pytest.raises(kind) as caught:
         either.get(video.id)
-    assert caught.value.temporary
+    assert caught.value.retryable
 
 
 def test_an_unknown_task_is_told(either):
     """The service's task_not_exist ends the wait."""
-    with pytest.raises(errors.VeoTaskNotFoundError) as caught:
+    with pytest.raises(exceptions.VeoTaskNotFoundError) as caught:
         either.get("task_" + "0" * 32)
-    assert not caught.value.temporary
+    assert not caught.value.retryable
 
 
 def test_a_wrong_key_is_told_and_kept_secret(new_client, sandbox, request_4s):
     """A 401 names the key's type as the cause, and never the key."""
     wrong = new_client("sk-wrong-key-5f7", sandbox.api)
-    with pytest.raises(errors.VeoAuthenticationError, match="Pay-per-request") as caught:
+    with pytest.raises(exceptions.VeoAuthenticationError, match="Pay-per-request") as caught:
         wrong.submit(request_4s)
     assert "5f7" not in f"{caught.value} {caught.value!r} {wrong!r}"
 
@@ -261,7 +265,7 @@ def test_a_key_that_the_service_repeats_is_cut_out(new_client, sandbox):
     """Some gateways repeat the key in their error."""
     body = {"error": {"message": f"bad key {sandbox.api_key}"}}
     sandbox.add_faults([{"call": "poll", "status": 401, "body": body}])
-    with pytest.raises(errors.VeoAuthenticationError, match=r"bad key \*\*\*"):
+    with pytest.raises(exceptions.VeoAuthenticationError, match=r"bad key \*\*\*"):
         new_client(sandbox.api_key, sandbox.api).get("task_x")
 
 
@@ -270,24 +274,24 @@ def test_a_netrc_does_not_replace_the_key(either, sandbox, tmp_path, monkeypatch
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    with pytest.raises(errors.VeoTaskNotFoundError):
+    with pytest.raises(exceptions.VeoTaskNotFoundError):
         either.get("task_x")
 
 
 def test_a_proxy_of_the_environment_is_used(new_client, sandbox, monkeypatch, closed_port):
     """Both clients go through the proxy that the environment names, and not past it."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
-    with pytest.raises(errors.VeoConnectionError):
+    with pytest.raises(exceptions.VeoConnectionError):
         new_client(sandbox.api_key, sandbox.api).get("task_x")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(errors.VeoTaskNotFoundError):
+    with pytest.raises(exceptions.VeoTaskNotFoundError):
         new_client(sandbox.api_key, sandbox.api).get("task_x")
 
 
 def test_a_proxys_password_is_not_repeated(new_client, sandbox, monkeypatch, closed_port):
     """The environment's proxy may carry a password, which no error shows."""
     monkeypatch.setenv("http_proxy", f"http://user:s3cretpw@127.0.0.1:{closed_port}")
-    with pytest.raises(errors.VeoConnectionError) as caught:
+    with pytest.raises(exceptions.VeoConnectionError) as caught:
         new_client(sandbox.api_key, sandbox.api).get("task_x")
     assert "s3cretpw" not in str(caught.value)
     both = new_client("sk-x", "http://user:s3cretpw@127.0.0.1:1/v1")
@@ -298,7 +302,7 @@ def test_both_clients_read_no_proxy_alike(new_client, sandbox, monkeypatch, clos
     """A network in no_proxy counts for both, as requests has it."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setenv("no_proxy", "127.0.0.0/8")
-    with pytest.raises(errors.VeoTaskNotFoundError):
+    with pytest.raises(exceptions.VeoTaskNotFoundError):
         new_client(sandbox.api_key, sandbox.api).get("task_x")
 
 
@@ -306,7 +310,7 @@ def test_a_wrong_account_token_is_not_taken_for_a_wrong_key(sandbox):
     """The check says which of the two secrets is wrong."""
     with (
         VeoClient(sandbox.api_key, sandbox.api, account_token="wrong") as client,
-        pytest.raises(errors.VeoWrongTokenError, match="The key is right, but the account token is not"),
+        pytest.raises(exceptions.VeoWrongTokenError, match="The key is right, but the account token is not"),
     ):
         client.check()
 
@@ -321,10 +325,10 @@ def test_the_check_tells_key_and_host_apart(sandbox, closed_port):
     with VeoClient(sandbox.api_key, sandbox.api) as good:
         assert "accepts the key" in good.check()
     cases = [
-        ("sk-wrong", sandbox.api, errors.VeoAuthenticationError),
-        (sandbox.api_key, sandbox.api.removesuffix("/v1") + "/v2", errors.VeoWrongHostError),
-        (sandbox.api_key, sandbox.s3, errors.VeoAPIError),
-        (sandbox.api_key, f"http://127.0.0.1:{closed_port}", errors.VeoConnectionError),
+        ("sk-wrong", sandbox.api, exceptions.VeoAuthenticationError),
+        (sandbox.api_key, sandbox.api.removesuffix("/v1") + "/v2", exceptions.VeoWrongHostError),
+        (sandbox.api_key, sandbox.s3, exceptions.VeoAPIError),
+        (sandbox.api_key, f"http://127.0.0.1:{closed_port}", exceptions.VeoConnectionError),
     ]
     for key, host, kind in cases:
         with VeoClient(key, host) as bad, pytest.raises(kind):

@@ -8,13 +8,13 @@ from urllib.parse import quote
 import pytest
 from moments import holding
 
-from veo_provider.api import errors
+from veo_provider import exceptions
 from veo_provider.api.client import VeoClient
-from veo_provider.api.mp4 import Mp4Walker
+from veo_provider.media.mp4 import Mp4Parser
 
 
 def fetch(client, veo_task_id):
-    walker = Mp4Walker()
+    walker = Mp4Parser()
     with client.download(veo_task_id) as download:
         for chunk in download:
             walker.feed(chunk)
@@ -30,14 +30,14 @@ def test_a_video_is_whole_and_as_asked(client, completed):
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ({"status": 400}, errors.VeoContentNotReadyError),
-        ({"gone": True}, errors.VeoContentGoneError),
-        ({"status": 502}, errors.VeoContentServerError),
-        ({"reset": "before"}, errors.VeoConnectionError),
-        ({"garbage": True}, errors.VeoUnexpectedAnswerError),
-        ({"garbage": "mp4"}, errors.VeoIncompleteVideoError),
-        ({"truncate": 0.5}, errors.VeoConnectionError),
-        ({"truncate": 20_000, "reset": "before"}, errors.VeoConnectionError),
+        ({"status": 400}, exceptions.VeoContentNotReadyError),
+        ({"gone": True}, exceptions.VeoContentGoneError),
+        ({"status": 502}, exceptions.VeoContentServerError),
+        ({"reset": "before"}, exceptions.VeoConnectionError),
+        ({"garbage": True}, exceptions.VeoUnexpectedAnswerError),
+        ({"garbage": "mp4"}, exceptions.VeoIncompleteVideoError),
+        ({"truncate": 0.5}, exceptions.VeoConnectionError),
+        ({"truncate": 20_000, "reset": "before"}, exceptions.VeoConnectionError),
     ],
 )
 def test_what_is_no_whole_video_becomes_an_error(client, sandbox, completed, fault, kind):
@@ -51,7 +51,7 @@ def test_before_completion_there_is_no_video(client, sandbox, request_4s):
     """A download too early answers 400, which means not yet."""
     sandbox.set_latency(600)
     video = client.submit(request_4s)
-    with pytest.raises(errors.VeoContentNotReadyError):
+    with pytest.raises(exceptions.VeoContentNotReadyError):
         fetch(client, video.id)
 
 
@@ -62,7 +62,7 @@ def test_a_filtered_video_is_named_as_such(client, sandbox, request_4s, status):
     video = client.submit(request_4s)
     while not client.get(video.id).finished:
         pass
-    with pytest.raises(errors.VeoAPIError, match="safety filter"):
+    with pytest.raises(exceptions.VeoAPIError, match="safety filter"):
         fetch(client, video.id)
 
 
@@ -91,7 +91,7 @@ def test_a_slow_stream_is_patient_but_a_stalled_one_is_not(sandbox, completed):
         assert fetch(client, completed).width == 1280
         sandbox.clear_faults()
         sandbox.add_faults([{"call": "content", "status": 302, "headers": {"Location": silence.url}}])
-        with pytest.raises(errors.VeoConnectionError):
+        with pytest.raises(exceptions.VeoConnectionError):
             fetch(client, completed)
 
 

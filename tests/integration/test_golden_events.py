@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from veo_provider.api.errors import VeoNotFetchedError
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
-from veo_provider.archive import archive_of
-from veo_provider.notes import Notes
+from veo_provider.batch.manifest import open_manifest
+from veo_provider.batch.outcome import Outcome
+from veo_provider.batch.report.journal import ResultJournal
+from veo_provider.exceptions import VeoNotFetchedError, VeoWaitTimeoutError
 from veo_provider.operators.batch import VeoBatchOperator
-from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator, VeoWaitTimeoutError
-from veo_provider.outcomes import Outcome
+from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 from veo_provider.triggers import batch as batch_triggers
@@ -210,9 +210,11 @@ def test_notes_are_read(release, s3):
     for row in lines:
         s3.put_object(Bucket="images", Key=row["key"], Body=b"an image")
     (with_videos,) = golden.glob("notes/videos-*")
-    notes = Notes(s3, f"s3://videos/{FOLDER}", "clips / monday / make", with_videos.name[len("videos-") :], 1)
+    notes = ResultJournal(
+        s3, f"s3://videos/{FOLDER}", "clips / monday / make", with_videos.name[len("videos-") :], 1
+    )
     rows = {
-        row.key: row for row in notes.rows(archive_of("s3://images/lot/", "s3://videos/lot/", s3).items())
+        row.key: row for row in notes.rows(open_manifest("s3://images/lot/", "s3://videos/lot/", s3).items())
     }
     for old in lines:
         row = rows[old["key"]]

@@ -5,7 +5,7 @@ import json
 import pytest
 from airflow.providers.common.compat.sdk import Connection
 
-from veo_provider.api.errors import VeoAuthenticationError, VeoRequestError, VeoTaskNotFoundError
+from veo_provider.exceptions import VeoAuthenticationError, VeoRequestError, VeoTaskNotFoundError
 from veo_provider.hooks.veo import VeoHook, VeoSettings, base_url
 
 pytestmark = pytest.mark.usefixtures("connections")

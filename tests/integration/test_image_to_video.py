@@ -6,10 +6,10 @@ import time
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from veo_provider.api import errors
+from veo_provider import exceptions
+from veo_provider.exceptions import VeoReceiptError
 from veo_provider.operators import veo as operators
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
-from veo_provider.receipts import VeoReceiptError
 from veo_provider.triggers import veo as trigger_module
 from veo_provider.triggers.veo import VeoTaskTrigger
 
@@ -346,5 +346,5 @@ def test_a_submission_may_keep_its_receipt_in_s3(sandbox, s3, monkeypatch):
 
 def test_a_receipt_error_costs_nothing():
     """What receipts say of themselves fits into the tree of errors."""
-    assert issubclass(VeoReceiptError, errors.VeoError)
-    assert not VeoReceiptError.temporary
+    assert issubclass(VeoReceiptError, exceptions.VeoError)
+    assert not VeoReceiptError.retryable

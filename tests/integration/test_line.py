@@ -10,10 +10,10 @@ import time
 import pytest
 from moments import PATIENCE
 
-from veo_provider import line as line_module
-from veo_provider.api import errors
+from veo_provider import exceptions
 from veo_provider.hooks.veo import VeoHook
-from veo_provider.line import line_to
+from veo_provider.polling import session as line_module
+from veo_provider.polling.session import shared_session
 from veo_provider.triggers.veo import VeoTaskTrigger
 
 pytestmark = pytest.mark.usefixtures("connections")
@@ -91,7 +91,7 @@ def test_many_waits_need_one_look_up(sandbox, completed, tmp_path, monkeypatch):
 
 async def test_waits_share_a_line_and_the_last_one_closes_it(completed):
     """It is one object while anybody uses it, and its session is closed when nobody does."""
-    async with line_to("veo_default") as first, line_to("veo_default") as second:
+    async with shared_session("veo_default") as first, shared_session("veo_default") as second:
         assert first is second
         await asyncio.gather(*(first.get(completed, soon()) for _ in range(20)))
         session = first._client._session
@@ -102,10 +102,10 @@ async def test_waits_share_a_line_and_the_last_one_closes_it(completed):
 
 async def test_another_call_takes_its_turn_as_well(sandbox, completed):
     """A submission waits while the service wants to be left alone, as the looks do."""
-    async with line_to("veo_default") as line:
+    async with shared_session("veo_default") as line:
         assert await line.turn(soon())
         sandbox.add_faults([{"call": "poll", "status": 429, "headers": {"Retry-After": "600"}}])
-        with pytest.raises(errors.VeoRateLimitError):
+        with pytest.raises(exceptions.VeoRateLimitError):
             await line.get(completed, soon())
         assert not await line.turn(time.time())
 
@@ -146,8 +146,8 @@ async def test_cancelled_while_looking_up_nothing_is_left(queued, at_once, monke
 async def test_a_key_that_was_changed_is_found_upon_a_refusal(sandbox, completed, connect):
     """A 401 ends a wait only if the connection says nothing new."""
     connect(password="sk-old")
-    async with line_to("veo_default") as line:
-        with pytest.raises(errors.VeoAuthenticationError):
+    async with shared_session("veo_default") as line:
+        with pytest.raises(exceptions.VeoAuthenticationError):
             await line.get(completed, soon())
         connect(password=sandbox.api_key)
         videos = await asyncio.gather(*(line.get(completed, soon()) for _ in range(20)))
@@ -173,7 +173,7 @@ async def test_a_changed_connection_reaches_running_waits_in_passing(
     completed, sandbox, connect, monkeypatch
 ):
     """Every few minutes it is looked up again; meanwhile, what it said before is good enough."""
-    async with line_to("veo_default") as line:
+    async with shared_session("veo_default") as line:
         await line.get(completed, soon())
         before = line._client
         monkeypatch.setattr(line_module, "LOOK_UP_EVERY", 0.0)
@@ -188,7 +188,7 @@ async def test_a_changed_connection_reaches_running_waits_in_passing(
 @pytest.mark.parametrize("connection", [None, '{"conn_type": "veo"}'], ids=["gone", "without a key"])
 async def test_a_look_up_that_fails_changes_nothing(completed, monkeypatch, connection):
     """A connection that cannot be read any more is used on as it was."""
-    async with line_to("veo_default") as line:
+    async with shared_session("veo_default") as line:
         await line.get(completed, soon())
         monkeypatch.setattr(line_module, "LOOK_UP_EVERY", 0.0)
         if connection is None:
@@ -238,8 +238,8 @@ async def test_a_rate_limit_holds_back_everybody(sandbox, client, request_4s):
     """After one 429 no wait on the connection calls before the time that it names."""
     video = client.submit(request_4s)
     sandbox.add_faults([{"call": "poll", "occurrence": 1, "status": 429, "headers": {"Retry-After": "600"}}])
-    async with line_to("veo_default") as line:
-        with pytest.raises(errors.VeoRateLimitError):
+    async with shared_session("veo_default") as line:
+        with pytest.raises(exceptions.VeoRateLimitError):
             await line.get(video.id, soon())
         polls = sandbox.tasks()[0]["polls"]
         assert await asyncio.gather(*(line.get(video.id, time.time() + 0.2) for _ in range(5))) == [None] * 5
@@ -249,7 +249,7 @@ async def test_a_rate_limit_holds_back_everybody(sandbox, client, request_4s):
 async def test_a_deadline_is_kept_while_queueing(sandbox, queued, connect, at_once):
     """A wait whose turn does not come in time sends its timeout all the same, and asks nothing."""
     connect(extra={"polls_per_second": 0.01})
-    async with line_to("veo_default") as line:
+    async with shared_session("veo_default") as line:
         await line.get(queued, soon())
         assert await event_of(trigger(queued, left=0.3)) == {"status": "timeout"}
     assert sandbox.tasks()[0]["polls"] == 1

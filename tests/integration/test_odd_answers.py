@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from veo_provider.api import errors, protocol
+from veo_provider import exceptions
+from veo_provider.api import protocol
 from veo_provider.api.client import VeoClient
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
@@ -200,12 +201,12 @@ CANDIDATES = [
 def test_an_id_before_the_break_is_kept(server, either, pieces):
     """Where the object is not whole, its id is a candidate, and the error names it."""
     server.pieces = pieces
-    with pytest.raises(errors.VeoSubmissionUnknown, match=TASK) as caught:
+    with pytest.raises(exceptions.VeoSubmissionUnknown, match=TASK) as caught:
         either.submit(REQUEST)
     assert caught.value.veo_task_id == TASK
-    with pytest.raises(errors.VeoError) as caught:
+    with pytest.raises(exceptions.VeoError) as caught:
         either.get(TASK)
-    assert caught.value.temporary
+    assert caught.value.retryable
 
 
 UNKNOWN = [
@@ -243,19 +244,23 @@ UNKNOWN = [
 def test_an_answer_that_says_nothing_certain_is_unknown(server, either, pieces):
     """A submission of unknown fate is sent once; a poll that meets the same may be repeated."""
     server.pieces = pieces
-    with pytest.raises(errors.VeoSubmissionUnknown) as caught:
+    with pytest.raises(exceptions.VeoSubmissionUnknown) as caught:
         either.submit(REQUEST)
     assert caught.value.veo_task_id is None
     assert server.calls == 1
-    with pytest.raises(errors.VeoError) as caught:
+    with pytest.raises(exceptions.VeoError) as caught:
         either.get(TASK)
-    assert caught.value.temporary
+    assert caught.value.retryable
 
 
 REFUSED = [
-    ("400", [EARLY + answer("400 Bad Request", ERROR)], errors.VeoBadRequestError),
-    ("400, wrong label", [answer("400 Bad", ERROR, b"Content-Encoding: gzip")], errors.VeoBadRequestError),
-    ("429", [answer("429 Slow down", ERROR)], errors.VeoRateLimitError),
+    ("400", [EARLY + answer("400 Bad Request", ERROR)], exceptions.VeoBadRequestError),
+    (
+        "400, wrong label",
+        [answer("400 Bad", ERROR, b"Content-Encoding: gzip")],
+        exceptions.VeoBadRequestError,
+    ),
+    ("429", [answer("429 Slow down", ERROR)], exceptions.VeoRateLimitError),
 ]
 
 
@@ -265,7 +270,7 @@ REFUSED = [
 def test_a_certain_refusal_is_told_by_both(server, either, pieces, kind):
     """What stands in the closed list is a refusal, however it arrives."""
     server.pieces = pieces
-    with pytest.raises(errors.VeoAPIError) as caught:
+    with pytest.raises(exceptions.VeoAPIError) as caught:
         either.submit(REQUEST)
     assert type(caught.value) is kind
 
@@ -282,7 +287,7 @@ def test_a_download_reads_past_informational_answers(server):
 def test_informational_answers_without_an_end_are_given_up(server, one):
     """A server that never comes to its final answer does not hold a task for ever."""
     server.pieces = [one * 1000 + answer("200 OK", VIDEO)]
-    with VeoClient("sk-key", server.url, timeout=1.0) as client, pytest.raises(errors.VeoConnectionError):
+    with VeoClient("sk-key", server.url, timeout=1.0) as client, pytest.raises(exceptions.VeoConnectionError):
         client.get(TASK)
 
 
@@ -299,19 +304,19 @@ def test_an_answer_that_trickles_is_given_up(server, either, start):
     """Bytes that come now and then hold neither a submission nor a poll beyond its deadline."""
     server.pieces = [start, TRICKLE]
     began = time.monotonic()
-    with pytest.raises(errors.VeoSubmissionUnknown) as caught:
+    with pytest.raises(exceptions.VeoSubmissionUnknown) as caught:
         either.submit(REQUEST)
     assert caught.value.veo_task_id is None
-    with pytest.raises(errors.VeoError) as caught:
+    with pytest.raises(exceptions.VeoError) as caught:
         either.get(TASK)
-    assert caught.value.temporary
+    assert caught.value.retryable
     assert time.monotonic() - began < MOST_TRICKLE_SECONDS / 2
 
 
 def test_an_id_before_a_trickle_is_kept(server, either):
     """What came before the deadline is looked at: it names what is paid for."""
     server.pieces = [answer("200 OK", CUT, length=9999), TRICKLE]
-    with pytest.raises(errors.VeoSubmissionUnknown, match=TASK) as caught:
+    with pytest.raises(exceptions.VeoSubmissionUnknown, match=TASK) as caught:
         either.submit(REQUEST)
     assert caught.value.veo_task_id == TASK
 
@@ -321,7 +326,7 @@ def test_a_long_timeout_does_not_prolong_a_submission(server, new_client, monkey
     monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", 0.5)
     server.pieces = [SILENCE]
     began = time.monotonic()
-    with pytest.raises(errors.VeoSubmissionUnknown):
+    with pytest.raises(exceptions.VeoSubmissionUnknown):
         new_client("sk-key", server.url, timeout=MOST_TRICKLE_SECONDS).submit(REQUEST)
     assert time.monotonic() - began < MOST_TRICKLE_SECONDS / 2
 
@@ -330,7 +335,7 @@ def test_a_download_s_head_may_not_trickle(server):
     """The deadline holds up to the video."""
     server.pieces = [b"HTTP/1.1 200 OK\r\nX-Slow: ", TRICKLE]
     began = time.monotonic()
-    with VeoClient("sk-key", server.url, timeout=0.5) as client, pytest.raises(errors.VeoConnectionError):
+    with VeoClient("sk-key", server.url, timeout=0.5) as client, pytest.raises(exceptions.VeoConnectionError):
         client.has_content(TASK)
     assert time.monotonic() - began < MOST_TRICKLE_SECONDS / 2
 
@@ -345,7 +350,7 @@ def test_a_video_may_take_longer_than_an_answer(server, monkeypatch):
     with (
         VeoClient("sk-key", server.url, timeout=0.5) as client,
         client.download(TASK) as download,
-        pytest.raises(errors.VeoConnectionError, match="not complete within"),
+        pytest.raises(exceptions.VeoConnectionError, match="not complete within"),
     ):
         list(download)
     assert 2.0 <= time.monotonic() - began < MOST_TRICKLE_SECONDS / 2
@@ -365,7 +370,7 @@ def test_a_submission_that_is_taken_slowly_is_not_sent_to_its_end(new_client, sa
 
     image = Image.check("p.jpg", size=len(data), header=data[:64], open_stream=lambda: Slow(data))
     request = VeoRequest(prompt="Up", seconds="4", image=image)
-    with pytest.raises(errors.VeoNotSentError, match="took too long"):
+    with pytest.raises(exceptions.VeoNotSentError, match="took too long"):
         new_client(sandbox.api_key, sandbox.api).submit(request, send_before=send_before)
     assert sum(reads) < len(data)
     assert sandbox.tasks() == []

@@ -7,7 +7,7 @@ import time
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from veo_provider.api.errors import VeoNotFetchedError
+from veo_provider.exceptions import VeoNotFetchedError
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.triggers.veo import VeoTaskTrigger

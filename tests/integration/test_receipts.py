@@ -13,21 +13,25 @@ import requests
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
-from veo_provider import generation, retrying
 from veo_provider.api import protocol
 from veo_provider.api.client import VeoClient
-from veo_provider.api.errors import VeoRateLimitError, VeoRequestError, VeoSubmissionUnknown
-from veo_provider.generation import Attach, Plan, Policy, WaitForClaim
-from veo_provider.receipts import (
-    SUFFIX,
-    Attempt,
+from veo_provider.exceptions import (
     ReceiptConflictError,
-    ReceiptState,
-    S3ReceiptStore,
-    TaskStateReceiptStore,
+    VeoRateLimitError,
     VeoReceiptDeniedError,
     VeoReceiptError,
     VeoReceiptUnavailableError,
+    VeoRequestError,
+    VeoSubmissionUnknown,
+)
+from veo_provider.generation import retries, state_machine
+from veo_provider.generation.state_machine import Attach, GenerationPolicy, PreparedRequest, WaitForClaim
+from veo_provider.receipts.receipt import (
+    SUFFIX,
+    Attempt,
+    ReceiptState,
+    S3ReceiptStore,
+    TaskStateReceiptStore,
     claim,
 )
 from veo_provider.s3.uri import S3Uri
@@ -280,7 +284,7 @@ def test_what_cannot_be_read_is_not_taken_for_absent(new_s3, trouble):
     changes, target = TROUBLE[trouble]
     with pytest.raises(error_of(trouble), match=r"cannot be read.*Nothing is submitted") as caught:
         S3ReceiptStore(new_s3(**changes), target).read()
-    assert caught.value.temporary == (trouble in MAY_PASS)
+    assert caught.value.retryable == (trouble in MAY_PASS)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["first write", "later write"])
@@ -318,7 +322,7 @@ def test_a_receipt_that_may_not_be_read_names_the_permission(s3, new_s3):
     )
     with pytest.raises(VeoReceiptDeniedError, match=r"s3:GetObject.*s3:ListBucket") as caught:
         S3ReceiptStore(client, TARGET).read()
-    assert not caught.value.temporary
+    assert not caught.value.retryable
 
 
 def with_fields(**fields):
@@ -497,7 +501,7 @@ def test_a_receipt_can_be_read_by_people(s3, sandbox, client, request_4s):
     store = S3ReceiptStore(s3, TARGET)
     plan = plan_of(request_4s, prompt="Die Rakete über dem Fjord 🚀")
     _, held = advance(store, client, plan, ME)
-    generation.record_video(store, held, {"uri": "s3://videos/clips/rocket.mp4", "bytes": 1}, ME)
+    state_machine.record_video(store, held, {"uri": "s3://videos/clips/rocket.mp4", "bytes": 1}, ME)
     found = s3.get_object(Bucket=TARGET.bucket, Key=TARGET.key)
     text = found["Body"].read().decode()
     data = json.loads(text)
@@ -583,12 +587,14 @@ class State(dict):
 
 def plan_of(request, **changes):
     request = replace(request, **changes)
-    digest = generation.sha256_of(request)
-    return Plan.of(request, image="rocket.jpg", image_sha256=digest, account="veo_default")
+    digest = state_machine.sha256_of(request)
+    return PreparedRequest.of(request, image="rocket.jpg", image_sha256=digest, account="veo_default")
 
 
 def advance(store, client, plan, by, policy=None):
-    return generation.advance(store, client, plan, by, policy or Policy(), is_stored=lambda _: True)
+    return state_machine.advance(
+        store, client, plan, by, policy or GenerationPolicy(), is_stored=lambda _: True
+    )
 
 
 def test_a_lost_answer_pays_nothing_more(s3, sandbox, client, request_4s):
@@ -631,7 +637,7 @@ def test_a_signal_while_the_answer_is_read_pays_nothing_more(
 
 def test_a_refused_submission_is_repeated_by_the_next_attempt(s3, sandbox, client, request_4s, monkeypatch):
     """A rate limit that outlasts the patience leaves a receipt that lets the next attempt submit."""
-    monkeypatch.setattr(retrying, "SUBMIT_PATIENCE", 0.0)
+    monkeypatch.setattr(retries, "SUBMIT_PATIENCE", 0.0)
     sandbox.add_faults([{"call": "submit", "first": 1, "status": 429}])
     store, plan = S3ReceiptStore(s3, TARGET), plan_of(request_4s)
     with pytest.raises(VeoRateLimitError):

@@ -11,42 +11,37 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from urllib3.exceptions import IncompleteRead, ReadTimeoutError, SSLError
 
-from veo_provider import storing
-from veo_provider.api.errors import (
+from veo_provider.batch.manifest import ManifestItem, open_manifest
+from veo_provider.batch.outcome import Outcome
+from veo_provider.batch.prompts import prompts_of
+from veo_provider.batch.report.journal import ResultJournal
+from veo_provider.batch.report.summary import get, write, write_progress
+from veo_provider.exceptions import (
     VeoError,
     VeoImageError,
     VeoImageUnavailableError,
+    VeoReceiptDeniedError,
+    VeoReceiptUnavailableError,
     VeoRequestError,
     VeoStorageConfigurationError,
     VeoStorageConflictError,
     VeoStorageDeniedError,
     VeoStorageMissingError,
     VeoStorageUnavailableError,
+    VeoSummaryUnavailableError,
 )
-from veo_provider.archive import Item, archive_of
-from veo_provider.budget import receipts_below
-from veo_provider.images import find_image
-from veo_provider.notes import Notes
-from veo_provider.outcomes import Outcome
-from veo_provider.prompts import prompts_of
-from veo_provider.receipts import (
-    SUFFIX,
-    Attempt,
-    ReceiptState,
-    S3ReceiptStore,
-    VeoReceiptDeniedError,
-    VeoReceiptUnavailableError,
-    claim,
-)
+from veo_provider.generation import storage
+from veo_provider.media.image_source import open_image
+from veo_provider.receipts.charges import iter_receipts
+from veo_provider.receipts.receipt import SUFFIX, Attempt, ReceiptState, S3ReceiptStore, claim
 from veo_provider.s3.client import head_object, iter_objects, translate_errors
-from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload, abort_leftovers
+from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload, abort_stale_uploads
 from veo_provider.s3.uri import S3Uri
-from veo_provider.summary import VeoSummaryUnavailableError, get, write, write_progress
 
 TARGET = S3Uri("videos", "errors/clip.mp4")
 RECEIPT = S3Uri("videos", TARGET.key + SUFFIX)
 IMAGE = S3Uri("images", "errors/one.jpg")
-ITEM = Item("errors/one.jpg", str(IMAGE), "one.jpg", str(TARGET))
+ITEM = ManifestItem("errors/one.jpg", str(IMAGE), "one.jpg", str(TARGET))
 FOLDER = "s3://videos/errors/_veo/"
 ME = Attempt("dag / run / me")
 
@@ -114,7 +109,7 @@ def _filled(s3, monkeypatch):
 
 
 def notes_of(s3):
-    return Notes(s3, FOLDER, ME.task_instance, "request", 1)
+    return ResultJournal(s3, FOLDER, ME.task_instance, "request", 1)
 
 
 def write_note(s3):
@@ -124,7 +119,7 @@ def write_note(s3):
 
 
 def upload(s3, size):
-    with S3Upload(s3, TARGET, content_type="video/mp4", metadata={}, replace=False) as one:
+    with MultipartUpload(s3, TARGET, content_type="video/mp4", metadata={}, replace=False) as one:
         one.write(bytes(size))
         one.complete()
 
@@ -152,27 +147,27 @@ CALLS = {
     ),
     "change a receipt": ("PutObject", lambda s3: change_receipt(s3, known=True)),
     "look up an object": ("HeadObject", lambda s3: head_object(s3, TARGET)),
-    "look for a video": ("GetObject", lambda s3: storing.find(s3, TARGET, "task_1")),
-    "compare a video": ("HeadObject", lambda s3: storing.holds(s3, TARGET, new_claim())),
+    "look for a video": ("GetObject", lambda s3: storage.find_stored_video(s3, TARGET, "task_1")),
+    "compare a video": ("HeadObject", lambda s3: storage.is_stored(s3, TARGET, new_claim())),
     "upload at once": ("PutObject", lambda s3: upload(s3, SMALL)),
     "begin an upload": ("CreateMultipartUpload", lambda s3: upload(s3, IN_PARTS)),
     "upload a part": ("UploadPart", lambda s3: upload(s3, IN_PARTS)),
     "complete an upload": ("CompleteMultipartUpload", lambda s3: upload(s3, IN_PARTS)),
-    "look for leftovers": ("ListMultipartUploads", lambda s3: abort_leftovers(s3, TARGET)),
-    "read an image": ("GetObject", lambda s3: find_image(str(IMAGE), None, s3=s3)),
+    "look for leftovers": ("ListMultipartUploads", lambda s3: abort_stale_uploads(s3, TARGET)),
+    "read an image": ("GetObject", lambda s3: open_image(str(IMAGE), None, s3=s3)),
     "read a sidecar": ("GetObject", lambda s3: prompts_of(None, ".txt", s3).of(ITEM)),
     "read metadata": ("HeadObject", lambda s3: prompts_of("$metadata_title", None, s3).of(ITEM)),
     "list an archive": (
         "ListObjectsV2",
-        lambda s3: list(archive_of("s3://images/errors/", "s3://videos/errors/", s3).items()),
+        lambda s3: list(open_manifest("s3://images/errors/", "s3://videos/errors/", s3).items()),
     ),
     "list receipts": (
         "ListObjectsV2",
-        lambda s3: list(receipts_below(s3, "s3://videos/errors/", 0)),
+        lambda s3: list(iter_receipts(s3, "s3://videos/errors/", 0)),
     ),
     "add up receipts": (
         "GetObject",
-        lambda s3: list(receipts_below(s3, "s3://videos/errors/", 0)),
+        lambda s3: list(iter_receipts(s3, "s3://videos/errors/", 0)),
     ),
     "read when a run began": ("HeadObject", lambda s3: notes_of(s3).began(fresh=False)),
     "read a request": ("GetObject", lambda s3: get(s3, TARGET)),
@@ -264,7 +259,7 @@ def test_a_body_that_breaks_off_may_pass(failing, call, error):
     failing.meta.events.register("after-call.s3.GetObject", break_off)
     with pytest.raises(VeoError) as caught:
         CALLS[call][1](failing)
-    assert caught.value.temporary
+    assert caught.value.retryable
 
 
 def client_error(code, operation="PutObject"):
@@ -297,7 +292,7 @@ def test_s3s_codes_have_their_kinds(code):
     with pytest.raises(KINDS[code]) as caught, translate_errors("It cannot be written"):
         raise client_error(code)
     assert caught.value.code == code
-    assert caught.value.temporary == (KINDS[code] in MAY_PASS)
+    assert caught.value.retryable == (KINDS[code] in MAY_PASS)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +310,7 @@ def test_what_a_setting_causes_is_not_tried_again(error):
     """boto3 refuses these before it sends anything, and would refuse them again."""
     with pytest.raises(VeoStorageConfigurationError) as caught, translate_errors("It cannot be written"):
         raise error
-    assert not caught.value.temporary
+    assert not caught.value.retryable
 
 
 def test_a_refused_write_says_what_to_check():
@@ -378,7 +373,7 @@ def test_what_is_refused_for_good_is_not_tried_again(failing, call, denied, code
     kind = VeoStorageMissingError if denied is VeoStorageDeniedError and code == "NoSuchBucket" else denied
     with pytest.raises(kind) as caught:
         make(failing)
-    assert not caught.value.temporary
+    assert not caught.value.retryable
 
 
 @pytest.mark.parametrize(
@@ -398,4 +393,4 @@ def test_what_may_pass_is_tried_again(failing, call, away):
     refuse(failing, operation, 503, "SlowDown")
     with pytest.raises(away) as caught:
         make(failing)
-    assert caught.value.temporary
+    assert caught.value.retryable

@@ -7,13 +7,13 @@ from contextlib import suppress
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from veo_provider import bulletin
-from veo_provider.api.errors import VeoRequestError, VeoStorageUnavailableError
+from veo_provider.batch.engine import progress
+from veo_provider.exceptions import VeoRequestError, VeoStorageUnavailableError
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
-from veo_provider.receipts import S3ReceiptStore
+from veo_provider.receipts.receipt import S3ReceiptStore
 from veo_provider.s3.client import s3_client
-from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload
+from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 from veo_provider.triggers import batch as trigger_module
@@ -154,7 +154,7 @@ def test_a_receipt_without_a_video_has_the_options(s3):
 @pytest.mark.usefixtures("demanding")
 def test_each_object_of_a_batch_has_the_options(s3, sandbox, monkeypatch):
     """Videos, receipts, progress, notes and summary are written with them, by worker and triggerer alike."""
-    monkeypatch.setattr(bulletin, "TELL_EVERY", 0.05)
+    monkeypatch.setattr(progress, "TELL_EVERY", 0.05)
     result, given = batch(s3_extra_args=OPTIONS)
     assert result["counts"] == {"stored": 3}
     found = objects(s3)
@@ -242,7 +242,7 @@ def test_a_key_in_kms_goes_with_each_write(size, first):
     """Algorithm, key and bucket key are sent with what begins a write; the sandbox's S3 has no KMS."""
     client = s3_client("aws_default", extra_args=KMS)
     sent = sent_by(client)
-    with S3Upload(client, S3Uri("videos", "kms.mp4"), content_type="video/mp4", metadata={}) as upload:
+    with MultipartUpload(client, S3Uri("videos", "kms.mp4"), content_type="video/mp4", metadata={}) as upload:
         upload.write(bytes(size))
         with suppress(VeoStorageUnavailableError):
             upload.complete()

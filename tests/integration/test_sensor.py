@@ -11,8 +11,8 @@ from airflow.providers.common.compat.sdk import (
 )
 from moments import PATIENCE
 
-from veo_provider import waiting as waiting_module
 from veo_provider.hooks.veo import VeoHook
+from veo_provider.polling import poller as waiting_module
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.triggers import veo as trigger_module
 from veo_provider.triggers.veo import VeoTaskTrigger
@@ -93,7 +93,7 @@ async def test_a_trigger_of_an_older_release_is_read(completed, at_once):
 
 async def test_a_trigger_without_an_interval_brings_the_video(completed, at_once, monkeypatch):
     """The learned schedule leads to the same event."""
-    monkeypatch.setattr(waiting_module.Waiting, "pause", lambda _: 0.05)
+    monkeypatch.setattr(waiting_module.Poller, "pause", lambda _: 0.05)
     kind = {"model": "veo-3.1-fast-generate-preview", "resolution": "720p", "submitted_at": time.time() - 90}
     trigger = VeoTaskTrigger(completed, "veo_default", None, time.time() + 60, **kind)
     assert (await event_of(trigger))["status"] == "finished"

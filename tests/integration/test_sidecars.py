@@ -4,16 +4,16 @@ import uuid
 
 import pytest
 
-from veo_provider.api.errors import VeoImageUnavailableError, VeoRequestError
-from veo_provider.archive import Item
-from veo_provider.prompts import MAX_SIDECAR_BYTES, prompts_of
+from veo_provider.batch.manifest import ManifestItem
+from veo_provider.batch.prompts import MAX_SIDECAR_BYTES, prompts_of
+from veo_provider.exceptions import VeoImageUnavailableError, VeoRequestError
 
 
 @pytest.fixture
 def item(sandbox):
     """An image whose name is awkward, in a folder of its own, where there is nothing yet."""
     key = f"{uuid.uuid4().hex}//50% cat #1?.v2.jpg"
-    return Item(key, f"s3://images/{key}", key, f"s3://videos/{key}.mp4")
+    return ManifestItem(key, f"s3://images/{key}", key, f"s3://videos/{key}.mp4")
 
 
 @pytest.fixture

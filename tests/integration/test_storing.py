@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from moments import PATIENCE
 
-from veo_provider import storing
-from veo_provider.api import errors
+from veo_provider import exceptions
 from veo_provider.api.client import VeoClient
-from veo_provider.retrying import STORE_ATTEMPTS
-from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload
+from veo_provider.generation import storage
+from veo_provider.generation.retries import STORE_ATTEMPTS
+from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
 
 KEY = "clips/broken-off.mp4"
@@ -166,16 +166,16 @@ def store(service, s3, impatient):
     target = S3Uri("videos", KEY)
 
     def run(timeout=PATIENCE):
-        upload = S3Upload(s3, target, content_type="video/mp4", metadata={"veo_task_id": "task_1"})
+        upload = MultipartUpload(s3, target, content_type="video/mp4", metadata={"veo_task_id": "task_1"})
         base_url = f"http://127.0.0.1:{service.server_port}/v1"
         try:
             with VeoClient("sk-key", base_url, timeout=timeout) as client:
-                stored = storing.store(client, "task_1", str(target), upload)
+                stored = storage.transfer_video(client, "task_1", str(target), upload)
             body = s3.get_object(Bucket="videos", Key=KEY)["Body"].read()
             assert body == service.movie
             assert stored.sha256 == hashlib.sha256(service.movie).hexdigest()
             assert stored.duration_seconds == 4.0
-        except errors.VeoError:
+        except exceptions.VeoError:
             assert "Contents" not in s3.list_objects_v2(Bucket="videos", Prefix=KEY)
             raise
         finally:
@@ -320,7 +320,7 @@ def test_progress_is_no_failed_attempt(service, store):
 def test_attempts_without_progress_come_to_an_end(service, store):
     """The first attempt got somewhere; as many as are allowed got no further."""
     service.script = [Answer(cut=7 * MB, ranges=False)]
-    with pytest.raises(errors.VeoConnectionError):
+    with pytest.raises(exceptions.VeoConnectionError):
         store()
     assert len(service.asked) == 1 + STORE_ATTEMPTS
 

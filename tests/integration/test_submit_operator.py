@@ -5,8 +5,8 @@ import logging
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from veo_provider import retrying
-from veo_provider.api import errors
+from veo_provider import exceptions
+from veo_provider.generation import retries
 from veo_provider.operators.veo import VeoSubmitOperator
 
 pytestmark = pytest.mark.usefixtures("connections")
@@ -110,7 +110,7 @@ def test_an_unreachable_store_is_worth_a_retry(sandbox, monkeypatch):
         "AIRFLOW_CONN_AWS_DEFAULT",
         "aws://key:secret@/?endpoint_url=http%3A%2F%2F127.0.0.1%3A1&region_name=us-east-1",
     )
-    with pytest.raises(errors.VeoImageUnavailableError, match="cannot be read"):
+    with pytest.raises(exceptions.VeoImageUnavailableError, match="cannot be read"):
         submit()
     assert sandbox.tasks() == []
 
@@ -135,9 +135,9 @@ def test_too_many_requests_are_waited_out(sandbox, impatient):
 
 def test_a_busy_service_is_left_to_airflow_in_the_end(sandbox, impatient, monkeypatch):
     """When the patience of one attempt is over, the error is one that Airflow may retry."""
-    monkeypatch.setattr(retrying, "SUBMIT_PATIENCE", 0.5)
+    monkeypatch.setattr(retries, "SUBMIT_PATIENCE", 0.5)
     sandbox.add_faults([{"call": "submit", "status": 429}])
-    with pytest.raises(errors.VeoRateLimitError):
+    with pytest.raises(exceptions.VeoRateLimitError):
         submit()
     assert sandbox.tasks() == []
 

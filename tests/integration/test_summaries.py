@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow.parquet
 import pytest
 
-from veo_provider import summary
-from veo_provider.archive import Item, archive_of
-from veo_provider.notes import Notes
-from veo_provider.outcomes import Outcome
-from veo_provider.receipts import Attempt, ReceiptState, claim
-from veo_provider.summary import Row
+from veo_provider.batch.manifest import ManifestItem, open_manifest
+from veo_provider.batch.outcome import Outcome
+from veo_provider.batch.report import summary
+from veo_provider.batch.report.journal import ResultJournal
+from veo_provider.batch.report.summary import SummaryRow
+from veo_provider.receipts.receipt import Attempt, ReceiptState, claim
 
 RUN = Attempt("archive / manual / make")
 OTHER = Attempt("archive / yesterday / make")
@@ -28,7 +28,7 @@ def prefix(s3, sandbox):
 @pytest.fixture
 def folder(prefix):
     """Where the run keeps its summary."""
-    return summary.folder_of(f"s3://videos/{prefix}", str(RUN.task_instance))
+    return summary.run_folder(f"s3://videos/{prefix}", str(RUN.task_instance))
 
 
 @pytest.fixture
@@ -58,11 +58,11 @@ def archive(s3, prefix):
         put(s3, f"{prefix}{name}.mp4.veo.json", receipt.to_json())
     put(s3, f"{prefix}09.jpg.mp4.veo.json", b"{")
     images = [f"s3://images/{number:02}.jpg" for number in range(1, 12)]
-    return archive_of([*images, images[0]], f"s3://videos/{prefix}", s3)
+    return open_manifest([*images, images[0]], f"s3://videos/{prefix}", s3)
 
 
 def notes_of(s3, folder, try_number=1):
-    return Notes(s3, folder, RUN.task_instance, "a request", try_number)
+    return ResultJournal(s3, folder, RUN.task_instance, "a request", try_number)
 
 
 def put(s3, key, body=b"x", bucket="videos"):
@@ -117,7 +117,7 @@ def test_every_image_has_a_row(s3, archive, folder):
 def test_parquet_has_the_same_rows(s3, archive, folder):
     """Each column has its type, whether or not the first rows have a value there."""
     rows = [*notes_of(s3, folder).rows(archive.items())]
-    rows += [Row(f"{n}", "i", "o", Outcome.NOT_STARTED) for n in range(2500)]
+    rows += [SummaryRow(f"{n}", "i", "o", Outcome.NOT_STARTED) for n in range(2500)]
     made = summary.write(rows, s3, folder)
     table = pyarrow.parquet.read_table(pyarrow.BufferReader(read(s3, made.parquet_uri)))
     assert table.to_pylist() == lines(s3, made.uri)
@@ -127,8 +127,8 @@ def test_parquet_has_the_same_rows(s3, archive, folder):
 
 def test_a_row_is_one_line_whatever_stands_in_it(s3, folder):
     """Names are for people to read, so that they are not escaped further than JSON needs."""
-    item = Item("a\nb", "s3://i/ü☃", "ü☃", "s3://o/\u2028")
-    row = Row.of(item, None, "run", outcome=Outcome.FAILED, reason="half a \ud83d")
+    item = ManifestItem("a\nb", "s3://i/ü☃", "ü☃", "s3://o/\u2028")
+    row = SummaryRow.of(item, None, "run", outcome=Outcome.FAILED, reason="half a \ud83d")
     made = summary.write([row, row], s3, folder)
     first, second, end = read(s3, made.uri).split(b"\n")
     assert (first, end) == (second, b"")
@@ -139,7 +139,9 @@ def test_a_row_is_one_line_whatever_stands_in_it(s3, folder):
 def test_without_pyarrow_there_are_json_lines(s3, folder, monkeypatch):
     """The result says that there is no Parquet."""
     monkeypatch.setattr(summary, "_has_pyarrow", lambda: False)
-    made = summary.write([Row("1", "i", "o", Outcome.TO_MAKE, cost_usd=0.30, price_usd=0.30)], s3, folder)
+    made = summary.write(
+        [SummaryRow("1", "i", "o", Outcome.TO_MAKE, cost_usd=0.30, price_usd=0.30)], s3, folder
+    )
     assert made.parquet_uri is None
     assert len(lines(s3, made.uri)) == 1
     assert made.cost_usd == 0.30
@@ -154,11 +156,11 @@ def test_an_empty_archive_has_an_empty_summary(s3, folder):
 
 def test_a_summary_that_breaks_off_leaves_the_one_before(s3, folder):
     """There is a whole table at any time, and no upload is left over."""
-    made = summary.write([Row("1", "i", "o", Outcome.STORED)], s3, folder)
+    made = summary.write([SummaryRow("1", "i", "o", Outcome.STORED)], s3, folder)
 
     def rows():
         for number in range(1200):
-            yield Row(f"{number}", "i", "o", Outcome.FAILED, f"{number}" * 3000)
+            yield SummaryRow(f"{number}", "i", "o", Outcome.FAILED, f"{number}" * 3000)
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
@@ -173,7 +175,7 @@ def test_a_summary_is_in_the_order_of_a_listing(s3, prefix, folder):
     keys = [f"{prefix}{number:03}.jpg" for number in range(300)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda key: put(s3, key, bucket="images"), keys))
-    archive = archive_of(f"s3://images/{prefix}", f"s3://videos/{prefix}", s3)
+    archive = open_manifest(f"s3://images/{prefix}", f"s3://videos/{prefix}", s3)
     assert [row.key for row in notes_of(s3, folder).rows(archive.items())] == keys
 
 
@@ -198,8 +200,8 @@ def rejected(notes, archive):
 
 def test_a_noted_video_needs_no_receipt_in_the_end(s3, prefix, folder, monkeypatch):
     """Rows are noted as videos finish; they come in the archive's order, and receipts tell the rest."""
-    monkeypatch.setattr("veo_provider.notes.MOST_ROWS", 6)
-    archive = archive_of(
+    monkeypatch.setattr("veo_provider.batch.report.journal.MOST_ROWS", 6)
+    archive = open_manifest(
         [f"s3://images/{number:02}.jpg" for number in range(20)], f"s3://videos/{prefix}", s3
     )
     items = list(archive.items())
@@ -238,7 +240,7 @@ def test_notes_that_cannot_be_written_are_kept(s3, archive, folder):
     for attempt in (notes.flush, notes.flush, *made):
         with pytest.raises(summary.VeoSummaryUnavailableError) as caught:
             attempt()
-        assert caught.value.temporary
+        assert caught.value.retryable
     notes.clear()
     summary.write_progress(away, folder, {})
     away.close()

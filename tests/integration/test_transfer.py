@@ -16,10 +16,10 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from moments import PATIENCE, until
 
-from veo_provider import storing
-from veo_provider.api import errors
-from veo_provider.retrying import STORE_ATTEMPTS
-from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload
+from veo_provider import exceptions
+from veo_provider.generation import storage
+from veo_provider.generation.retries import STORE_ATTEMPTS
+from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 
@@ -112,13 +112,13 @@ def test_an_object_that_appears_meanwhile_is_kept(s3, sandbox, completed):
     """replace=False holds until the last moment, not only at the first look."""
     s3.delete_object(Bucket="videos", Key=KEY)
     for size in (0, 2 * PART_BYTES):
-        upload = S3Upload(
+        upload = MultipartUpload(
             s3, S3Uri("videos", KEY), content_type="video/mp4", metadata={"veo_task_id": "x"}, replace=False
         )
         with upload:
             upload.write(b"theirs" + bytes(size))
             s3.put_object(Bucket="videos", Key=KEY, Body=b"mine")
-            with pytest.raises(errors.VeoRequestError, match="replace=False"):
+            with pytest.raises(exceptions.VeoRequestError, match="replace=False"):
                 upload.complete()
         assert s3.get_object(Bucket="videos", Key=KEY)["Body"].read() == b"mine"
         assert unfinished(s3) == []
@@ -208,8 +208,8 @@ def test_trouble_of_s3_in_the_middle_starts_the_upload_over(
     """S3 refuses a call or two of an upload: the video is stored whole all the same, and nothing is left."""
     sandbox.add_faults([{"call": "content", "pad": 2 * PART_BYTES}])
     stubborn = refusing(sandbox, operation, 2, status, code)
-    upload = storing.upload_to(stubborn, S3Uri("videos", KEY), completed, "model", replace=False)
-    result = storing.store(client, completed, URI, upload)
+    upload = storage.open_upload(stubborn, S3Uri("videos", KEY), completed, "model", replace=False)
+    result = storage.transfer_video(client, completed, URI, upload)
     body = s3.get_object(Bucket="videos", Key=KEY)["Body"].read()
     assert hashlib.sha256(body).hexdigest() == result.sha256
     assert unfinished(s3) == []
@@ -222,7 +222,9 @@ def test_a_completion_that_boto3_repeats_is_still_ours(s3, sandbox, size):
     target, metadata = S3Uri("videos", KEY), {"veo_task_id": "task_1"}
     operation = "PutObject" if size == 1000 else "CompleteMultipartUpload"
     repeated = refusing(sandbox, operation, 1, 412, "PreconditionFailed")
-    with S3Upload(repeated, target, content_type="video/mp4", metadata=metadata, replace=False) as upload:
+    with MultipartUpload(
+        repeated, target, content_type="video/mp4", metadata=metadata, replace=False
+    ) as upload:
         upload.write(bytes(size))
         s3.put_object(Bucket="videos", Key=KEY, Body=bytes(size), Metadata=metadata)
         upload.complete()
@@ -267,10 +269,10 @@ def test_every_trouble_on_the_way_is_mended(s3, sandbox, completed, impatient):
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ({"truncate": 3 * PART_BYTES, "pad": 4 * PART_BYTES, "ranges": False}, errors.VeoConnectionError),
-        ({"garbage": "mp4"}, errors.VeoIncompleteVideoError),
-        ({"garbage": True}, errors.VeoUnexpectedAnswerError),
-        ({"status": 502}, errors.VeoContentServerError),
+        ({"truncate": 3 * PART_BYTES, "pad": 4 * PART_BYTES, "ranges": False}, exceptions.VeoConnectionError),
+        ({"garbage": "mp4"}, exceptions.VeoIncompleteVideoError),
+        ({"garbage": True}, exceptions.VeoUnexpectedAnswerError),
+        ({"status": 502}, exceptions.VeoContentServerError),
     ],
 )
 def test_lasting_trouble_leaves_nothing_behind(s3, sandbox, completed, impatient, fault, kind):
@@ -296,7 +298,7 @@ def test_a_video_that_is_not_finished_is_waited_for_first(client, sandbox, reque
     """Storing too early says which task to put before it."""
     sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
     video = client.submit(request_4s)
-    with pytest.raises(errors.VeoContentNotReadyError, match="VeoTaskSensor"):
+    with pytest.raises(exceptions.VeoContentNotReadyError, match="VeoTaskSensor"):
         store(video.id)
 
 

@@ -10,9 +10,9 @@ import time
 import pytest
 from moments import PATIENCE, at_moment
 
-from veo_provider.api.errors import VeoStorageUnavailableError
+from veo_provider.exceptions import VeoStorageUnavailableError
 from veo_provider.s3.client import s3_client
-from veo_provider.s3.multipart_upload import PART_BYTES, S3Upload
+from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
 
 KEY = "clips/upload.mp4"
@@ -52,7 +52,7 @@ def nothing_remains(s3):
 
 
 def upload_to(client):
-    return S3Upload(client, TARGET, content_type="video/mp4", metadata={})
+    return MultipartUpload(client, TARGET, content_type="video/mp4", metadata={})
 
 
 def store(client, content=CONTENT):

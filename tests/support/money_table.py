@@ -9,10 +9,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from veo_provider.api import errors, protocol
-from veo_provider.api.protocol import Answer
+from veo_provider import exceptions
+from veo_provider.api import protocol
+from veo_provider.api.download import read_content
+from veo_provider.api.response import Response
 
-Reading = Callable[[Answer, str], tuple[str, str, str]]
+Reading = Callable[[Response, str], tuple[str, str, str]]
 """What an answer means in one phase: what is believed, done and said."""
 
 PAGE = Path(__file__).parents[2] / "docs" / "money.rst"
@@ -21,9 +23,9 @@ END = "\n.. End of the table.\n"
 TASK = "task_1"
 
 
-def _answer(status: int, body: object = b"", **headers: str) -> Answer:
+def _answer(status: int, body: object = b"", **headers: str) -> Response:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer.received(status, data, {k.replace("_", "-"): v for k, v in headers.items()})
+    return Response.received(status, data, {k.replace("_", "-"): v for k, v in headers.items()})
 
 
 def _error(message: str, code: str = "code") -> dict[str, object]:
@@ -40,7 +42,7 @@ def _video(**fields: object) -> dict[str, object]:
 
 
 PAGE_OF_ANOTHER = b"<html>"
-ANSWERS: list[tuple[str, Answer]] = [
+ANSWERS: list[tuple[str, Response]] = [
     ("200 with the task, ``queued``", _answer(200, _video(status="queued"))),
     ("200, ``completed``", _answer(200, _video(status="completed"))),
     ("200, ``completed`` with an ``error``", _answer(200, _video(status="completed", **_error("filtered")))),
@@ -48,7 +50,7 @@ ANSWERS: list[tuple[str, Answer]] = [
     ("200, ``expired`` or ``cancelled``", _answer(200, _video(status="expired"))),
     ("200, a word that nobody knows", _answer(200, _video(status="warming_up"))),
     ("200 about another task", _answer(200, {"id": "task_2", "status": "failed"})),
-    ("200, cut after the id", Answer.received(200, b'{"id": "task_1", "sta', {}, broken="reset")),
+    ("200, cut after the id", Response.received(200, b'{"id": "task_1", "sta', {}, broken="reset")),
     ("200 that is no JSON", _answer(200, b"<html>", Content_Type="text/html")),
     ("200 ``video/mp4``", _answer(200, b"", Content_Type="video/mp4")),
     ("101, 0, or a number that nobody knows", _answer(101)),
@@ -111,27 +113,27 @@ def _row(first: str, *others: str) -> list[str]:
     return [f"   * - {first}", *(f"     - {cell or 'nothing'}" for cell in others)]
 
 
-def _said(error: errors.VeoError) -> str:
+def _said(error: exceptions.VeoError) -> str:
     return " ".join(part for part in (error.money, error.advice) if part)
 
 
-def _submitting(answer: Answer, belief: str) -> tuple[str, str, str]:
+def _submitting(answer: Response, belief: str) -> tuple[str, str, str]:
     try:
         video = protocol.read_submission(answer)
-    except errors.VeoSubmissionUnknown as error:
+    except exceptions.VeoSubmissionUnknown as error:
         candidate = ", but its id is kept to be looked up" if error.veo_task_id else ""
         return f"**unknown**: it may be charged{candidate}", "not sent again by itself", _said(error)
-    except errors.VeoAPIError as error:
-        return belief, "sent again later" if error.temporary else "ends", _said(error)
+    except exceptions.VeoAPIError as error:
+        return belief, "sent again later" if error.retryable else "ends", _said(error)
     assert video.id
     return "accepted, with its id", "waits", ""
 
 
-def _waiting(answer: Answer, belief: str) -> tuple[str, str, str]:
+def _waiting(answer: Response, belief: str) -> tuple[str, str, str]:
     try:
         video = protocol.read_video(answer, TASK)
-    except errors.VeoError as error:
-        return belief, "asks again" if error.temporary else "the wait ends", _said(error)
+    except exceptions.VeoError as error:
+        return belief, "asks again" if error.retryable else "the wait ends", _said(error)
     if not video.finished:
         return belief, "asks again", ""
     if video.completed_with_error:
@@ -140,7 +142,7 @@ def _waiting(answer: Answer, belief: str) -> tuple[str, str, str]:
         return "completed: charged", "downloads it", ""
     try:
         video.raise_if_failed()
-    except errors.VeoGenerationFailed as error:
+    except exceptions.VeoGenerationFailed as error:
         if video.resubmittable:
             return "failed: not charged", "generates it anew, up to ``max_generations``", error.money
         return (
@@ -151,11 +153,11 @@ def _waiting(answer: Answer, belief: str) -> tuple[str, str, str]:
     raise AssertionError(video)
 
 
-def _downloading(answer: Answer, belief: str) -> tuple[str, str, str]:
+def _downloading(answer: Response, belief: str) -> tuple[str, str, str]:
     try:
-        protocol.read_content(answer)
-    except errors.VeoError as error:
-        return belief, "tries again" if error.temporary else "ends", _said(error)
+        read_content(answer)
+    except exceptions.VeoError as error:
+        return belief, "tries again" if error.retryable else "ends", _said(error)
     return belief, "stores it", ""
 
 

@@ -2,16 +2,16 @@
 
 import pytest
 
-from veo_provider.api.errors import VeoRequestError
-from veo_provider.archive import Outputs, archive_of
-from veo_provider.outcomes import Outcome
+from veo_provider.batch.manifest import Outputs, open_manifest
+from veo_provider.batch.outcome import Outcome
+from veo_provider.exceptions import VeoRequestError
 
 OUT = "s3://videos/out/"
 
 
 def listed(*images):
     """Return the items of a list."""
-    return list(archive_of(images, OUT, None).items())
+    return list(open_manifest(images, OUT, None).items())
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ def listed(*images):
 def test_what_names_no_archive_is_refused(images):
     """A single image goes into a list; anything else is a mistake that is told before money is spent."""
     with pytest.raises(VeoRequestError, match="Nothing was sent"):
-        archive_of(images, OUT, None)
+        open_manifest(images, OUT, None)
 
 
 @pytest.mark.parametrize("prefix", ["s3://videos", "s3://videos/out", "videos/", "/tmp/out/", ""])
 def test_an_output_prefix_is_a_folder_in_s3(prefix):
     """Without its slash, out and cat.jpg would become outcat.jpg.mp4."""
     with pytest.raises(VeoRequestError, match="output_prefix"):
-        archive_of("s3://images/", prefix, None)
+        open_manifest("s3://images/", prefix, None)
 
 
 def test_a_list_may_hold_images_from_anywhere():
@@ -86,16 +86,16 @@ def test_an_image_of_a_list_is_known_by_its_output():
 
 def test_a_key_of_an_earlier_release_has_no_place():
     """Positions were keys: then a batch starts over, and finds what is done."""
-    archive = archive_of(["s3://images/cat.jpg", "s3://images/dog.jpg"], OUT, None)
+    archive = open_manifest(["s3://images/cat.jpg", "s3://images/dog.jpg"], OUT, None)
     assert not archive.has_places(["000000001"])
     assert archive.has_places([f"{OUT}cat.jpg.mp4"])
     assert archive.has_places([])
-    assert archive_of("s3://images/", OUT, None).has_places(["any/key.jpg"])
+    assert open_manifest("s3://images/", OUT, None).has_places(["any/key.jpg"])
 
 
 def test_the_outputs_of_an_archive_are_few_bytes():
     """It is known of each output whether it belongs to the archive."""
-    archive = archive_of([f"s3://images/{number}.jpg" for number in range(1000)], OUT, None)
+    archive = open_manifest([f"s3://images/{number}.jpg" for number in range(1000)], OUT, None)
     outputs = Outputs(archive.items())
     assert all(item.output in outputs for item in archive.items())
     assert not any(f"{OUT}{number}.png.mp4" in outputs for number in range(1000))
@@ -105,7 +105,7 @@ def test_the_outputs_of_an_archive_are_few_bytes():
 def test_a_list_goes_on_after_an_item():
     """Also where an image stands there twice."""
     images = [*(f"s3://images/{number}.jpg" for number in range(20)), "s3://images/3.jpg"]
-    archive = archive_of(images, OUT, None)
+    archive = open_manifest(images, OUT, None)
     items = list(archive.items())
     assert [item.image for item in items] == images
     for at, item in enumerate(items):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from veo_provider.budget import charges
-from veo_provider.receipts import Attempt, ReceiptState, claim
+from veo_provider.receipts.charges import charges
+from veo_provider.receipts.receipt import Attempt, ReceiptState, claim
 
 DOCS = Path(__file__).parents[2] / "docs" / "archives.rst"
 RUNS = [Attempt("dag / monday / make"), Attempt("dag / tuesday / make")]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from veo_provider import receipts
-from veo_provider.budget import Budget, Charges, Ledger, charges, charges_of, pays, unknown_charges
-from veo_provider.receipts import CLOCK_DIFFERENCE, Attempt, Receipt, ReceiptState
+from veo_provider.receipts import receipt as receipts
+from veo_provider.receipts.charges import Budget, Charges, Ledger, charges, charges_of, pays, unknown_charges
+from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, Attempt, Receipt, ReceiptState
 
 ME, OTHER = Attempt("dag / run / me", 2), Attempt("dag / run / mean", 1)
 RUN = ME.task_instance

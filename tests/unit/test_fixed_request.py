@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from veo_provider.exceptions import VeoReceiptUnavailableError
 from veo_provider.operators.fixed_request import KEY, first_try_of, fixed, plain
-from veo_provider.receipts import VeoReceiptUnavailableError
 
 
 class Task:

@@ -2,25 +2,29 @@
 
 import pytest
 
-from veo_provider.api import errors
-from veo_provider.api.errors import VeoStorageDeniedError
-from veo_provider.gate import Fault, fault_of, is_denied
-from veo_provider.generation import VeoRecordLostError, VeoUnknownReceiptError
-from veo_provider.receipts import VeoReceiptDeniedError, VeoReceiptUnavailableError
+from veo_provider import exceptions
+from veo_provider.batch.engine.submission_gate import Fault, fault_of, is_denied
+from veo_provider.exceptions import (
+    VeoReceiptDeniedError,
+    VeoReceiptUnavailableError,
+    VeoRecordLostError,
+    VeoStorageDeniedError,
+    VeoUnknownReceiptError,
+)
 
 
 def refusal(message):
-    return errors.VeoBadRequestError(f"The service answered 400: {message}.", status=400)
+    return exceptions.VeoBadRequestError(f"The service answered 400: {message}.", status=400)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        errors.VeoImageError("x.jpg is empty."),
-        errors.VeoImageUnavailableError("x.jpg cannot be read now."),
-        errors.VeoModerationError("The service answered 400: PUBLIC_ERROR_UNSAFE.", status=400),
-        errors.VeoRateLimitError("The service answered 429.", status=429),
-        errors.VeoBadRequestError("The service answered 413: too much.", status=413),
+        exceptions.VeoImageError("x.jpg is empty."),
+        exceptions.VeoImageUnavailableError("x.jpg cannot be read now."),
+        exceptions.VeoModerationError("The service answered 400: PUBLIC_ERROR_UNSAFE.", status=400),
+        exceptions.VeoRateLimitError("The service answered 429.", status=429),
+        exceptions.VeoBadRequestError("The service answered 413: too much.", status=413),
         refusal("INVALID_ARGUMENT: input_reference is not a picture that can be decoded"),
         refusal("Could not process the image"),
         refusal("the prompt is longer than 2000 characters"),
@@ -35,12 +39,12 @@ def test_what_is_about_one_image_says_nothing_about_the_next(error):
 @pytest.mark.parametrize(
     "error",
     [
-        errors.VeoSubmissionUnknown("The answer was lost."),
+        exceptions.VeoSubmissionUnknown("The answer was lost."),
         VeoUnknownReceiptError("The answer was lost."),
         VeoRecordLostError("It was accepted, and not recorded."),
-        errors.VeoNoChannelError("The service answered 503: model_not_found.", status=503),
-        errors.VeoNotSentError("No connection."),
-        errors.VeoServerError("The service answered 502.", status=502),
+        exceptions.VeoNoChannelError("The service answered 503: model_not_found.", status=503),
+        exceptions.VeoNotSentError("No connection."),
+        exceptions.VeoServerError("The service answered 502.", status=502),
         VeoReceiptUnavailableError("The receipt cannot be written: no."),
         RuntimeError("whatever"),
     ],

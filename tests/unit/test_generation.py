@@ -11,28 +11,35 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from veo_provider import generation, receipts
-from veo_provider.api import errors
+from veo_provider import exceptions
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import Video, VideoStatus
-from veo_provider.generation import Attach, Done, Plan, Policy, Refuse, Submit, WaitForClaim, next_step
-from veo_provider.receipts import (
-    Attempt,
-    Held,
-    Receipt,
-    ReceiptConflictError,
-    ReceiptState,
-    VeoReceiptUnavailableError,
+from veo_provider.exceptions import ReceiptConflictError, VeoReceiptUnavailableError
+from veo_provider.generation import state_machine
+from veo_provider.generation.state_machine import (
+    Attach,
+    Done,
+    GenerationPolicy,
+    PreparedRequest,
+    Refuse,
+    Submit,
+    WaitForClaim,
+    next_step,
 )
+from veo_provider.receipts import receipt as receipts
+from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptState, VersionedReceipt
 
 NOW = 1_800_000_000.0
 OURS, THEIRS = "a" * 64, "b" * 64
 ME, OTHER = Attempt("dag / run / me", 2), Attempt("dag / run / other")
-FAIL, RESUBMIT = Policy(), Policy(on_unknown_submission="resubmit")
-REGENERATE, KEEP = Policy(on_changed_request="regenerate"), Policy(on_changed_request="keep")
-KEEP_RESUBMIT = Policy(on_unknown_submission="resubmit", on_changed_request="keep")
+FAIL, RESUBMIT = GenerationPolicy(), GenerationPolicy(on_unknown_submission="resubmit")
+REGENERATE, KEEP = (
+    GenerationPolicy(on_changed_request="regenerate"),
+    GenerationPolicy(on_changed_request="keep"),
+)
+KEEP_RESUBMIT = GenerationPolicy(on_unknown_submission="resubmit", on_changed_request="keep")
 POLICIES = [FAIL, RESUBMIT, REGENERATE, KEEP, KEEP_RESUBMIT]
-CHANGED = generation.VeoRequestChangedError
+CHANGED = state_machine.VeoRequestChangedError
 
 
 def receipt(state, *, fingerprint=OURS, claimant="dag / run / other", alive=True, **changes):
@@ -80,7 +87,7 @@ def test_a_submission_of_unknown_fate_is_left_to_people(policy, state, claimant)
     """A dead attempt's claim, or a lost answer, is refused with what to check."""
     found = receipt(state, claimant=claimant, alive=claimant == ME.task_instance, veo_task_id=None)
     step = decide(found, policy)
-    assert issubclass(kind(step), errors.VeoSubmissionUnknown)
+    assert issubclass(kind(step), exceptions.VeoSubmissionUnknown)
     assert "resubmit" in str(step.error)
     assert "veo_task_id" in str(step.error)
 
@@ -111,7 +118,7 @@ def test_an_attempt_knows_its_own_claim(policy, alive):
 @pytest.mark.parametrize("alive", [True, False])
 def test_a_lost_answer_is_not_waited_for(alive):
     """After its attempt has recorded that the answer is lost, there is nobody to wait for."""
-    assert issubclass(kind(decide(receipt("unknown", alive=alive), FAIL)), errors.VeoSubmissionUnknown)
+    assert issubclass(kind(decide(receipt("unknown", alive=alive), FAIL)), exceptions.VeoSubmissionUnknown)
 
 
 TABLE = [
@@ -166,7 +173,7 @@ def test_a_failure_is_repeated_so_often_and_no_more(policy):
     """After max_generations accepted submissions, the service's reason is the answer."""
     assert kind(decide(receipt("failed", generations=1), policy)) is Submit
     step = decide(receipt("failed", generations=2), policy)
-    assert kind(step) is errors.VeoGenerationFailed
+    assert kind(step) is exceptions.VeoGenerationFailed
     assert "2 times" in str(step.error)
     assert "upstream broke" in str(step.error)
 
@@ -175,7 +182,7 @@ def test_a_failure_is_repeated_so_often_and_no_more(policy):
 def test_moderation_is_not_repeated(policy):
     """What moderation refused once, it refuses again."""
     step = decide(receipt("failed", moderated=True), policy)
-    assert kind(step) is errors.VeoGenerationFailed
+    assert kind(step) is exceptions.VeoGenerationFailed
     assert step.error.moderated
 
 
@@ -220,7 +227,7 @@ def test_one_try_pays_once_and_two_tasks_do_not_take_turns(steps, by, may_pay):
     """Whoever regenerates an output pays for it once, and not after another task has replaced it."""
     found = receipt("stored", fingerprint=THEIRS, history=history(*steps))
     step = decide(found, REGENERATE, by=by)
-    assert kind(step) is (Submit if may_pay else generation.VeoAlreadyPaidError)
+    assert kind(step) is (Submit if may_pay else state_machine.VeoAlreadyPaidError)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +255,7 @@ def test_two_tasks_that_share_an_output_are_named_with_the_template_that_is_miss
 def test_resubmit_is_no_licence_to_pay_in_the_same_try():
     """A try whose own answer was lost leaves the second payment to the next one."""
     found = receipt("unknown", veo_task_id=None, history=history(("claimed", TRY_1), ("unknown", TRY_1)))
-    assert issubclass(kind(decide(found, RESUBMIT, by=TRY_1)), errors.VeoSubmissionUnknown)
+    assert issubclass(kind(decide(found, RESUBMIT, by=TRY_1)), exceptions.VeoSubmissionUnknown)
     assert decide(found, RESUBMIT, by=TRY_2) == Submit()
 
 
@@ -257,17 +264,17 @@ def test_resubmit_is_no_licence_to_pay_in_the_same_try():
 def test_an_id_from_a_lost_answer_is_verified_before_anything_else(policy, fingerprint):
     """Whatever the policy, a free look comes before a refusal and before a second payment."""
     found = receipt("unknown", fingerprint=fingerprint, veo_task_id=None, candidate_task_id="task_7")
-    assert decide(found, policy) == generation.Verify("task_7")
+    assert decide(found, policy) == state_machine.Verify("task_7")
 
 
 def test_a_lost_video_is_looked_for_again_and_made_anew_only_if_wanted():
     """The look is free; a second payment takes a policy, and another try than the one that was charged."""
     found = receipt("lost", history=history(*paid(TRY_1, ("lost", TRY_1))))
-    anew = Policy(on_lost_video="regenerate")
+    anew = GenerationPolicy(on_lost_video="regenerate")
     assert decide(found, FAIL, by=TRY_2, stored=False) == Attach("task_1")
     assert decide(found, anew, by=TRY_2, stored=False) == Submit()
     assert decide(found, anew, by=TRY_2, stored=True) == Done()
-    assert kind(decide(found, anew, by=TRY_1, stored=False)) is generation.VeoAlreadyPaidError
+    assert kind(decide(found, anew, by=TRY_1, stored=False)) is state_machine.VeoAlreadyPaidError
     changed = receipt("lost", fingerprint=THEIRS, history=history(*paid(TRY_1)))
     assert kind(decide(changed, FAIL, by=TRY_2, stored=False)) is CHANGED
 
@@ -277,8 +284,8 @@ def test_a_lost_video_is_looked_for_again_and_made_anew_only_if_wanted():
 )
 def test_a_policy_that_does_not_exist_is_refused(field):
     """A misspelt policy is told before anything is read or paid."""
-    with pytest.raises(errors.VeoRequestError, match=field):
-        Policy(**{field: 0 if field == "max_generations" else "retry"})
+    with pytest.raises(exceptions.VeoRequestError, match=field):
+        GenerationPolicy(**{field: 0 if field == "max_generations" else "retry"})
 
 
 class Killed(BaseException):
@@ -308,7 +315,7 @@ class Clock:
 def clock(monkeypatch):
     """Time that passes without waiting."""
     made = Clock()
-    monkeypatch.setattr(generation, "time", made)
+    monkeypatch.setattr(state_machine, "time", made)
     monkeypatch.setattr(receipts, "time", made)
     monkeypatch.setattr(tenacity, "time", made)
     monkeypatch.setattr(tenacity.nap, "time", made)
@@ -383,16 +390,16 @@ class World:
         return [task for task in self.tasks.values() if task.status is VideoStatus.COMPLETED]
 
 
-LOST = errors.VeoSubmissionUnknown
+LOST = exceptions.VeoSubmissionUnknown
 BEFORE_OR_AFTER = {"killed": Killed, "interrupted": Interrupted, "unavailable": VeoReceiptUnavailableError}
 REFUSALS = {
-    "bad request": errors.VeoBadRequestError,
-    "moderated": errors.VeoModerationError,
-    "empty account": errors.VeoQuotaError,
-    "rate limit": errors.VeoRateLimitError,
-    "not sent": errors.VeoNotSentError,
-    "image lost": errors.VeoImageUnavailableError,
-    "interrupted before": errors.VeoInterruptedError,
+    "bad request": exceptions.VeoBadRequestError,
+    "moderated": exceptions.VeoModerationError,
+    "empty account": exceptions.VeoQuotaError,
+    "rate limit": exceptions.VeoRateLimitError,
+    "not sent": exceptions.VeoNotSentError,
+    "image lost": exceptions.VeoImageUnavailableError,
+    "interrupted before": exceptions.VeoInterruptedError,
 }
 STORE_TROUBLE = [f"{kind} {when}" for kind in BEFORE_OR_AFTER for when in ("before", "after")]
 TROUBLE = {
@@ -456,17 +463,17 @@ class Actor:
     def _live(self):
         """Do what the operator does."""
         while True:
-            step, held = generation.advance(
+            step, held = state_machine.advance(
                 self, self, self.plan, self.by, self.policy, is_stored=lambda _: self.world.video_there
             )
             if not isinstance(step, Attach):
                 return step
             video = self.get(step.veo_task_id)
             if video.status is VideoStatus.FAILED:
-                generation.record_failure(self, held, video, self.by)
+                state_machine.record_failure(self, held, video, self.by)
             elif video.status is VideoStatus.COMPLETED:
                 self.world.video_there = True
-                generation.record_video(self, held, {"bytes": 1}, self.by)
+                state_machine.record_video(self, held, {"bytes": 1}, self.by)
                 return Done()
             else:
                 return step
@@ -498,20 +505,24 @@ class Actor:
 
     def read(self):
         def effect():
-            return None if self.world.body is None else Held(self.world.receipt, str(self.world.version))
+            return (
+                None
+                if self.world.body is None
+                else VersionedReceipt(self.world.receipt, str(self.world.version))
+            )
 
         return self._under("read", effect)
 
     def write(self, receipt, after):
         return self._under(
-            "write", lambda: Held(receipt, self.world.put(receipt, after.etag if after else None))
+            "write", lambda: VersionedReceipt(receipt, self.world.put(receipt, after.etag if after else None))
         )
 
     def submit(self, request, send_before):
         assert request is self.plan.request
         verdict = self._call("submit")
         if CLOCK.now >= send_before:
-            self._end(errors.VeoNotSentError)
+            self._end(exceptions.VeoNotSentError)
         if verdict in REFUSALS:
             self._end(REFUSALS[verdict])
         if not verdict.endswith("before"):
@@ -527,15 +538,15 @@ class Actor:
     def get(self, veo_task_id):
         verdict = self._call("get")
         if verdict != "ok":
-            self._end(Killed if verdict.startswith("killed") else errors.VeoServerError)
+            self._end(Killed if verdict.startswith("killed") else exceptions.VeoServerError)
         if veo_task_id not in self.world.tasks:
-            self._end(errors.VeoTaskNotFoundError)
+            self._end(exceptions.VeoTaskNotFoundError)
         task = self.world.tasks[veo_task_id]
         return Video(task.id, task.status, error_code=task.code)
 
 
 PLANS = [
-    Plan(VeoRequest(prompt=prompt), {"prompt": prompt}, fingerprint)
+    PreparedRequest(VeoRequest(prompt=prompt), {"prompt": prompt}, fingerprint)
     for prompt, fingerprint in (("ours", OURS), ("theirs", THEIRS))
 ]
 SAFE_POLICIES = [FAIL, KEEP]
@@ -594,7 +605,7 @@ class Machine(RuleBasedStateMachine):
             task = running[which % len(running)]
             task.status, task.code = VideoStatus(end[0]), end[1]
 
-    @rule(seconds=st.sampled_from([1.0, 100.0, generation.CLAIM_SECONDS + 1]))
+    @rule(seconds=st.sampled_from([1.0, 100.0, state_machine.CLAIM_SECONDS + 1]))
     def wait(self, seconds):
         """Let time pass, beyond the life of a claim too."""
         CLOCK.now += seconds
@@ -613,10 +624,10 @@ class Machine(RuleBasedStateMachine):
     def every_attempt_tells_the_truth(self):
         """An attempt whose submission was accepted never ends by saying that nothing was paid."""
         for actor in self.actors:
-            if actor.ended and actor.accepted and isinstance(actor.outcome, errors.VeoError):
+            if actor.ended and actor.accepted and isinstance(actor.outcome, exceptions.VeoError):
                 if actor.accepted.status is VideoStatus.FAILED or actor.accepted.id in self.world.recorded:
                     continue
-                truth = (LOST, generation.VeoRecordLostError, errors.VeoNotFetchedError)
+                truth = (LOST, state_machine.VeoRecordLostError, exceptions.VeoNotFetchedError)
                 assert isinstance(actor.outcome, truth), actor.outcome
             assert not isinstance(actor.outcome, (AssertionError, TypeError, AttributeError)), actor.outcome
 
@@ -631,14 +642,14 @@ class Machine(RuleBasedStateMachine):
         """Let everybody come to an end, and then somebody new: there is always one, and a cheap one."""
         for actor in self.actors:
             self.run_to_the_end(actor)
-        CLOCK.now += generation.CLAIM_SECONDS + 1
+        CLOCK.now += state_machine.CLAIM_SECONDS + 1
         submitted = len(self.world.tasks)
         last = Actor(self.world, "last", PLANS[0], FAIL)
         self.actors.append(last)
         self.run_to_the_end(last)
         self.nothing_is_paid_twice()
         self.every_attempt_tells_the_truth()
-        assert isinstance(last.outcome, (Attach, Done, errors.VeoError)), last.outcome
+        assert isinstance(last.outcome, (Attach, Done, exceptions.VeoError)), last.outcome
         assert len(self.world.tasks) - submitted <= 2
         if isinstance(last.outcome, Attach):
             assert last.outcome.veo_task_id in self.world.tasks
@@ -650,7 +661,7 @@ CLOCK = Clock()
 @pytest.fixture
 def world_clock(monkeypatch):
     """The clock that the state machine moves."""
-    for module in (generation, receipts, tenacity, tenacity.nap):
+    for module in (state_machine, receipts, tenacity, tenacity.nap):
         monkeypatch.setattr(module, "time", CLOCK)
 
 
@@ -702,10 +713,10 @@ class Memory:
         self.world = World()
 
     def read(self):
-        return self.world.body and Held(self.world.receipt, str(self.world.version))
+        return self.world.body and VersionedReceipt(self.world.receipt, str(self.world.version))
 
     def write(self, receipt, after):
-        return Held(receipt, self.world.put(receipt, after.etag if after else None))
+        return VersionedReceipt(receipt, self.world.put(receipt, after.etag if after else None))
 
 
 class Service:
@@ -723,14 +734,16 @@ class Service:
 
 
 def submitted_by(store, by, policy=FAIL, service=None):
-    return generation.advance(store, service or Service(), PLANS[0], by, policy, is_stored=lambda _: True)[1]
+    return state_machine.advance(store, service or Service(), PLANS[0], by, policy, is_stored=lambda _: True)[
+        1
+    ]
 
 
 def test_a_refusal_is_recorded_and_may_be_repeated():
     """After a refusal the receipt says why, and the next attempt submits."""
     store = Memory()
-    with pytest.raises(errors.VeoQuotaError):
-        submitted_by(store, ME, service=Service(errors.VeoQuotaError("The account is empty.")))
+    with pytest.raises(exceptions.VeoQuotaError):
+        submitted_by(store, ME, service=Service(exceptions.VeoQuotaError("The account is empty.")))
     assert store.world.receipt.state is ReceiptState.REFUSED
     assert "empty" in store.world.receipt.reason
     assert submitted_by(store, ME).receipt.veo_task_id == "task_1"
@@ -738,9 +751,9 @@ def test_a_refusal_is_recorded_and_may_be_repeated():
 
 def test_a_lost_answer_is_recorded_and_stops_the_next_attempt():
     """After a lost answer the receipt says so, and the next attempt submits nothing."""
-    store, service = Memory(), Service(errors.VeoSubmissionUnknown("The answer was lost."))
+    store, service = Memory(), Service(exceptions.VeoSubmissionUnknown("The answer was lost."))
     for _ in range(2):
-        with pytest.raises(errors.VeoSubmissionUnknown):
+        with pytest.raises(exceptions.VeoSubmissionUnknown):
             submitted_by(store, ME, service=service)
     assert service.submitted == 1
     assert store.world.receipt.state is ReceiptState.UNKNOWN
@@ -776,7 +789,7 @@ def test_an_id_that_cannot_be_recorded_is_told(clock):
         return write(receipt, after)
 
     store.write = once
-    with pytest.raises(generation.VeoRecordLostError, match=r"task_1.*will be charged.*veo_task_id"):
+    with pytest.raises(state_machine.VeoRecordLostError, match=r"task_1.*will be charged.*veo_task_id"):
         submitted_by(store, ME)
     assert len(writes) > 3
 
@@ -785,9 +798,9 @@ def test_an_id_that_cannot_be_recorded_is_told(clock):
 def test_a_signal_after_the_answer_is_not_taken_for_a_refusal(end):
     """What the client does not vouch for, such as a signal after its answer, lets nobody pay again."""
     store, service = Memory(), Service(end)
-    with pytest.raises(errors.VeoSubmissionUnknown):
+    with pytest.raises(exceptions.VeoSubmissionUnknown):
         submitted_by(store, ME, service=service)
-    with pytest.raises(errors.VeoSubmissionUnknown):
+    with pytest.raises(exceptions.VeoSubmissionUnknown):
         submitted_by(store, ME, service=service)
     assert service.submitted == 1
 
@@ -801,14 +814,14 @@ def test_a_signal_between_two_attempts_to_submit_is_a_refusal(clock, monkeypatch
     monkeypatch.setattr(clock, "sleep", interrupt)
     store = Memory()
     with pytest.raises(Interrupted):
-        submitted_by(store, ME, service=Service(errors.VeoRateLimitError("Slow down.")))
+        submitted_by(store, ME, service=Service(exceptions.VeoRateLimitError("Slow down.")))
     assert store.world.receipt.state is ReceiptState.REFUSED
     assert submitted_by(store, ME).receipt.veo_task_id == "task_1"
 
 
 def test_a_rival_may_submit_while_one_waits_for_its_next_turn(clock, monkeypatch):
     """Whoever was told to come back later holds no claim meanwhile, and finds what a rival submitted."""
-    store, busy, rival = Memory(), Service(errors.VeoRateLimitError("Slow down.")), Service()
+    store, busy, rival = Memory(), Service(exceptions.VeoRateLimitError("Slow down.")), Service()
     monkeypatch.setattr(clock, "sleep", lambda _: submitted_by(store, OTHER, service=rival))
     assert submitted_by(store, ME, service=busy).receipt.claim_id == OTHER.id
     assert (busy.submitted, rival.submitted) == (1, 1)
@@ -816,7 +829,7 @@ def test_a_rival_may_submit_while_one_waits_for_its_next_turn(clock, monkeypatch
 
 def test_a_claim_that_was_not_taken_back_is_no_riddle_to_its_own_attempt(clock):
     """If the record of a refusal is lost, the attempt itself still knows that nothing was accepted."""
-    store, service = Memory(), Service(errors.VeoRateLimitError("Slow down."))
+    store, service = Memory(), Service(exceptions.VeoRateLimitError("Slow down."))
     write = store.write
 
     def lose_refusals(receipt, after):
@@ -836,21 +849,21 @@ GOLDEN = "7e10e52e9259e813355f4ffb5d8e3c751c85347ee07d02098fe2b5b6e4376086"
 def test_a_fingerprint_is_the_same_in_every_release():
     """A receipt outlives the release that wrote it, so what it was made from must still be recognised."""
     request = VeoRequest(prompt="The rocket lifts off", seconds="4", size="720x1280", seed=7)
-    plan = Plan.of(
+    plan = PreparedRequest.of(
         request, image="s3://images/a.jpg", image_sha256="c" * 64, account="veo_default at https://x/v1"
     )
     assert plan.fingerprint == GOLDEN
     same = VeoRequest(prompt="The rocket lifts off", seconds="4", aspect_ratio="9:16", seed=7)
-    assert Plan.of(same, image=None, image_sha256="c" * 64, account="veo_default at https://x/v1") == replace(
-        plan, request=same, description={**plan.description, "image": None}
-    )
+    assert PreparedRequest.of(
+        same, image=None, image_sha256="c" * 64, account="veo_default at https://x/v1"
+    ) == replace(plan, request=same, description={**plan.description, "image": None})
 
 
 def test_a_reason_that_is_no_unicode_hides_nothing():
     """Half a character in the service's words, or in a file name, keeps no outcome from its record."""
     store = Memory()
-    with pytest.raises(errors.VeoSubmissionUnknown):
-        submitted_by(store, ME, service=Service(errors.VeoSubmissionUnknown("It said \ud800.")))
+    with pytest.raises(exceptions.VeoSubmissionUnknown):
+        submitted_by(store, ME, service=Service(exceptions.VeoSubmissionUnknown("It said \ud800.")))
     assert store.world.receipt.state is ReceiptState.UNKNOWN
 
 
@@ -858,8 +871,8 @@ def test_two_attempts_may_record_the_same_video():
     """Of two attempts that wait for one generation, the second to store it finds it recorded."""
     store = Memory()
     first = second = submitted_by(store, ME)
-    generation.record_video(store, first, {"bytes": 1}, ME)
-    held = generation.record_video(store, second, {"bytes": 1}, Attempt("other"))
+    state_machine.record_video(store, first, {"bytes": 1}, ME)
+    held = state_machine.record_video(store, second, {"bytes": 1}, Attempt("other"))
     assert held.receipt.state is ReceiptState.STORED
 
 
@@ -868,8 +881,8 @@ def test_two_attempts_may_record_the_same_failure():
     store = Memory()
     first = second = submitted_by(store, ME)
     failed = Video("task_1", VideoStatus.FAILED)
-    generation.record_failure(store, first, failed, ME)
-    generation.record_failure(store, second, failed, Attempt("other"))
+    state_machine.record_failure(store, first, failed, ME)
+    state_machine.record_failure(store, second, failed, Attempt("other"))
     assert store.world.receipt.state is ReceiptState.FAILED
 
 
@@ -897,7 +910,7 @@ def test_a_claim_whose_answer_was_lost_does_not_need_a_person(clock):
 
 
 def named(veo_task_id):
-    return Service(errors.VeoSubmissionUnknown("The answer broke off.", veo_task_id=veo_task_id))
+    return Service(exceptions.VeoSubmissionUnknown("The answer broke off.", veo_task_id=veo_task_id))
 
 
 def test_an_id_that_arrived_in_a_broken_answer_is_used():
@@ -916,11 +929,11 @@ def test_an_id_that_the_service_does_not_know_leaves_the_submission_unknown():
 
     def get(veo_task_id):
         asked.append(veo_task_id)
-        raise errors.VeoTaskNotFoundError("There is no such task.")
+        raise exceptions.VeoTaskNotFoundError("There is no such task.")
 
     service.get = get
     for by in (ME, OTHER):
-        with pytest.raises(errors.VeoSubmissionUnknown):
+        with pytest.raises(exceptions.VeoSubmissionUnknown):
             submitted_by(store, by, service=service)
     assert (service.submitted, asked) == (1, ["req_1", "req_1"])
     assert store.world.receipt.state is ReceiptState.UNKNOWN
@@ -932,10 +945,10 @@ def test_an_id_may_be_too_new_to_be_known(clock):
     service.get = unknown_task
     clock.now = time.time()
     for by in (ME, replace(ME, try_number=3, id="3")):
-        with pytest.raises(errors.VeoSubmissionUnknown, match="task_1"):
+        with pytest.raises(exceptions.VeoSubmissionUnknown, match="task_1"):
             submitted_by(store, by, RESUBMIT, service)
     assert service.submitted == 1
-    clock.now += generation.NOT_KNOWN_YET_SECONDS + 1
+    clock.now += state_machine.NOT_KNOWN_YET_SECONDS + 1
     service.ends = None
     held = submitted_by(store, replace(ME, try_number=4, id="4"), RESUBMIT, service)
     assert held.receipt.state is ReceiptState.SUBMITTED
@@ -943,7 +956,7 @@ def test_an_id_may_be_too_new_to_be_known(clock):
 
 
 def unknown_task(veo_task_id):
-    raise errors.VeoTaskNotFoundError("There is no such task.")
+    raise exceptions.VeoTaskNotFoundError("There is no such task.")
 
 
 def test_an_id_that_cannot_be_verified_now_waits_for_a_retry():
@@ -951,10 +964,10 @@ def test_an_id_that_cannot_be_verified_now_waits_for_a_retry():
     store, service = Memory(), named("task_1")
 
     def get(veo_task_id):
-        raise errors.VeoServerError("The service answered 503.")
+        raise exceptions.VeoServerError("The service answered 503.")
 
     service.get = get
-    with pytest.raises(errors.VeoNotFetchedError, match="task_1"):
+    with pytest.raises(exceptions.VeoNotFetchedError, match="task_1"):
         submitted_by(store, ME, service=service)
     assert store.world.receipt.candidate_task_id == "task_1"
     service.get = lambda veo_task_id: Video(veo_task_id, VideoStatus.QUEUED)
@@ -966,12 +979,12 @@ def test_what_was_completed_once_is_not_free_because_it_is_called_failed_later()
     """A video that could not be fetched was charged: a status that turns to failed pays for no other one."""
     store = Memory()
     held = submitted_by(store, ME)
-    generation.not_stored(store, held, AWAY, PLAIN, ME)
+    state_machine.not_stored(store, held, AWAY, PLAIN, ME)
     held = store.read()
     assert (held.receipt.state, held.receipt.was_completed) == (ReceiptState.SUBMITTED, True)
     for _ in range(2):
-        with pytest.raises(errors.VeoChargeOpenError, match="completed before"):
-            generation.record_failure(store, held, Video("task_1", VideoStatus.FAILED), OTHER)
+        with pytest.raises(exceptions.VeoChargeOpenError, match="completed before"):
+            state_machine.record_failure(store, held, Video("task_1", VideoStatus.FAILED), OTHER)
         held = store.read()
         assert held.receipt.state is ReceiptState.LOST
 
@@ -980,30 +993,30 @@ def test_a_new_submission_knows_nothing_of_the_completion_before():
     """What is made anew after a loss may fail, and is then not charged."""
     store = Memory()
     held = submitted_by(store, ME)
-    generation.not_stored(store, held, AWAY, PLAIN, ME)
-    held = generation.record_loss(store, store.read(), "gone", ME)
-    held = submitted_by(store, OTHER, Policy(on_lost_video="regenerate"))
-    assert generation.record_failure(store, held, Video("task_1", VideoStatus.FAILED), OTHER)
+    state_machine.not_stored(store, held, AWAY, PLAIN, ME)
+    held = state_machine.record_loss(store, store.read(), "gone", ME)
+    held = submitted_by(store, OTHER, GenerationPolicy(on_lost_video="regenerate"))
+    assert state_machine.record_failure(store, held, Video("task_1", VideoStatus.FAILED), OTHER)
 
 
 def test_a_receipt_that_is_deleted_under_way_ends_the_task_without_a_retry():
     """A retry would find none, and pay again: the error says to put it back first."""
     for record in (
-        lambda store, held: generation.record_video(store, held, {"bytes": 1}, ME),
-        lambda store, held: generation.not_stored(store, held, AWAY, PLAIN, ME),
+        lambda store, held: state_machine.record_video(store, held, {"bytes": 1}, ME),
+        lambda store, held: state_machine.not_stored(store, held, AWAY, PLAIN, ME),
     ):
         store = Memory()
         held = submitted_by(store, ME)
         store.world.body = None
         with pytest.raises(receipts.VeoReceiptError, match=r"is gone.*task_1.*put it back") as caught:
             record(store, held)
-        assert not caught.value.temporary
+        assert not caught.value.retryable
 
 
-GONE = errors.VeoContentGoneError("The service answered 404.")
-NOT_READY = errors.VeoContentNotReadyError("The service answered 400.")
-AWAY = errors.VeoConnectionError("The call failed.")
-BUSY = errors.VeoContentServerError("The service answered 502.")
+GONE = exceptions.VeoContentGoneError("The service answered 404.")
+NOT_READY = exceptions.VeoContentNotReadyError("The service answered 400.")
+AWAY = exceptions.VeoConnectionError("The call failed.")
+BUSY = exceptions.VeoContentServerError("The service answered 502.")
 PLAIN = Video("task_1", VideoStatus.COMPLETED)
 EXPLAINED = Video("task_1", VideoStatus.COMPLETED, error_code="filtered", error_message="held back")
 
@@ -1020,7 +1033,7 @@ EXPLAINED = Video("task_1", VideoStatus.COMPLETED, error_code="filtered", error_
         (NOT_READY, EXPLAINED, 0, True),
         (BUSY, PLAIN, 3, True),
         (AWAY, PLAIN, 3, False),
-        (errors.VeoAuthenticationError("The service answered 401."), EXPLAINED, 3, False),
+        (exceptions.VeoAuthenticationError("The service answered 401."), EXPLAINED, 3, False),
     ],
 )
 def test_a_video_is_lost_only_where_that_is_certain(clock, error, video, days, lost):
@@ -1028,16 +1041,16 @@ def test_a_video_is_lost_only_where_that_is_certain(clock, error, video, days, l
     store = Memory()
     held = submitted_by(store, ME)
     clock.now = time.time() + days * 24 * 60 * 60
-    told = generation.not_stored(store, held, error, video, ME)
-    assert isinstance(told, errors.VeoVideoLostError if lost else errors.VeoNotFetchedError)
+    told = state_machine.not_stored(store, held, error, video, ME)
+    assert isinstance(told, exceptions.VeoVideoLostError if lost else exceptions.VeoNotFetchedError)
     assert "task_1" in str(told)
-    assert told.temporary is not lost
+    assert told.retryable is not lost
     assert store.world.receipt.state is (ReceiptState.LOST if lost else ReceiptState.SUBMITTED)
 
 
 def test_a_retry_asks_for_what_its_task_has_asked_for_first():
     """Only a later try of the same round counts as a retry; a clear asks anew."""
     found = receipt("submitted", claimant=TRY_1.task_instance, history=history(*paid(TRY_1)))
-    assert generation.is_retry_of(found, replace(TRY_2, first_try=1))
+    assert state_machine.is_retry_of(found, replace(TRY_2, first_try=1))
     for by in (TRY_1, TRY_2, replace(TRY_2, first_try=2), replace(TUESDAY, first_try=1)):
-        assert not generation.is_retry_of(found, by)
+        assert not state_machine.is_retry_of(found, by)

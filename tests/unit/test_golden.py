@@ -7,20 +7,29 @@ from pathlib import Path
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
 
-from veo_provider.api.errors import VeoGenerationFailed, VeoSubmissionUnknown
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import Video, VideoStatus
-from veo_provider.budget import charges
-from veo_provider.bulletin import figures_of
-from veo_provider.generation import Attach, Done, Plan, Policy, Refuse, Submit, WaitForClaim, next_step
-from veo_provider.job import Job
-from veo_provider.leg import Leg
-from veo_provider.operators.batch import VeoBatchOperator, VeoBatchUnfinishedError
-from veo_provider.outcomes import Outcome
-from veo_provider.progress import Progress
-from veo_provider.receipts import Attempt, Receipt, ReceiptState
+from veo_provider.batch.checkpoint import Checkpoint
+from veo_provider.batch.engine.progress import figures_of
+from veo_provider.batch.engine.state import SegmentState
+from veo_provider.batch.outcome import Outcome
+from veo_provider.batch.report.summary import SummaryRow
+from veo_provider.batch.segment import BatchSpec
+from veo_provider.exceptions import VeoBatchUnfinishedError, VeoGenerationFailed, VeoSubmissionUnknown
+from veo_provider.generation.state_machine import (
+    Attach,
+    Done,
+    GenerationPolicy,
+    PreparedRequest,
+    Refuse,
+    Submit,
+    WaitForClaim,
+    next_step,
+)
+from veo_provider.operators.batch import VeoBatchOperator
+from veo_provider.receipts.charges import charges
+from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptState
 from veo_provider.sensors.veo import VeoTaskSensor
-from veo_provider.summary import Row
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RELEASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir() and path.name[0].isdigit())
@@ -50,7 +59,7 @@ def receipt(release, name):
 def decision(found, by, *, alive=False, stored=True):
     """Return the kind of what an attempt that asks for the same does next, or of its error."""
     now = found.claimed_until - 1 if alive else found.claimed_until + 1
-    step = next_step(found, found.fingerprint, by, Policy(), now=now, stored=stored)
+    step = next_step(found, found.fingerprint, by, GenerationPolicy(), now=now, stored=stored)
     return type(step.error) if isinstance(step, Refuse) else type(step)
 
 
@@ -129,7 +138,7 @@ def test_the_same_request_is_recognised(release, name):
     """What is asked for today has the fingerprint that it had then, so that nothing is paid anew."""
     found = receipt(release, name)
     request = VeoRequest(prompt="The rocket lifts off", seconds="4")
-    plan = Plan.of(
+    plan = PreparedRequest.of(
         request,
         image=found.request["image"],
         image_sha256=found.request["image_sha256"],
@@ -161,7 +170,7 @@ def test_a_trigger_in_flight_is_rebuilt(release, name):
 def test_a_job_is_read(release, name):
     """All that the batch was asked for is in it."""
     old = read(release, f"triggers/{name}.json")["kwargs"]["job"]
-    job = Job.from_dict(old)
+    job = BatchSpec.from_dict(old)
     assert {field: getattr(job, field) for field in old} == old
     assert is_kept(old, job.to_dict())
 
@@ -169,7 +178,7 @@ def test_a_job_is_read(release, name):
 def test_progress_is_read(release):
     """Everything that was finished counts as finished, in a form that was packed."""
     old = read(release, "triggers/batch-with-finished-keys.json")["kwargs"]["progress"]
-    progress = Progress.from_dict(old)
+    progress = Checkpoint.from_dict(old)
     lot = read(release, "lots/batch-with-finished-keys.json")
     stored = {key.removesuffix(".mp4.veo.json") for key, one in lot.items() if one["state"] == "stored"}
     assert progress.finished == stored
@@ -178,14 +187,14 @@ def test_progress_is_read(release):
     assert (progress.committed_usd, progress.at, progress.began) == (1.8, old["at"], old["began"])
     assert (progress.images, progress.window, progress.mean_seconds) == (6, old["window"], None)
     assert (progress.stopped, progress.done) == ("", False)
-    assert Progress.from_dict(progress.to_dict()) == progress
+    assert Checkpoint.from_dict(progress.to_dict()) == progress
 
 
 def test_a_legs_event_is_read(release):
     """What a leg in the triggerer has come to is where the next one goes on."""
     event = read(release, "events/batch-leg.json")
     assert event["status"] == "leg"
-    progress = Progress.from_dict(event["progress"])
+    progress = Checkpoint.from_dict(event["progress"])
     assert (progress.total, progress.open, progress.done) == (0, 6, False)
     assert progress.committed_usd == pytest.approx(1.80)
 
@@ -231,7 +240,7 @@ def test_a_video_is_read(release, status):
 def test_rows_are_read(release, name):
     """A row of a summary is the same row to those who read it back."""
     for old in lines(release, f"summaries/{name}.jsonl"):
-        assert is_kept(old, Row.from_dict(old).to_dict())
+        assert is_kept(old, SummaryRow.from_dict(old).to_dict())
 
 
 def test_every_outcome_is_known(release):
@@ -245,9 +254,9 @@ def test_every_outcome_is_known(release):
 async def test_a_progress_file_keeps_its_figures(release):
     """Who watches a batch by its progress.json finds in it what was there before."""
     old = read(release, "summaries/progress.json")
-    job = Job.from_dict(read(release, "triggers/batch.json")["kwargs"]["job"])
+    job = BatchSpec.from_dict(read(release, "triggers/batch.json")["kwargs"]["job"])
     outcomes = {outcome.value for outcome in Outcome}
     counts = {name: count for name, count in old.items() if name in outcomes}
-    leg = Leg(job, Progress(counts=counts, began=1.0), "an id", stores=True, changed=lambda: None)
+    leg = SegmentState(job, Checkpoint(counts=counts, began=1.0), "an id", stores=True, changed=lambda: None)
     assert set(old) <= set(figures_of(leg))
     leg.threads.close()

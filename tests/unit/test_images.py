@@ -12,9 +12,9 @@ from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from veo_provider.api.body import encode
-from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
 from veo_provider.api.request import VeoRequest
-from veo_provider.images import find_image
+from veo_provider.exceptions import VeoImageError, VeoImageUnavailableError
+from veo_provider.media.image_source import open_image
 
 NAMES = [
     "what?.jpg",
@@ -35,7 +35,7 @@ def test_a_local_file_may_have_any_name(tmp_path, name, scheme):
     for other in ("what#1.jpg", "linebreak.jpg", "tabhere.jpg", "100% %2F.jpg"):
         (tmp_path / other).write_bytes(b"\xff\xd8\xff another one")
     (tmp_path / name).write_bytes(b"\xff\xd8\xff this one")
-    image = find_image(f"{scheme}{tmp_path}/{name}", None)
+    image = open_image(f"{scheme}{tmp_path}/{name}", None)
     assert b"".join(image.chunks(99)) == b"\xff\xd8\xff this one"
     assert image.name == name
 
@@ -44,7 +44,7 @@ def test_a_local_file_may_have_any_name(tmp_path, name, scheme):
 def test_a_uri_that_names_another_file_is_refused(name):
     """The wrong picture would cost as much as the right one."""
     with pytest.raises(VeoImageError, match="it would be taken for"):
-        find_image(f"memory://folder/{name}", None)
+        open_image(f"memory://folder/{name}", None)
 
 
 @pytest.mark.parametrize("path", ["", "nowhere.jpg", "a file/below.jpg", "\0.jpg"], ids=repr)
@@ -52,7 +52,7 @@ def test_what_is_no_file_is_refused(tmp_path, path):
     """A folder, a file that is missing, and what no file can be called are no matter of time."""
     (tmp_path / "a file").write_bytes(b"x")
     with pytest.raises(VeoImageError, match="cannot be read"):
-        find_image(f"{tmp_path}/{path}", None)
+        open_image(f"{tmp_path}/{path}", None)
 
 
 class Pages(ThreadingHTTPServer):
@@ -137,7 +137,7 @@ def test_what_was_hashed_is_sent_or_nothing_is(source, then):
     """Wherever an image lies, and whatever becomes of it meanwhile, no other one is sent to its end."""
     uri, write, held = source
     write(JPEG)
-    image = find_image(uri, "aws_default", hold=held).hashed()
+    image = open_image(uri, "aws_default", hold=held).hashed()
     assert image.sha256 == hashlib.sha256(JPEG).hexdigest()
     write(then)
     body, sent = encode(VeoRequest(prompt="A harbour", image=image)), b""
@@ -150,4 +150,4 @@ def test_a_file_of_unknown_length_is_read_no_further_than_is_taken(pages):
     """A web server that does not say how long it is cannot fill the memory."""
     pages.data = JPEG + bytes(30_000_000)
     with pytest.raises(VeoImageError, match="at most 20 MB"):
-        find_image(f"http://127.0.0.1:{pages.server_port}/photo.jpg", None)
+        open_image(f"http://127.0.0.1:{pages.server_port}/photo.jpg", None)

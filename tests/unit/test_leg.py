@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from veo_provider.leg import happens
+from veo_provider.batch.engine.state import happens
 
 
 async def test_a_cancellation_that_comes_with_the_event_is_not_lost():

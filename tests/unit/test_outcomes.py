@@ -2,8 +2,8 @@
 
 import pytest
 
-from veo_provider.api.errors import VeoRequestError
-from veo_provider.outcomes import Outcome, is_failure, require_fail_on
+from veo_provider.batch.outcome import Outcome, is_failure, parse_fail_on
+from veo_provider.exceptions import VeoRequestError
 
 
 @pytest.mark.parametrize(
@@ -12,14 +12,14 @@ from veo_provider.outcomes import Outcome, is_failure, require_fail_on
 )
 def test_what_fail_on_can_be(value, taken):
     """A word, or a fraction, which a template makes a text of."""
-    assert require_fail_on(value) == taken
+    assert parse_fail_on(value) == taken
 
 
 @pytest.mark.parametrize("value", ["some", "", None, 1.1, -0.1, True, "10%", float("nan"), ["any"]])
 def test_what_fail_on_cannot_be(value):
     """Anything else is told before any money is spent."""
     with pytest.raises(VeoRequestError, match="fail_on="):
-        require_fail_on(value)
+        parse_fail_on(value)
 
 
 @pytest.mark.parametrize(

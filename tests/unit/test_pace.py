@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from moments import VirtualLoop
 
-from veo_provider.pace import SLOWEST, UNASKED_PAUSE, Pace
+from veo_provider.concurrency.rate_limiter import SLOWEST, UNASKED_PAUSE, AdaptiveRateLimiter
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_turns_come_evenly_and_in_order(run, clock):
     """However many come at once, they are let through one after the other."""
 
     async def scene():
-        return await times_of_turns(Pace(10), clock, 5)
+        return await times_of_turns(AdaptiveRateLimiter(10), clock, 5)
 
     assert run(scene()) == [0.0, 0.1, 0.2, 0.3, 0.4]
 
@@ -50,7 +50,7 @@ def test_who_is_first_goes_before_all_who_queue(run, clock):
     """A submission that waits for a thousand looks leaves a slot empty."""
 
     async def scene():
-        pace = Pace(10)
+        pace = AdaptiveRateLimiter(10)
 
         async def submission():
             await asyncio.sleep(0.05)
@@ -68,7 +68,7 @@ def test_a_refusal_holds_back_those_who_queue_already(run, clock, asked, first):
     """Nobody calls before the time that the service asked for, and then at half the rate."""
 
     async def scene():
-        pace = Pace(10)
+        pace = AdaptiveRateLimiter(10)
         turns = asyncio.ensure_future(times_of_turns(pace, clock, 4))
         await asyncio.sleep(0.05)
         pace.refused(0.0, asked)
@@ -81,7 +81,7 @@ def test_refusals_of_calls_that_were_on_their_way_together_count_once(run, clock
     """Ten refusals of one burst halve the rate once, and a later one again."""
 
     async def scene():
-        pace = Pace(80)
+        pace = AdaptiveRateLimiter(80)
         await asyncio.sleep(1)
         for _ in range(10):
             pace.refused(0.5, 0)
@@ -97,7 +97,7 @@ def test_the_rate_has_a_floor_and_grows_back_to_the_limit(run, clock):
     """Refusals never stop it altogether; successes lead back, and not beyond."""
 
     async def scene():
-        pace = Pace(100)
+        pace = AdaptiveRateLimiter(100)
         for second in range(20):
             await asyncio.sleep(1)
             pace.refused(second + 1, 0)
@@ -117,7 +117,7 @@ def test_a_low_limit_is_its_own_floor(run):
     """A limit below the floor is not raised by a refusal."""
 
     async def scene():
-        pace = Pace(0.2)
+        pace = AdaptiveRateLimiter(0.2)
         await asyncio.sleep(1)
         pace.refused(1.0, 0)
         return pace._rate
@@ -129,7 +129,7 @@ def test_patience_ends_on_time(run, clock):
     """Who cannot wait any longer is told so at that moment; without patience, only a free turn is taken."""
 
     async def scene():
-        pace = Pace(0.1)
+        pace = AdaptiveRateLimiter(0.1)
         assert await pace.turn(0)
         assert not await pace.turn(0)
         assert not await pace.turn(3.0)
@@ -142,7 +142,7 @@ def test_who_gives_up_leaves_the_turn_to_the_next(run, clock):
     """A cancelled wait and one without patience hold up nobody."""
 
     async def scene():
-        pace = Pace(1)
+        pace = AdaptiveRateLimiter(1)
         assert await pace.turn(0)
         impatient = asyncio.ensure_future(pace.turn(0.5))
         cancelled = asyncio.ensure_future(pace.turn(100))
@@ -158,7 +158,7 @@ def test_a_stalled_loop_is_followed_by_no_stampede(run, clock):
     """What was missed while the loop stood still is not made up for at once."""
 
     async def scene():
-        pace = Pace(10)
+        pace = AdaptiveRateLimiter(10)
         turns = asyncio.ensure_future(times_of_turns(pace, clock, 8))
         await asyncio.sleep(0.01)
         clock.now += 60
@@ -172,7 +172,7 @@ def test_a_new_limit_keeps_the_share_that_refusals_left(run):
     """A limit that is changed while the rate is halved is halved as well."""
 
     async def scene():
-        pace = Pace(100)
+        pace = AdaptiveRateLimiter(100)
         await asyncio.sleep(1)
         pace.refused(1.0, 0)
         pace.limit = 10

@@ -6,9 +6,10 @@ import pickle
 
 import pytest
 
-from veo_provider.api.errors import VeoRequestError
 from veo_provider.api.request import MAX_TEXT_BYTES, VeoRequest
-from veo_provider.operators.parameters import (
+from veo_provider.exceptions import VeoRequestError
+from veo_provider.operators.template_fields import TemplateFields
+from veo_provider.parameters import (
     as_bool,
     as_int,
     as_positive,
@@ -17,7 +18,6 @@ from veo_provider.operators.parameters import (
     as_usd,
     is_nothing,
 )
-from veo_provider.operators.template_fields import TemplateFields
 
 NOTHING = [None, "", "  ", "None", "null", "nan"]
 

@@ -15,13 +15,13 @@ import PIL.Image
 import pytest
 from PIL import ImageChops
 
-from veo_provider import pictures
-from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError, VeoRequestError
 from veo_provider.api.image import MAX_IMAGE_BYTES, Image
 from veo_provider.api.request import VeoRequest
-from veo_provider.generation import sha256_of
-from veo_provider.images import find_image
-from veo_provider.pictures import ConvertedImage, aspect_ratio_of, verify
+from veo_provider.exceptions import VeoImageError, VeoImageUnavailableError, VeoRequestError
+from veo_provider.generation.state_machine import sha256_of
+from veo_provider.media import conversion
+from veo_provider.media.conversion import ConvertedImage, aspect_ratio_of, verify
+from veo_provider.media.image_source import open_image
 
 awkward_file = functools.cache(awkward.awkward_file)
 KINDS_OF = {
@@ -38,7 +38,7 @@ class Stream(io.BytesIO):
 
 
 def convert(data, name="folder/picture.jpg"):
-    return pictures.convert(name, size=len(data), header=data[:12], open_stream=lambda: Stream(data))
+    return conversion.convert(name, size=len(data), header=data[:12], open_stream=lambda: Stream(data))
 
 
 def pixels(image):
@@ -79,7 +79,7 @@ def check(file, image_or_error):
 
 def found(uri):
     try:
-        return find_image(uri, "aws_default", convert=True)
+        return open_image(uri, "aws_default", convert=True)
     except VeoImageError as error:
         return error
 
@@ -112,7 +112,7 @@ def test_what_is_converted_is_plain(kind):
     picture = pixels(convert(awkward_file(kind).data))
     assert picture.format == "JPEG"
     assert picture.mode in ("RGB", "L")
-    assert max(picture.size) <= pictures.KEPT_SIDE
+    assert max(picture.size) <= conversion.KEPT_SIDE
     assert set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
@@ -206,7 +206,7 @@ def test_even_noise_fits_into_the_limit():
     whole = PIL.Image.new("RGB", (4096, 4096))
     for at in range(16):
         whole.paste(quarter, (at % 4 * 1024, at // 4 * 1024))
-    assert len(pictures._jpeg(whole)) < MAX_IMAGE_BYTES
+    assert len(conversion._jpeg(whole)) < MAX_IMAGE_BYTES
 
 
 def test_the_same_file_becomes_the_same_bytes():
@@ -227,7 +227,7 @@ def test_a_request_is_known_by_the_file_that_was_converted():
 
 def test_a_conversion_says_what_it_did_in_the_log(caplog):
     """Whoever wonders about a JPEG finds its reason."""
-    with caplog.at_level(logging.INFO, logger=pictures.__name__):
+    with caplog.at_level(logging.INFO, logger=conversion.__name__):
         convert(awkward_file("GIF").data, "s3://bucket/a/still.gif")
     assert caplog.messages == [
         "The image s3://bucket/a/still.gif is sent as a JPEG made from it: it is a GIF."
@@ -241,14 +241,14 @@ def test_a_file_too_large_to_read_is_refused_unread():
         raise AssertionError
 
     with pytest.raises(VeoImageError, match=r"has 201 MB.*at most 200 MB"):
-        pictures.convert("a.tif", size=201_000_000, header=b"II*\0", open_stream=never)
+        conversion.convert("a.tif", size=201_000_000, header=b"II*\0", open_stream=never)
 
 
 def test_a_file_longer_than_it_says_is_refused(monkeypatch):
     """A stream without an end is not read on and on."""
-    monkeypatch.setattr(pictures, "MAX_SOURCE_BYTES", 100_000)
+    monkeypatch.setattr(conversion, "MAX_SOURCE_BYTES", 100_000)
     with pytest.raises(VeoImageError, match="are read to convert it"):
-        pictures.convert("a.tif", size=99, header=b"II*\0", open_stream=lambda: Stream(bytes(1_000_000)))
+        conversion.convert("a.tif", size=99, header=b"II*\0", open_stream=lambda: Stream(bytes(1_000_000)))
 
 
 def test_a_source_that_fails_is_not_the_pictures_fault():
@@ -258,7 +258,7 @@ def test_a_source_that_fails_is_not_the_pictures_fault():
         raise ConnectionResetError("gone")
 
     with pytest.raises(VeoImageUnavailableError, match="gone"):
-        pictures.convert("a.jpg", size=99, header=b"\xff\xd8\xff", open_stream=broken)
+        conversion.convert("a.jpg", size=99, header=b"\xff\xd8\xff", open_stream=broken)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS_OF["refused"] if kind.startswith("cut ")][:3])
@@ -359,7 +359,7 @@ def test_pillows_warnings_stay_inside_and_others_do_not():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         convert(data)
-        with pictures._pillow("a.jpg"):
+        with conversion._pillow("a.jpg"):
             warnings.warn("another's", stacklevel=1)
     assert [str(warning.message) for warning in caught] == ["another's"]
 
@@ -413,10 +413,10 @@ def test_without_a_conversion_the_first_bytes_decide(tmp_path):
         path = tmp_path / "picture"
         path.write_bytes(awkward_file(kind).data)
         if wanted is None:
-            assert type(find_image(path, None)) is Image
+            assert type(open_image(path, None)) is Image
         else:
             with pytest.raises(VeoImageError, match=wanted):
-                find_image(path, None)
+                open_image(path, None)
 
 
 @pytest.mark.parametrize("kind", ["half a JPEG", "half a WebP", "grey lower half", "PNG with a wrong sum"])
@@ -465,7 +465,7 @@ def test_the_shape_of_a_picture_with_a_long_text_is_read():
 def test_a_converted_file_is_read_once(kind):
     """Its digest and its pixels come from the same bytes, also where it is sent as it is."""
     data, opened = awkward_file(kind).data, []
-    image = pictures.convert(
+    image = conversion.convert(
         "a", size=len(data), header=data[:12], open_stream=lambda: opened.append(1) or Stream(data)
     )
     request = VeoRequest(prompt="A harbour", image=image.hashed())
@@ -477,7 +477,7 @@ def test_a_file_that_grows_while_it_is_converted_is_for_another_attempt():
     """Somebody is writing it: that is no fault of the picture."""
     data = awkward_file("plain JPEG").data
     with pytest.raises(VeoImageUnavailableError, match="changed while it was read"):
-        pictures.convert("a.jpg", size=len(data) - 1, header=data[:12], open_stream=lambda: Stream(data))
+        conversion.convert("a.jpg", size=len(data) - 1, header=data[:12], open_stream=lambda: Stream(data))
 
 
 def test_large_files_are_held_one_at_a_time():

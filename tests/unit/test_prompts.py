@@ -2,14 +2,14 @@
 
 import pytest
 
-from veo_provider.api.errors import VeoRequestError
-from veo_provider.archive import Item
-from veo_provider.prompts import prompts_of
+from veo_provider.batch.manifest import ManifestItem
+from veo_provider.batch.prompts import prompts_of
+from veo_provider.exceptions import VeoRequestError
 
-CAT = Item(
+CAT = ManifestItem(
     "a/b/old cat.v2.jpg", "s3://images/a/b/old cat.v2.jpg", "b/old cat.v2.jpg", "s3://videos/b/cat.mp4"
 )
-DOG = Item("000000001", "gs://pets/dog", "dog", "s3://videos/dog.mp4")
+DOG = ManifestItem("000000001", "gs://pets/dog", "dog", "s3://videos/dog.mp4")
 
 
 @pytest.mark.parametrize(

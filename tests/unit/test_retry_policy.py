@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from veo_provider.api import errors
-from veo_provider.compat import default_retry_policy
+from veo_provider import exceptions
 from veo_provider.operators.veo import VeoImageToVideoOperator
+from veo_provider.retry_policy import with_retry_policy
 
 FIELDS = {"task_id": "make", "image": "a.jpg", "prompt": "p", "output": "s3://b/k.mp4"}
 
@@ -15,21 +15,21 @@ FIELDS = {"task_id": "make", "image": "a.jpg", "prompt": "p", "output": "s3://b/
 @pytest.mark.skipif(AIRFLOW_V_3_3_PLUS, reason="Airflow 3.3 and later have retry policies")
 def test_older_versions_have_no_policy():
     """Before 3.3 the same decisions are made by AirflowFailException alone."""
-    assert default_retry_policy() == {}
+    assert with_retry_policy(object(), {"retries": 1}) == {"retries": 1}
 
 
 @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="retry policies came with Airflow 3.3")
 @pytest.mark.parametrize(
     ("error", "action", "delay"),
     [
-        (errors.VeoRateLimitError("x", retry_after=70), "retry", timedelta(seconds=70)),
-        (errors.VeoRateLimitError("x"), "default", None),
-        (errors.VeoConnectionError("x"), "default", None),
-        (errors.VeoModerationError("x"), "fail", None),
-        (errors.VeoQuotaError("x"), "fail", None),
-        (errors.VeoAuthenticationError("x"), "fail", None),
-        (errors.VeoRequestError("x"), "fail", None),
-        (errors.VeoSubmissionUnknown("x"), "fail", None),
+        (exceptions.VeoRateLimitError("x", retry_after=70), "retry", timedelta(seconds=70)),
+        (exceptions.VeoRateLimitError("x"), "default", None),
+        (exceptions.VeoConnectionError("x"), "default", None),
+        (exceptions.VeoModerationError("x"), "fail", None),
+        (exceptions.VeoQuotaError("x"), "fail", None),
+        (exceptions.VeoAuthenticationError("x"), "fail", None),
+        (exceptions.VeoRequestError("x"), "fail", None),
+        (exceptions.VeoSubmissionUnknown("x"), "fail", None),
         (ValueError("x"), "default", None),
     ],
 )

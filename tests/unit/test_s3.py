@@ -2,7 +2,7 @@
 
 import pytest
 
-from veo_provider.api.errors import VeoRequestError
+from veo_provider.exceptions import VeoRequestError
 from veo_provider.s3.uri import S3Uri
 
 

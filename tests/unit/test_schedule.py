@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.schedule import Fixed, lognormal, simulate
-from veo_provider.schedule import Latency, PollSchedule, schedule_of
+from veo_provider.polling.schedule import LogNormalPrior, PollSchedule, schedule_of
 
 RESOLUTIONS = ("720p", "1080p", "4k", "", "8k")
 # Beyond the hour that is kept, before the submission (clocks differ), and for ever.
@@ -137,7 +137,7 @@ def test_unforeseen_latencies(latencies, most_looks, most_delay):
 def test_begins_with_what_another_process_has_seen():
     """Quick videos are seen soon from the first one on; what was seen here counts for more than hearsay."""
     latencies = drawn(lognormal(20, 0.4), 30)
-    ignorant, informed = fresh(), PollSchedule(Latency(95, 0.3))
+    ignorant, informed = fresh(), PollSchedule(LogNormalPrior(95, 0.3))
     informed.expect(20)
     delays = [fmean(one.delay for one in simulate(each, latencies, 10)) for each in (ignorant, informed)]
     assert delays[1] < delays[0] / 2

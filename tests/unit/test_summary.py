@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from veo_provider.archive import Item
-from veo_provider.outcomes import Outcome
-from veo_provider.receipts import Attempt, ReceiptState, claim
-from veo_provider.summary import Row, folder_of
+from veo_provider.batch.manifest import ManifestItem
+from veo_provider.batch.outcome import Outcome
+from veo_provider.batch.report.summary import SummaryRow, run_folder
+from veo_provider.receipts.receipt import Attempt, ReceiptState, claim
 
 RUN = "archive / manual / make"
-ITEM = Item("cat.jpg", "s3://images/cat.jpg", "cat.jpg", "s3://videos/cat.jpg.mp4")
+ITEM = ManifestItem("cat.jpg", "s3://images/cat.jpg", "cat.jpg", "s3://videos/cat.jpg.mp4")
 VIDEO = {
     "uri": ITEM.output,
     "bytes": 9,
@@ -47,7 +47,7 @@ def receipt(state, run=RUN, seconds=100, price=0.30, **changes):
 )
 def test_a_receipt_tells_outcome_and_cost(found, outcome, cost):
     """What may yet be charged counts; what failed, was refused, or is another run's costs nothing."""
-    row = Row.of(ITEM, found, RUN)
+    row = SummaryRow.of(ITEM, found, RUN)
     unknown = found is not None and found.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN)
     assert (row.outcome, row.unknown_usd if unknown else row.cost_usd) == (outcome, cost)
     assert not (row.cost_usd if unknown else row.unknown_usd)
@@ -58,8 +58,8 @@ def test_a_receipt_tells_outcome_and_cost(found, outcome, cost):
 def test_a_row_of_a_video_describes_it():
     """What the receipt says of the file, and when it was changed last."""
     found = receipt(ReceiptState.STORED, veo_task_id="task_1", generations=2, video=VIDEO)
-    row = Row.of(ITEM, found, RUN)
-    assert row == Row(
+    row = SummaryRow.of(ITEM, found, RUN)
+    assert row == SummaryRow(
         key="cat.jpg",
         image="s3://images/cat.jpg",
         output="s3://videos/cat.jpg.mp4",
@@ -76,21 +76,21 @@ def test_a_row_of_a_video_describes_it():
 
 def test_a_row_of_an_earlier_release_is_read():
     """It did not tell apart what nobody knows."""
-    row = Row.of(ITEM, receipt(ReceiptState.STORED, veo_task_id="t", video=VIDEO), RUN)
+    row = SummaryRow.of(ITEM, receipt(ReceiptState.STORED, veo_task_id="t", video=VIDEO), RUN)
     written = {name: value for name, value in row.to_dict().items() if name != "unknown_usd"}
-    assert Row.from_dict(written) == row
+    assert SummaryRow.from_dict(written) == row
 
 
 def test_what_the_receipt_does_not_tell_goes_first():
     """A video that could not be stored was paid for all the same."""
     found = receipt(ReceiptState.SUBMITTED, veo_task_id="t")
-    row = Row.of(ITEM, found, RUN, outcome=Outcome.ERROR, reason="gone")
+    row = SummaryRow.of(ITEM, found, RUN, outcome=Outcome.ERROR, reason="gone")
     assert (row.outcome, row.reason, row.cost_usd, row.paid_by) == (Outcome.ERROR, "gone", 0.30, RUN)
 
 
 def test_an_item_that_is_nothing_by_its_name_says_so():
     """Its reason is the archive's."""
-    row = Row.of(Item("1", "a", "a", "b", Outcome.REJECTED, "too long"), None, RUN)
+    row = SummaryRow.of(ManifestItem("1", "a", "a", "b", Outcome.REJECTED, "too long"), None, RUN)
     assert (row.outcome, row.reason, row.cost_usd) == (Outcome.REJECTED, "too long", 0)
 
 
@@ -108,11 +108,11 @@ def test_an_item_that_is_nothing_by_its_name_says_so():
 )
 def test_each_task_instance_has_a_folder(run, folder):
     """Two tasks, or two runs, that have the same output prefix do not write over each other."""
-    assert folder_of("s3://videos/out/", run) == f"s3://videos/out/_veo/{folder}/"
+    assert run_folder("s3://videos/out/", run) == f"s3://videos/out/_veo/{folder}/"
 
 
 def test_a_claim_that_ran_out_is_of_unknown_fate():
     """Its attempt is dead, and may have submitted."""
     found = receipt(ReceiptState.CLAIMED, seconds=0)
     assert found.claimed_until <= time.time()
-    assert Row.of(ITEM, found, RUN).outcome is Outcome.UNKNOWN
+    assert SummaryRow.of(ITEM, found, RUN).outcome is Outcome.UNKNOWN

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from moments import in_virtual_time
 
-from veo_provider.window import SHORTEST_PAUSE, Window
+from veo_provider.concurrency.concurrency_limiter import SHORTEST_PAUSE, AdaptiveConcurrencyLimiter
 
 
 async def settled():
@@ -17,7 +17,7 @@ async def settled():
 @in_virtual_time
 async def test_no_more_enter_than_there_are_slots():
     """Who comes later waits, and enters in turn when somebody leaves."""
-    window, entered = Window(2), []
+    window, entered = AdaptiveConcurrencyLimiter(2), []
 
     async def enter(name):
         await window.enter()
@@ -36,7 +36,7 @@ async def test_no_more_enter_than_there_are_slots():
 @in_virtual_time
 async def test_who_joins_needs_no_slot_but_takes_one():
     """What is under way already counts, even beyond the window."""
-    window = Window(1)
+    window = AdaptiveConcurrencyLimiter(1)
     window.join()
     window.join()
     assert not window.is_open
@@ -52,7 +52,7 @@ async def test_who_joins_needs_no_slot_but_takes_one():
 @in_virtual_time
 async def test_a_refusal_halves_it_once_for_all_that_were_on_their_way():
     """Ten refusals of one moment are one sign, and a later one is another."""
-    window, began = Window(16), asyncio.get_running_loop().time()
+    window, began = AdaptiveConcurrencyLimiter(16), asyncio.get_running_loop().time()
     await asyncio.sleep(1)
     for _ in range(10):
         window.refused(began)
@@ -64,7 +64,7 @@ async def test_a_refusal_halves_it_once_for_all_that_were_on_their_way():
 @in_virtual_time
 async def test_it_never_closes_for_good():
     """However often it is halved, one slot remains."""
-    window = Window(4)
+    window = AdaptiveConcurrencyLimiter(4)
     for _ in range(10):
         window.refused(asyncio.get_running_loop().time())
     assert window.size == 1
@@ -73,7 +73,7 @@ async def test_it_never_closes_for_good():
 @in_virtual_time
 async def test_acceptances_open_it_again_and_never_too_far():
     """A window's worth of acceptances adds one slot, up to the most that there may be."""
-    window = Window(8, size=4.0)
+    window = AdaptiveConcurrencyLimiter(8, size=4.0)
     for _ in range(5):
         window.accepted()
     assert 5 < window.size < 6
@@ -85,7 +85,7 @@ async def test_acceptances_open_it_again_and_never_too_far():
 @in_virtual_time
 async def test_nobody_enters_during_the_pause_that_was_asked_for():
     """Then, the next one does, without anybody leaving."""
-    window, loop = Window(4), asyncio.get_running_loop()
+    window, loop = AdaptiveConcurrencyLimiter(4), asyncio.get_running_loop()
     began = loop.time()
     window.refused(began, 90.0)
     waiting = asyncio.create_task(window.enter())
@@ -98,7 +98,7 @@ async def test_nobody_enters_during_the_pause_that_was_asked_for():
 @in_virtual_time
 async def test_another_trouble_makes_a_pause_and_leaves_the_size():
     """A connection that was refused is no sign of too many."""
-    window = Window(4)
+    window = AdaptiveConcurrencyLimiter(4)
     window.refused(asyncio.get_running_loop().time(), too_many=False)
     assert window.size == 4
     assert not window.is_open
@@ -108,7 +108,7 @@ async def test_another_trouble_makes_a_pause_and_leaves_the_size():
 @in_virtual_time
 async def test_who_gives_up_leaves_no_slot_behind():
     """Cancelled while waiting, or in the very moment of entering, nobody keeps a slot."""
-    window = Window(1)
+    window = AdaptiveConcurrencyLimiter(1)
     await window.enter()
     waiting = asyncio.create_task(window.enter())
     await settled()

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 from urllib3.fields import RequestField
 from urllib3.filepost import encode_multipart_formdata
 
-from veo_provider.api.errors import (
+from veo_provider.api.image import changed
+from veo_provider.exceptions import (
     VeoImageUnavailableError,
     VeoInterruptedError,
     VeoNotSentError,
     VeoSubmissionUnknown,
 )
-from veo_provider.api.image import changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from veo_provider.api.errors import VeoError
     from veo_provider.api.image import ByteStream, Image
     from veo_provider.api.request import VeoRequest
+    from veo_provider.exceptions import VeoError
 
 CHUNK_BYTES = 64 * 1024
 

@@ -11,11 +11,14 @@ import requests
 import urllib3
 
 from veo_provider.api import protocol
-from veo_provider.api.address import same_host
 from veo_provider.api.aliases import Aliases
 from veo_provider.api.body import encode
-from veo_provider.api.deadline import AnswerDeadline, answered_by
-from veo_provider.api.errors import (
+from veo_provider.api.download import START, ResumePoint, is_video, read_content, video_place
+from veo_provider.api.http.address import same_host
+from veo_provider.api.http.deadline import AnswerDeadline, answered_by
+from veo_provider.api.http.transport import new_session
+from veo_provider.api.response import ACCEPT_ENCODING, MAX_ANSWER_BYTES, Response
+from veo_provider.exceptions import (
     VeoAPIError,
     VeoAuthenticationError,
     VeoConnectionError,
@@ -23,8 +26,6 @@ from veo_provider.api.errors import (
     VeoUnexpectedAnswerError,
     VeoWrongTokenError,
 )
-from veo_provider.api.protocol import Answer, Place
-from veo_provider.api.transport import new_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,7 +48,7 @@ class Download:
     :param length: bytes of the whole file, as the server promised; None where it did not say.
     """
 
-    def __init__(self, response: requests.Response, place: Place, timeout: float) -> None:
+    def __init__(self, response: requests.Response, place: ResumePoint, timeout: float) -> None:
         self.place = place
         self.length = place.total
         self._response = response
@@ -168,7 +169,7 @@ class VeoClient:
         return protocol.read_video(self._get_answer(veo_task_id), veo_task_id, self._aliases)
 
     @contextmanager
-    def download(self, veo_task_id: str, wanted: Place = protocol.BEGIN) -> Iterator[Download]:
+    def download(self, veo_task_id: str, wanted: ResumePoint = START) -> Iterator[Download]:
         """Open the video of a completed generation as a stream. Costs nothing.
 
         :param wanted: where an earlier download of it broke off, to go on from there. A server may start
@@ -185,10 +186,10 @@ class VeoClient:
             deadline = self._new_deadline()
             with self._open(url, self._auth_for(url), headers, deadline) as response:
                 head = self._head_or_answer(response)
-                link = protocol.read_content(head, url, own_host=self._is_own(url), wanted=wanted)
+                link = read_content(head, url, own_host=self._is_own(url), wanted=wanted)
                 if link is None:
                     deadline.lift()
-                    yield Download(response, protocol.video_place(head, wanted), self._timeout)
+                    yield Download(response, video_place(head, wanted), self._timeout)
                     return
                 url = link
         raise VeoUnexpectedAnswerError(f"The video {veo_task_id} lies behind more than {_MAX_LINKS} links.")
@@ -234,7 +235,7 @@ class VeoClient:
                 f"The key is right, but the account token is not: {error.what}"
             ) from error
 
-    def _get_answer(self, veo_task_id: str) -> Answer:
+    def _get_answer(self, veo_task_id: str) -> Response:
         url = self.base_url + protocol.video_path(veo_task_id)
         with self._open(url, self._auth_for(url)) as response:
             return self._read(response)
@@ -263,7 +264,7 @@ class VeoClient:
                 url, auth=auth, headers=headers, timeout=timeout, stream=True, allow_redirects=False
             )
 
-    def _read(self, response: requests.Response) -> Answer:
+    def _read(self, response: requests.Response) -> Response:
         """Read an answer to a JSON call, but no more of it than the API would ever send.
 
         Where it breaks off, what has come is kept: it may name a task that is paid for.
@@ -274,19 +275,19 @@ class VeoClient:
             # Raw, because a wrong label of the encoding would cost what has come.
             while chunk := response.raw.read1(_ANSWER_CHUNK_BYTES, decode_content=False):
                 body += chunk
-                if len(body) >= protocol.MAX_ANSWER_BYTES:
-                    broken = f"it is longer than {protocol.MAX_ANSWER_BYTES} bytes"
+                if len(body) >= MAX_ANSWER_BYTES:
+                    broken = f"it is longer than {MAX_ANSWER_BYTES} bytes"
                     break
         except _TRANSPORT_ERRORS as error:
             broken = _reason(error)
-        return Answer.received(
+        return Response.received(
             response.status_code, bytes(body), response.headers, secrets=secrets, broken=broken
         )
 
-    def _head_or_answer(self, response: requests.Response) -> Answer:
+    def _head_or_answer(self, response: requests.Response) -> Response:
         """Read the body only where it is not the video."""
-        head = Answer.received(response.status_code, b"", response.headers)
-        return head if protocol.is_video(head) else self._read(response)
+        head = Response.received(response.status_code, b"", response.headers)
+        return head if is_video(head) else self._read(response)
 
 
 class _Authorization:
@@ -302,7 +303,7 @@ class _Authorization:
 
 
 def _new_session() -> requests.Session:
-    return new_session(User_Agent=protocol.USER_AGENT, Accept_Encoding=protocol.ACCEPT_ENCODING)
+    return new_session(User_Agent=protocol.USER_AGENT, Accept_Encoding=ACCEPT_ENCODING)
 
 
 @contextmanager

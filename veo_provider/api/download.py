@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from veo_provider.api import errors
-from veo_provider.api.address import linked
+from veo_provider import exceptions
 from veo_provider.api.error_mapping import CONTENT_MONEY, content_error
+from veo_provider.api.http.address import linked
 
 if TYPE_CHECKING:
-    from veo_provider.api.response import Answer
+    from veo_provider.api.response import Response
 
 _HTTP_REDIRECT = range(300, 400)
 _ABOUT_RANGES = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
@@ -25,7 +25,7 @@ _NO_VIDEO_TYPES = ("application/json", "text/")
 
 
 @dataclass(frozen=True)
-class Place:
+class ResumePoint:
     """A place in a video file on the server, where a download begins or goes on.
 
     :param start: bytes of the file that stand before it.
@@ -54,12 +54,12 @@ class Place:
         return {"Range": f"bytes={self.start}-", "If-Range": self.validator}
 
 
-BEGIN = Place()
+START = ResumePoint()
 """Where the first download of a video starts."""
 
 
 def read_content(
-    answer: Answer, asked: str = "", *, own_host: bool = True, wanted: Place = BEGIN
+    answer: Response, asked: str = "", *, own_host: bool = True, wanted: ResumePoint = START
 ) -> str | None:
     """Judge an answer to a download by its head: None for the video itself, or the URL where it is.
 
@@ -72,7 +72,7 @@ def read_content(
         costs nothing, and that the generation has been charged.
     """
     if wanted.inside and answer.status in _ABOUT_RANGES and not _goes_on(answer, wanted):
-        raise errors.VeoIncompleteVideoError(
+        raise exceptions.VeoIncompleteVideoError(
             f"The server does not go on with the video at byte {wanted.start}: it answered {answer.status} "
             f"with the range {answer.headers.get('content-range', '')[:100]!r}."
         )
@@ -89,22 +89,22 @@ def read_content(
     raise content_error(answer, own_host=own_host)
 
 
-def is_video(answer: Answer) -> bool:
+def is_video(answer: Response) -> bool:
     """Whether the answer's body is the video itself."""
     return answer.ok and not answer.content_type.startswith(_NO_VIDEO_TYPES)
 
 
-def video_place(answer: Answer, wanted: Place = BEGIN) -> Place:
+def video_place(answer: Response, wanted: ResumePoint = START) -> ResumePoint:
     """Return where in the file the video in an answer starts, with what the answer says of the file.
 
     :param wanted: the place that was asked for; a server may give the file from its first byte all the same.
     """
     length = "" if _encoded(answer) else answer.headers.get("content-length", "")
-    whole = Place(0, int(length) if _LENGTH.fullmatch(length) else None, _validator(answer))
+    whole = ResumePoint(0, int(length) if _LENGTH.fullmatch(length) else None, _validator(answer))
     return (_partial_place(answer) or whole) if wanted.inside else whole
 
 
-def _goes_on(answer: Answer, wanted: Place) -> bool:
+def _goes_on(answer: Response, wanted: ResumePoint) -> bool:
     """Whether an answer carries the wanted rest of the very same file (RFC 9110 14.2, 15.3.7)."""
     found = _partial_place(answer)
     return (
@@ -115,27 +115,27 @@ def _goes_on(answer: Answer, wanted: Place) -> bool:
     )
 
 
-def _partial_place(answer: Answer) -> Place | None:
+def _partial_place(answer: Response) -> ResumePoint | None:
     """Return where in the file an answer with its rest starts; None if it is no such answer."""
     span = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
     if answer.status != HTTPStatus.PARTIAL_CONTENT or not span or _encoded(answer):
         return None
     start, last, total = (int(number) for number in span.groups())
-    return Place(start, total, _validator(answer)) if start <= last == total - 1 else None
+    return ResumePoint(start, total, _validator(answer)) if start <= last == total - 1 else None
 
 
-def _encoded(answer: Answer) -> bool:
+def _encoded(answer: Response) -> bool:
     """Whether the body is compressed, so that its length is not the file's."""
     return answer.headers.get("content-encoding", "identity") != "identity"
 
 
-def _validator(answer: Answer) -> str:
+def _validator(answer: Response) -> str:
     """Return the file's strong ETag, or nothing; that of a compressed body is another one's."""
     tag = answer.headers.get("etag", "").strip()
     return tag if _STRONG_ETAG.fullmatch(tag) and not _encoded(answer) else ""
 
 
-def _download_url(answer: Answer, asked: str, location: str) -> str:
+def _download_url(answer: Response, asked: str, location: str) -> str:
     """Return a link's URL, if it is one that a download may follow."""
     url = linked(asked, location)
     if url is None:
@@ -143,8 +143,8 @@ def _download_url(answer: Answer, asked: str, location: str) -> str:
     return url
 
 
-def _unexpected(answer: Answer, why: str) -> errors.VeoUnexpectedAnswerError:
-    error = errors.VeoUnexpectedAnswerError(
+def _unexpected(answer: Response, why: str) -> exceptions.VeoUnexpectedAnswerError:
+    error = exceptions.VeoUnexpectedAnswerError(
         f"The answer ({answer.status}, {answer.content_type or 'no content type'}) is not the API's: {why}; "
         f"it begins with {answer.snippet()!r}.",
         status=answer.status,

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api import errors
+from veo_provider import exceptions
 from veo_provider.api.response import one_line
-from veo_provider.api.video import VideoStatus, speaks_of_moderation
+from veo_provider.api.video import VideoStatus, is_moderation_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from veo_provider.api.response import Answer
+    from veo_provider.api.response import Response
 
 REFUSING_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 410, 411, 413, 414, 415, 422, 429, 431, 451})
 """Answers about the request itself (RFC 9110 15.5, RFC 6585, RFC 7725), given before anything is generated.
@@ -131,7 +131,7 @@ class ServiceError:
     @property
     def moderated(self) -> bool:
         """Whether it says that a safety filter refused the image or the prompt."""
-        return speaks_of_moderation(self.message, self.code)
+        return is_moderation_message(self.message, self.code)
 
     @property
     def retired(self) -> bool:
@@ -169,12 +169,12 @@ def service_error(data: Any) -> ServiceError:
     )
 
 
-def said_in(answer: Answer) -> ServiceError:
+def said_in(answer: Response) -> ServiceError:
     """Return what an answer's error says."""
     return service_error(answer.json())
 
 
-def refusal(answer: Answer) -> errors.VeoAPIError | None:
+def refusal(answer: Response) -> exceptions.VeoAPIError | None:
     """Return the refusal of a submission, if the answer is one for certain; None leaves its fate open.
 
     Certain are: a status of :data:`REFUSING_STATUSES` with the API's shape of an error that does not speak of
@@ -184,42 +184,42 @@ def refusal(answer: Answer) -> errors.VeoAPIError | None:
     if not said.shaped or said.codes & _SUCCESS or describes_task(answer.json()):
         return None
     if _says_retired(answer.status, said):
-        return _error(errors.VeoModelRetiredError, answer, said)
+        return _error(exceptions.VeoModelRetiredError, answer, said)
     if (answer.status, said.outer_code) in NO_CHANNEL:
-        return _error(errors.VeoNoChannelError, answer, said)
+        return _error(exceptions.VeoNoChannelError, answer, said)
     if answer.status not in REFUSING_STATUSES or said.troubled:
         return None
     return _error(_refusal_kind(answer.status, said), answer, said)
 
 
-def open_question(answer: Answer) -> str:
+def open_question(answer: Response) -> str:
     """Return in words an answer that does not say whether a submission was accepted."""
     said = said_in(answer)
     lost = not said.shaped and answer.status in _NO_SUCH_ROUTE
     return f"{_sentence(answer, said)}{_HOST_HINT if lost else ''}"
 
 
-def poll_error(answer: Answer) -> errors.VeoAPIError:
+def poll_error(answer: Response) -> exceptions.VeoAPIError:
     """Return the error of a poll: all but a wrong key and an unknown task is tried again."""
     said = said_in(answer)
     error = _error(_poll_kind(answer.status, said), answer, said)
     error.money = POLL_MONEY
-    if isinstance(error, errors.VeoServerError) and not said.shaped and answer.status in _NO_SUCH_ROUTE:
+    if isinstance(error, exceptions.VeoServerError) and not said.shaped and answer.status in _NO_SUCH_ROUTE:
         error.what += _HOST_HINT
     return error
 
 
-def check_error(answer: Answer) -> errors.VeoAPIError:
+def check_error(answer: Response) -> exceptions.VeoAPIError:
     """Return the error of a call that is about no generation: the connection test, or the balance."""
     said = said_in(answer)
     kind = _poll_kind(answer.status, said)
     trouble = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status in (408, 425, 499)
-    if kind is errors.VeoServerError and not trouble and not said.troubled:
-        kind = errors.VeoUnexpectedAnswerError
+    if kind is exceptions.VeoServerError and not trouble and not said.troubled:
+        kind = exceptions.VeoUnexpectedAnswerError
     return _error(kind, answer, said)
 
 
-def content_error(answer: Answer, *, own_host: bool) -> errors.VeoAPIError:
+def content_error(answer: Response, *, own_host: bool) -> exceptions.VeoAPIError:
     """Return the error of a download.
 
     :param own_host: whether the API's own host answered; what another says about a link, such as that it has
@@ -231,54 +231,54 @@ def content_error(answer: Answer, *, own_host: bool) -> errors.VeoAPIError:
     return error
 
 
-def _refusal_kind(status: int, said: ServiceError) -> type[errors.VeoAPIError]:  # noqa: PLR0911 - a table
+def _refusal_kind(status: int, said: ServiceError) -> type[exceptions.VeoAPIError]:  # noqa: PLR0911 - a table
     if status == HTTPStatus.NOT_FOUND and (
         said.outer_code == "invalid_url" or _NO_ROUTE.match(said.outer_message)
     ):
-        return errors.VeoWrongHostError
+        return exceptions.VeoWrongHostError
     if said.codes & _RATE_CODES and not said.codes & _QUOTA_CODES:
-        return errors.VeoRateLimitError
+        return exceptions.VeoRateLimitError
     if said.says_empty_account(status):
-        return errors.VeoQuotaError
+        return exceptions.VeoQuotaError
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return errors.VeoRateLimitError
+        return exceptions.VeoRateLimitError
     if status == HTTPStatus.UNAUTHORIZED:
-        return errors.VeoAuthenticationError
+        return exceptions.VeoAuthenticationError
     if said.moderated:
-        return errors.VeoModerationError
+        return exceptions.VeoModerationError
     if status == HTTPStatus.FORBIDDEN:
-        return errors.VeoAuthenticationError
-    return errors.VeoBadRequestError
+        return exceptions.VeoAuthenticationError
+    return exceptions.VeoBadRequestError
 
 
-def _poll_kind(status: int, said: ServiceError) -> type[errors.VeoAPIError]:
+def _poll_kind(status: int, said: ServiceError) -> type[exceptions.VeoAPIError]:
     if status == HTTPStatus.TOO_MANY_REQUESTS or (said.codes & _RATE_CODES and said.shaped):
-        return errors.VeoRateLimitError
+        return exceptions.VeoRateLimitError
     if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and _is_about_key(status, said)):
-        return errors.VeoAuthenticationError
+        return exceptions.VeoAuthenticationError
     if status in _UNKNOWN_TASK_STATUSES and _names_no_task(said):
-        return errors.VeoTaskNotFoundError
-    return errors.VeoServerError
+        return exceptions.VeoTaskNotFoundError
+    return exceptions.VeoServerError
 
 
 def _content_kind(  # noqa: PLR0911 - a table
     status: int, said: ServiceError, *, own_host: bool
-) -> type[errors.VeoAPIError]:
+) -> type[exceptions.VeoAPIError]:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return errors.VeoRateLimitError
+        return exceptions.VeoRateLimitError
     if not own_host:
-        return errors.VeoContentServerError
+        return exceptions.VeoContentServerError
     if said.shaped and said.moderated:
-        return errors.VeoContentFilteredError
+        return exceptions.VeoContentFilteredError
     if status == HTTPStatus.UNAUTHORIZED and said.shaped:
-        return errors.VeoAuthenticationError
+        return exceptions.VeoAuthenticationError
     if status == HTTPStatus.FORBIDDEN and _is_about_key(status, said):
-        return errors.VeoAuthenticationError
+        return exceptions.VeoAuthenticationError
     if status in _GONE and _names_no_file(said):
-        return errors.VeoContentGoneError
+        return exceptions.VeoContentGoneError
     if status == HTTPStatus.BAD_REQUEST and _names_no_task(said):
-        return errors.VeoTaskNotFoundError
-    return errors.VeoContentNotReadyError if status in _NOT_READY else errors.VeoContentServerError
+        return exceptions.VeoTaskNotFoundError
+    return exceptions.VeoContentNotReadyError if status in _NOT_READY else exceptions.VeoContentServerError
 
 
 def _names_no_file(said: ServiceError) -> bool:
@@ -369,7 +369,9 @@ def _code_of(layer: dict[str, Any]) -> str:
     return one_line(layer["status"]) if code.isdigit() and layer.get("status") else code
 
 
-def _error(kind: type[errors.VeoAPIError], answer: Answer, said: ServiceError) -> errors.VeoAPIError:
+def _error(
+    kind: type[exceptions.VeoAPIError], answer: Response, said: ServiceError
+) -> exceptions.VeoAPIError:
     return kind(
         _sentence(answer, said),
         status=answer.status,
@@ -378,7 +380,7 @@ def _error(kind: type[errors.VeoAPIError], answer: Answer, said: ServiceError) -
     )
 
 
-def _sentence(answer: Answer, said: ServiceError) -> str:
+def _sentence(answer: Response, said: ServiceError) -> str:
     code, message = answer.printable(said.code), answer.printable(said.message)
     reason = ": ".join(part for part in (code, message or answer.snippet()) if part)
     return f"The service answered {answer.status}: {reason or 'without a reason'}."

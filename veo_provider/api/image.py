@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError, VeoImageUnfitError
+from veo_provider.exceptions import VeoImageError, VeoImageUnavailableError, VeoImageUnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

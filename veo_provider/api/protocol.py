@@ -11,9 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin
 
-from veo_provider import __version__
-from veo_provider.api import errors
-from veo_provider.api.download import BEGIN, Place, is_video, read_content, video_place
+from veo_provider import __version__, exceptions
 from veo_provider.api.error_mapping import (
     POLL_MONEY,
     check_error,
@@ -23,26 +21,11 @@ from veo_provider.api.error_mapping import (
     refusal,
     service_error,
 )
-from veo_provider.api.response import ACCEPT_ENCODING, MAX_ANSWER_BYTES, Answer, one_line
+from veo_provider.api.response import Response, one_line
 from veo_provider.api.video import Video, VideoStatus, is_resubmittable, status_word
 
 if TYPE_CHECKING:
     from veo_provider.api.aliases import Aliases
-
-__all__ = [
-    "ACCEPT_ENCODING",
-    "BEGIN",
-    "MAX_ANSWER_BYTES",
-    "Answer",
-    "Place",
-    "is_video",
-    "read_balance",
-    "read_check",
-    "read_content",
-    "read_submission",
-    "read_video",
-    "video_place",
-]
 
 DEFAULT_BASE_URL = "https://api.apiyi.com/v1"
 USER_AGENT = f"airflow-provider-veo/{__version__}"
@@ -80,7 +63,7 @@ def check_task_id(veo_task_id: object) -> str:
     :raises VeoRequestError: it is empty, no text, too long, has spaces or control characters, or is a path.
     """
     if not _can_be_id(veo_task_id):
-        raise errors.VeoRequestError(
+        raise exceptions.VeoRequestError(
             f"veo_task_id={veo_task_id!r} is not a task id of the API, like task_ and 32 characters."
         )
     return str(veo_task_id)
@@ -110,7 +93,7 @@ def sent_by(send_before: float | None) -> float:
     return latest if send_before is None else min(send_before, latest)
 
 
-def read_submission(answer: Answer, *, whole: bool = True) -> Video:
+def read_submission(answer: Response, *, whole: bool = True) -> Video:
     """Return the video that a submission created.
 
     :param whole: whether the request had left to its last byte when the answer came.
@@ -128,15 +111,15 @@ def read_submission(answer: Answer, *, whole: bool = True) -> Video:
     what = open_question(answer)
     candidate = _candidate(answer) if describes_task(answer.json()) else None
     if not whole and not candidate:
-        raise errors.VeoNotSentError(f"The submission was cut short by an answer: {what}")
-    raise errors.VeoSubmissionUnknown(
+        raise exceptions.VeoNotSentError(f"The submission was cut short by an answer: {what}")
+    raise exceptions.VeoSubmissionUnknown(
         f"The service answered the submission with an error that leaves its fate open: {what}"
         f"{_naming(candidate)}",
         veo_task_id=candidate,
     )
 
 
-def read_video(answer: Answer, veo_task_id: str | None = None, aliases: Aliases | None = None) -> Video:
+def read_video(answer: Response, veo_task_id: str | None = None, aliases: Aliases | None = None) -> Video:
     """Return the video that the answer to a poll describes.
 
     An object with the task's id and a known status is believed whatever the HTTP status is: vLLM-Omni answers
@@ -152,7 +135,7 @@ def read_video(answer: Answer, veo_task_id: str | None = None, aliases: Aliases 
     """
     data = _unwrapped(answer.json())
     if answer.ok and answer.broken and data is None:
-        raise errors.VeoConnectionError(f"The answer broke off: {answer.broken}.")
+        raise exceptions.VeoConnectionError(f"The answer broke off: {answer.broken}.")
     if not answer.ok and not _is_about(data, veo_task_id):
         raise poll_error(answer)
     if not isinstance(data, dict):
@@ -173,31 +156,31 @@ def read_video(answer: Answer, veo_task_id: str | None = None, aliases: Aliases 
     return video
 
 
-def read_check(answer: Answer) -> None:
+def read_check(answer: Response) -> None:
     """Judge the answer to a question for a task that cannot exist: that it does not proves host and key.
 
     :raises VeoAuthenticationError: the key is refused.
     :raises VeoWrongHostError: the host answers, but is not the API.
     :raises VeoAPIError: the service has another trouble.
     """
-    error: errors.VeoAPIError
+    error: exceptions.VeoAPIError
     if answer.ok:
         try:
             read_video(answer)
-        except errors.VeoUnexpectedAnswerError as unexpected:
+        except exceptions.VeoUnexpectedAnswerError as unexpected:
             error = unexpected
         else:
             return
     else:
         error = check_error(answer)
-    if isinstance(error, errors.VeoTaskNotFoundError):
+    if isinstance(error, exceptions.VeoTaskNotFoundError):
         return
-    if isinstance(error, errors.VeoUnexpectedAnswerError):
-        raise errors.VeoWrongHostError(error.what, status=error.status, code=error.code) from error
+    if isinstance(error, exceptions.VeoUnexpectedAnswerError):
+        raise exceptions.VeoWrongHostError(error.what, status=error.status, code=error.code) from error
     raise error
 
 
-def read_balance(answer: Answer) -> float:
+def read_balance(answer: Response) -> float:
     """Return the account's balance in USD.
 
     :raises VeoAPIError: the answer is an error, or carries no quota.
@@ -209,12 +192,12 @@ def read_balance(answer: Answer) -> float:
         data["data"].get("quota") if isinstance(data, dict) and isinstance(data.get("data"), dict) else None
     )
     if isinstance(quota, bool) or not isinstance(quota, (int, float)):
-        raise _unexpected(answer, "it carries no quota", money=errors.VeoAPIError.money)
+        raise _unexpected(answer, "it carries no quota", money=exceptions.VeoAPIError.money)
     try:
         return float(quota / QUOTA_PER_USD)
     except OverflowError as error:
         why = "its quota is no number of dollars"
-        raise _unexpected(answer, why, money=errors.VeoAPIError.money) from error
+        raise _unexpected(answer, why, money=exceptions.VeoAPIError.money) from error
 
 
 def candidate_id(body: bytes) -> str | None:
@@ -233,7 +216,7 @@ def candidate_id(body: bytes) -> str | None:
     return _id_of(found) or None
 
 
-def _accepted(answer: Answer) -> Video:
+def _accepted(answer: Response) -> Video:
     """Return the video of a submission that was answered with success."""
     data = _unwrapped(answer.json())
     # A submission is taken by its id: without a status, it has just been queued. An error in place of the
@@ -248,10 +231,10 @@ def _accepted(answer: Answer) -> Video:
         )
     else:
         what = _no_id(answer, named)
-    raise errors.VeoSubmissionUnknown(what, veo_task_id=candidate)
+    raise exceptions.VeoSubmissionUnknown(what, veo_task_id=candidate)
 
 
-def _candidate(answer: Answer) -> str | None:
+def _candidate(answer: Response) -> str | None:
     """Return what may be the task id in an answer that is no plain acceptance."""
     data = answer.json()
     # new-api's route for music answers {"code": "success", "data": id} (relay/channel/task/suno).
@@ -268,14 +251,14 @@ def _naming(candidate: str | None) -> str:
     return f" It names the task {candidate}." if candidate else ""
 
 
-def _no_id(answer: Answer, named: str) -> str:
+def _no_id(answer: Response, named: str) -> str:
     why = "it is no whole JSON" if answer.json() is None else "it carries no task id"
     said = service_error(answer.json())
     reason = f"it says {answer.printable(said.message)!r}" if said.message else f"it is {answer.snippet()!r}"
     return f"The service took the submission ({answer.status}) but named no task id: {why}{named}; {reason}."
 
 
-def _video(answer: Answer, data: dict[str, Any], veo_task_id: str) -> Video:
+def _video(answer: Response, data: dict[str, Any], veo_task_id: str) -> Video:
     value = data.get("status", VideoStatus.QUEUED.value)
     status, word = VideoStatus(value), status_word(value)
     code, message = (answer.printable(part) for part in _video_error(data, status))
@@ -381,13 +364,15 @@ def _is_about(data: Any, veo_task_id: str | None) -> bool:
     return veo_task_id is None or not _names_another(data, veo_task_id)
 
 
-def _without_status(answer: Answer) -> str:
+def _without_status(answer: Response) -> str:
     said = service_error(answer.json())
     return f"it carries no status, but says {said.message!r}" if said.message else "it carries no status"
 
 
-def _unexpected(answer: Answer, why: str, *, money: str = POLL_MONEY) -> errors.VeoUnexpectedAnswerError:
-    error = errors.VeoUnexpectedAnswerError(
+def _unexpected(
+    answer: Response, why: str, *, money: str = POLL_MONEY
+) -> exceptions.VeoUnexpectedAnswerError:
+    error = exceptions.VeoUnexpectedAnswerError(
         f"The answer ({answer.status}, {answer.content_type or 'no content type'}) is not the API's: "
         f"{answer.printable(why)}; it begins with {answer.snippet()!r}.",
         status=answer.status,

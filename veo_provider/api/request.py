@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api.errors import VeoRequestError
+from veo_provider.exceptions import VeoRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Collection

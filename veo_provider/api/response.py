@@ -25,7 +25,7 @@ _DEFLATED = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """An HTTP answer to a JSON call.
 
     :param status: HTTP status.
@@ -50,7 +50,7 @@ class Answer:
         *,
         secrets: tuple[str, ...] = (),
         broken: str = "",
-    ) -> Answer:
+    ) -> Response:
         """Return the answer as an HTTP library has it, with its body decoded.
 
         :param body: the bytes as they came, compressed where the headers say so.

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api.errors import TASK_LOG, VeoGenerationFailed
+from veo_provider.exceptions import TASK_LOG, VeoGenerationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,7 +132,7 @@ class Video:
 
         Veo's audio filter is another thing: the same request often passes the next time.
         """
-        return speaks_of_moderation(self.error_message, self.error_code)
+        return is_moderation_message(self.error_message, self.error_code)
 
     @property
     def completed_with_error(self) -> bool:
@@ -175,7 +175,7 @@ def is_resubmittable(word: str) -> bool:
     return word not in _ENDED
 
 
-def speaks_of_moderation(text: str, code: str = "") -> bool:
+def is_moderation_message(text: str, code: str = "") -> bool:
     """Whether an error is about safety or policy, which no retry can mend.
 
     :param text: its message.

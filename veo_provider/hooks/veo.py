@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import BaseHook
 
 from veo_provider.api import protocol
-from veo_provider.api.errors import VeoAuthenticationError, VeoError, VeoRequestError
+from veo_provider.exceptions import VeoAuthenticationError, VeoError, VeoRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
     from typing_extensions import Self
 
-    from veo_provider.api.aio import AsyncVeoClient
+    from veo_provider.api.async_client import AsyncVeoClient
     from veo_provider.api.client import VeoClient
 
 DEFAULT_POLLS_PER_SECOND = 100.0
@@ -161,7 +161,7 @@ class VeoSettings:
     async def async_client(self) -> AsyncVeoClient:
         """Return a client for triggers."""
         # Off the event loop, which the first import of an HTTP library would hold up for a good while.
-        aio = await asyncio.to_thread(import_module, "veo_provider.api.aio")
+        aio = await asyncio.to_thread(import_module, "veo_provider.api.async_client")
         client: AsyncVeoClient = aio.AsyncVeoClient(self.api_key, self.base_url, timeout=self.timeout)
         return client
 

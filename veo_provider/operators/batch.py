@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.api.request import VeoRequest
-from veo_provider.failures import airflow_failures
+from veo_provider.batch.outcome import RETRYABLE, is_failure, parse_fail_on
+from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
 from veo_provider.operators import fixed_request
 from veo_provider.operators.outlets import report_to_outlets
-from veo_provider.operators.parameters import as_bool, as_positive, as_usd
 from veo_provider.operators.template_fields import TemplateFields
 from veo_provider.operators.veo import VeoRequestOperator, attempt_of, seconds_of
-from veo_provider.outcomes import MAY_PASS, is_failure, require_fail_on
+from veo_provider.parameters import as_bool, as_positive, as_usd
+from veo_provider.retry_policy import fail_on_permanent_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,24 +26,10 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-    from veo_provider.batch import Batch
-    from veo_provider.job import Job
-    from veo_provider.progress import Progress
-    from veo_provider.summary import Summary
-
-
-class VeoBatchError(VeoError):
-    """Some images of an archive have no video."""
-
-    money = "What was paid for is kept by the receipts, and is not paid for again."
-    advice = "The summary says why."
-
-
-class VeoBatchUnfinishedError(VeoBatchError):
-    """Some images have no video yet, for reasons that may pass."""
-
-    advice = "The summary says why. The next attempt goes on with them."
-    temporary = True
+    from veo_provider.batch.checkpoint import Checkpoint
+    from veo_provider.batch.engine.runner import BatchRunner
+    from veo_provider.batch.report.summary import Summary
+    from veo_provider.batch.segment import BatchSpec
 
 
 class VeoBatchOperator(VeoRequestOperator):
@@ -138,31 +124,31 @@ class VeoBatchOperator(VeoRequestOperator):
         self.poll_interval = None if poll_interval is None else seconds_of(poll_interval)
         self.timeout = seconds_of(timeout)
         self.deferrable = deferrable
-        self._batch: Batch | None = None
+        self._batch: BatchRunner | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the archive's videos, or defer until there is something to store."""
-        from veo_provider.progress import Progress
+        from veo_provider.batch.checkpoint import Checkpoint
 
-        with airflow_failures():
+        with fail_on_permanent_errors():
             self._fix_request(context)
             job = self._job(context)
             estimate = as_bool("dry_run", self.only_estimate)
             if not estimate:
                 job = self._first(context, job)
             context["ti"].xcom_push(key=FOLDER_KEY, value=job.folder)
-            return self._estimate(job) if estimate else self._go(context, job, Progress(began=time.time()))
+            return self._estimate(job) if estimate else self._go(context, job, Checkpoint(began=time.time()))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Carry on after the trigger: store what is completed."""
-        from veo_provider.progress import Progress
+        from veo_provider.batch.checkpoint import Checkpoint
 
-        with airflow_failures():
+        with fail_on_permanent_errors():
             if event["status"] == "error":
                 if event["temporary"]:
                     raise VeoBatchUnfinishedError(event["message"])
                 raise AirflowFailException(event["message"])
-            progress = Progress.from_dict(event["progress"])
+            progress = Checkpoint.from_dict(event["progress"])
             return self._go(context, self._resumed(context, event, progress), progress)
 
     def on_kill(self) -> None:
@@ -170,7 +156,7 @@ class VeoBatchOperator(VeoRequestOperator):
         if self._batch is not None:
             self._batch.cancel()
 
-    def _first(self, context: Context, job: Job) -> Job:
+    def _first(self, context: Context, job: BatchSpec) -> BatchSpec:
         """Return what was asked for when the task was started or cleared last, as far as that is known.
 
         Airflow before 3.3 has no task state store for it: there it is kept beside the summary.
@@ -195,13 +181,13 @@ class VeoBatchOperator(VeoRequestOperator):
             setattr(self, name, first[name])
         return self._job(context)
 
-    def _resumed(self, context: Context, event: dict[str, Any], progress: Progress) -> Job:
+    def _resumed(self, context: Context, event: dict[str, Any], progress: Checkpoint) -> BatchSpec:
         """Return what this try was asked for when it began: Airflow has rendered all templates anew since."""
-        from veo_provider.job import Job
+        from veo_provider.batch.segment import BatchSpec
 
         if "job" not in event:  # of an earlier release
             return self._job(context)
-        job = Job.from_dict(event["job"])
+        job = BatchSpec.from_dict(event["job"])
         try:
             changed = job.difference(self._job(context))
         except VeoError:
@@ -220,17 +206,17 @@ class VeoBatchOperator(VeoRequestOperator):
         fields = {name: getattr(self, name) for name in self.template_fields}
         return {**fields, "images": _texts(self.images)}
 
-    def _job(self, context: Context) -> Job:
+    def _job(self, context: Context) -> BatchSpec:
         """Return what is asked for, checked as far as that is possible without looking at the images.
 
         :raises VeoRequestError: a parameter is not possible.
         """
-        from veo_provider.job import Job
+        from veo_provider.batch.segment import BatchSpec
 
         rendered = self._rendered()
         for name, value in rendered.items():
             setattr(self, name, value)
-        require_fail_on(self.fail_on)
+        parse_fail_on(self.fail_on)
         fit = self.aspect_ratio == "auto"
         fields = {**self._fields(), **({"aspect_ratio": None} if fit else {})}
         price = VeoRequest(prompt="any", **fields).price_usd
@@ -241,7 +227,7 @@ class VeoBatchOperator(VeoRequestOperator):
         if fit and self.size:
             raise VeoRequestError('aspect_ratio="auto" and a size contradict each other.')
         by = attempt_of(context)
-        return Job(
+        return BatchSpec(
             run=by.task_instance,
             try_number=by.try_number,
             images=rendered["images"],
@@ -263,7 +249,7 @@ class VeoBatchOperator(VeoRequestOperator):
             timeout=self.timeout,
         )
 
-    def _go(self, context: Context, job: Job, progress: Progress) -> dict[str, Any]:
+    def _go(self, context: Context, job: BatchSpec, progress: Checkpoint) -> dict[str, Any]:
         """Go a leg; then defer, or finish."""
         from veo_provider.triggers.batch import VeoBatchTrigger
 
@@ -276,13 +262,13 @@ class VeoBatchOperator(VeoRequestOperator):
             self.defer(trigger=trigger, method_name="execute_complete")
         return self._finish(context, job, progress)
 
-    def _started(self, batch: Batch) -> None:
+    def _started(self, batch: BatchRunner) -> None:
         self._batch = batch
 
-    def _finish(self, context: Context, job: Job, progress: Progress) -> dict[str, Any]:
+    def _finish(self, context: Context, job: BatchSpec, progress: Checkpoint) -> dict[str, Any]:
         """Write the summary, and succeed or fail by it."""
+        from veo_provider.batch.report.summary import write
         from veo_provider.s3.client import s3_client
-        from veo_provider.summary import write
 
         s3 = s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
         summary = write(job.rows(s3, progress.stopped), s3, job.folder)
@@ -301,33 +287,33 @@ class VeoBatchOperator(VeoRequestOperator):
         report_to_outlets(context, self.outlets, result)
         return result
 
-    def _require_success(self, summary: Summary, progress: Progress) -> None:
-        fail_on = require_fail_on(self.fail_on)
+    def _require_success(self, summary: Summary, progress: Checkpoint) -> None:
+        fail_on = parse_fail_on(self.fail_on)
         # A paid video that nobody fetches is gone after two days: no share of images allows for that.
         unfinished = summary.to_fetch > 0 and fail_on != "never"
         if not unfinished and not is_failure(summary.counts, fail_on):
             return
         said = ", ".join(f"{number} {outcome}" for outcome, number in sorted(summary.counts.items()))
         what = f"Images by outcome: {said}. {progress.stopped} The summary is {summary.uri}."
-        may_pass = progress.stopped_for_now or any(summary.counts.get(one.value) for one in MAY_PASS)
+        may_pass = progress.stopped_for_now or any(summary.counts.get(one.value) for one in RETRYABLE)
         raise (VeoBatchUnfinishedError if may_pass else VeoBatchError)(what.replace("  ", " "))
 
-    def _estimate(self, job: Job) -> dict[str, Any]:
+    def _estimate(self, job: BatchSpec) -> dict[str, Any]:
         """Look at everything, submit nothing, and write the summary of what would be."""
+        from veo_provider.batch.dry_run import estimate
+        from veo_provider.batch.report.summary import write
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3.client import s3_client
-        from veo_provider.summary import write
-        from veo_provider.survey import rows_of
 
         began, s3 = time.time(), s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
         with VeoHook(self.veo_conn_id).get_conn() as client:
-            rows = rows_of(job.archive(s3), job.making(client, s3), job.price_usd)
+            rows = estimate(job.archive(s3), job.making(client, s3), job.price_usd)
             summary = write(rows, s3, f"{job.folder}dry-run/")
         self.log.info("A dry run: %s, it would cost $%.2f.", summary.counts, summary.cost_usd)
         self._warn_if_empty(job, summary)
         return self._result(summary, time.time() - began)
 
-    def _warn_if_empty(self, job: Job, summary: Summary) -> None:
+    def _warn_if_empty(self, job: BatchSpec, summary: Summary) -> None:
         if not summary.counts:
             self.log.warning("There is no image in %s, so there is nothing to make.", job.images)
 

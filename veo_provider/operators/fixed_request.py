@@ -12,7 +12,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.receipts import VeoReceiptUnavailableError
+from veo_provider.exceptions import VeoReceiptUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

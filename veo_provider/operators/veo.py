@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from veo_provider.api.errors import VeoError, VeoNotFetchedError, VeoRequestError
 from veo_provider.api.request import FAST_MODEL, VeoRequest
-from veo_provider.compat import with_retry_policy
-from veo_provider.failures import airflow_failures
+from veo_provider.exceptions import VeoError, VeoNotFetchedError, VeoRequestError, VeoWaitTimeoutError
 from veo_provider.links import VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators import fixed_request
 from veo_provider.operators.outlets import report_to_outlets
-from veo_provider.operators.parameters import as_bool, as_int, as_terms, as_text
 from veo_provider.operators.template_fields import TemplateFields
+from veo_provider.parameters import as_bool, as_int, as_terms, as_text
+from veo_provider.retry_policy import fail_on_permanent_errors, with_retry_policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,16 +27,16 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.image import Image
     from veo_provider.api.video import Video
-    from veo_provider.generation import (
+    from veo_provider.generation.state_machine import (
+        GenerationPolicy,
         OnChangedRequest,
         OnLostVideo,
         OnUnknownSubmission,
-        Plan,
-        Policy,
+        PreparedRequest,
         WaitForClaim,
     )
-    from veo_provider.receipts import Attempt, Held, Receipt, ReceiptStore, S3ReceiptStore
-    from veo_provider.s3.multipart_upload import S3Upload
+    from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptStore, S3ReceiptStore, VersionedReceipt
+    from veo_provider.s3.multipart_upload import MultipartUpload
     from veo_provider.s3.uri import S3Uri
 
 _CLAIM_PAUSE = 5.0
@@ -60,16 +59,6 @@ _REQUEST_FIELDS = (
     "aws_conn_id",
     "s3_extra_args",
 )
-
-
-class VeoWaitTimeoutError(VeoError):
-    """A generation was not finished in time; it is not known to have failed."""
-
-    money = "It may still complete, and is then charged once."
-    advice = (
-        "Its receipt keeps the id: the next attempt waits on for the same generation, and pays nothing more."
-    )
-    temporary = True
 
 
 class VeoRequestOperator(BaseOperator):
@@ -180,32 +169,32 @@ class VeoRequestOperator(BaseOperator):
         }
 
     def _image(self) -> Image | None:
-        from veo_provider.images import find_image
+        from veo_provider.media.image_source import open_image
 
         if not as_bool("text_to_video", self.text_to_video):
-            return find_image(self.image, self.aws_conn_id)
+            return open_image(self.image, self.aws_conn_id)
         if self.image is not None:
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None
 
-    def _plan(self, client: VeoClient, receipt: Receipt | None, by: Attempt) -> Plan:
+    def _plan(self, client: VeoClient, receipt: Receipt | None, by: Attempt) -> PreparedRequest:
         """Return what is asked for; where it is paid for already, the image need not be there any more."""
-        from veo_provider import generation
+        from veo_provider.generation import state_machine
 
-        account = generation.account_of(self.veo_conn_id, client)
+        account = state_machine.account_of(self.veo_conn_id, client)
         request_for = self._request
-        if receipt is not None and generation.is_retry_of(receipt, by):
-            request_for = partial(generation.request_of, receipt)
+        if receipt is not None and state_machine.is_retry_of(receipt, by):
+            request_for = partial(state_machine.request_of, receipt)
             self.image = receipt.request.get("image", self.image)
-        plan = generation.prepare(self._image, request_for, receipt, image=self.image, account=account)
+        plan = state_machine.prepare(self._image, request_for, receipt, image=self.image, account=account)
         if plan.image_error and receipt:
             self.log.warning("%s It is not needed for %s.", plan.image_error.what, receipt.veo_task_id)
         return plan
 
-    def _policy(self) -> Policy:
-        from veo_provider.generation import Policy
+    def _policy(self) -> GenerationPolicy:
+        from veo_provider.generation.state_machine import GenerationPolicy
 
-        return Policy(
+        return GenerationPolicy(
             self.on_unknown_submission,
             self.on_changed_request,
             as_int("max_generations", self.max_generations) or 0,
@@ -213,7 +202,7 @@ class VeoRequestOperator(BaseOperator):
         )
 
     def _s3_receipts(self, s3: S3Client, target: S3Uri) -> S3ReceiptStore:
-        from veo_provider.receipts import S3ReceiptStore
+        from veo_provider.receipts.receipt import S3ReceiptStore
 
         unconditional = as_bool("allow_unconditional_writes", self.allow_unconditional_writes)
         return S3ReceiptStore(s3, target, unconditional=unconditional)
@@ -225,7 +214,7 @@ class VeoSubmitOperator(VeoRequestOperator):
     The XCom value is that id, a string. The image is streamed into the request and never held whole.
     Everything that can be checked is checked before any money is spent. The submission is tried again only
     if it provably was not accepted; where its answer was lost, the task fails without a retry
-    (:class:`~veo_provider.api.errors.VeoSubmissionUnknown`) and says what to check.
+    (:class:`~veo_provider.exceptions.VeoSubmissionUnknown`) and says what to check.
 
     What was submitted is kept in a receipt, so that a retry returns the same id and pays nothing: in
     Airflow's task state store (Airflow 3.3 and later), or in S3 where ``receipt`` says. Without ``receipt``,
@@ -245,10 +234,10 @@ class VeoSubmitOperator(VeoRequestOperator):
 
     def execute(self, context: Context) -> str:
         """Submit the generation, unless the receipt knows of one, and return the API's task id."""
-        from veo_provider import generation
+        from veo_provider.generation import state_machine
         from veo_provider.hooks.veo import VeoHook
 
-        with airflow_failures():
+        with fail_on_permanent_errors():
             self._fix_request(context)
             with VeoHook(self.veo_conn_id).get_conn() as client:
                 store = self._receipt_store(context)
@@ -256,10 +245,10 @@ class VeoSubmitOperator(VeoRequestOperator):
                     return self._submit_once(client, store, attempt_of(context))
                 self._warn_of_paying_again("No receipt is kept: a retry after a crash, and a clear,")
                 request = self._request(self._image())
-                return self._tell(generation.submit(client, request).id, request)
+                return self._tell(state_machine.submit(client, request).id, request)
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
-        from veo_provider.receipts import TaskStateReceiptStore
+        from veo_provider.receipts.receipt import TaskStateReceiptStore
         from veo_provider.s3.client import s3_client
         from veo_provider.s3.uri import S3Uri
 
@@ -282,7 +271,7 @@ class VeoSubmitOperator(VeoRequestOperator):
 
     def _submit_once(self, client: VeoClient, store: ReceiptStore, by: Attempt) -> str:
         """Return the id of the one generation: submitted now, or found in the receipt and not failed."""
-        from veo_provider import generation
+        from veo_provider.generation import state_machine
 
         before = store.read()
         if not self.receipt:
@@ -294,21 +283,21 @@ class VeoSubmitOperator(VeoRequestOperator):
             )
         plan, policy = self._plan(client, before.receipt if before else None, by), self._policy()
         while True:
-            step, held = generation.advance(store, client, plan, by, policy, is_stored=lambda _: True)
-            if isinstance(step, generation.WaitForClaim):
+            step, held = state_machine.advance(store, client, plan, by, policy, is_stored=lambda _: True)
+            if isinstance(step, state_machine.WaitForClaim):
                 self.log.info("%s is submitting this video. Waiting for it.", step.by)
                 time.sleep(_CLAIM_PAUSE)
                 continue
             veo_task_id = held.receipt.veo_task_id or ""
             if held.receipt.claim_id == by.id:
                 return self._tell(veo_task_id, plan.request)
-            if isinstance(step, generation.Done):
+            if isinstance(step, state_machine.Done):
                 return veo_task_id
             video = self._look(client, veo_task_id)
             if video is None or video.status is not video.status.FAILED:
                 self.log.info("Submitted before, by %s: nothing is paid.", held.receipt.claimed_by)
                 return veo_task_id
-            generation.record_failure(store, held, video, by)
+            state_machine.record_failure(store, held, video, by)
 
     def _look(self, client: VeoClient, veo_task_id: str) -> Video | None:
         """Return the generation as it stands, or None: the id is good, whatever its status says now."""
@@ -362,11 +351,11 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         self.poll_interval = None if poll_interval is None else seconds_of(poll_interval)
         self.timeout = seconds_of(timeout)
         self.deferrable = deferrable
-        self._upload: S3Upload | None = None
+        self._upload: MultipartUpload | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Bring the video into S3, or defer until there is something to do."""
-        with airflow_failures():
+        with fail_on_permanent_errors():
             self._fix_request(context)
             return self._advance(context)
 
@@ -375,7 +364,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         from veo_provider.api.video import Video
         from veo_provider.hooks.veo import VeoHook
 
-        with airflow_failures():
+        with fail_on_permanent_errors():
             self._fix_request(context, event.get("request"))
             if event["status"] == "claim":
                 return self._advance(context, resumed=True)
@@ -398,7 +387,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
     def _is_awaited(self, receipt: Receipt, found: Video, by: Attempt) -> bool:
         """Whether what the trigger found is the completed generation whose video is to be stored."""
-        from veo_provider.receipts import ReceiptState
+        from veo_provider.receipts.receipt import ReceiptState
 
         may_be_replaced = self.on_changed_request == "regenerate" and receipt.claimant != by.task_instance
         return (
@@ -415,9 +404,9 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
     def _advance(self, context: Context, *, resumed: bool = False) -> dict[str, Any]:
         """Claim and submit as the receipt demands, then wait or store."""
-        from veo_provider import generation, storing
+        from veo_provider.generation import state_machine, storage
         from veo_provider.hooks.veo import VeoHook
-        from veo_provider.s3.multipart_upload import abort_leftovers
+        from veo_provider.s3.multipart_upload import abort_stale_uploads
 
         by, deadline = attempt_of(context), time.time() + self.timeout
         target, s3, store = self._places()
@@ -429,31 +418,31 @@ class VeoImageToVideoOperator(VeoRequestOperator):
             while True:
                 if policy.on_changed_request == "regenerate":
                     self._let_others_finish(client, store, plan, by, deadline, resumed=resumed)
-                step, held = generation.advance(
+                step, held = state_machine.advance(
                     store,
                     client,
                     plan,
                     by,
                     policy,
-                    is_stored=partial(storing.holds, s3, target),
+                    is_stored=partial(storage.is_stored, s3, target),
                 )
-                if isinstance(step, generation.Done):
+                if isinstance(step, state_machine.Done):
                     self.log.info("%s is there already: nothing to do, nothing to pay.", target)
-                    abort_leftovers(s3, target)
+                    abort_stale_uploads(s3, target)
                     return self._result(context, store, held)
-                if isinstance(step, generation.WaitForClaim):
+                if isinstance(step, state_machine.WaitForClaim):
                     self._wait_for_claim(step, deadline)
                     continue
                 video = self._wait_for_video(client, plan.request, held.receipt, deadline)
                 if video.status is video.status.FAILED:
                     self.log.warning("The generation %s failed: %s", video.id, video.error_message)
-                    generation.record_failure(store, held, video, by)
+                    state_machine.record_failure(store, held, video, by)
                     continue
                 return self._store(context, client, s3, target, store, held, video, by)
 
     def _places(self) -> tuple[S3Uri, S3Client, S3ReceiptStore]:
         """Return the video's place, the client for it, and the receipt's place beside it."""
-        from veo_provider.receipts import sidecar_of
+        from veo_provider.receipts.receipt import sidecar_of
         from veo_provider.s3.client import s3_client
         from veo_provider.s3.uri import S3Uri
 
@@ -461,9 +450,9 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
         return target, s3, self._s3_receipts(s3, sidecar_of(target))
 
-    def _require_receipt(self, store: ReceiptStore) -> Held:
+    def _require_receipt(self, store: ReceiptStore) -> VersionedReceipt:
         """Stop where the receipt has been deleted meanwhile: without it, all would be paid anew."""
-        from veo_provider.receipts import VeoReceiptError
+        from veo_provider.exceptions import VeoReceiptError
 
         held = store.read()
         if held is None:
@@ -472,7 +461,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
     def _require_known(self, receipt: Receipt, found: Video, store: ReceiptStore) -> None:
         """Stop where the receipt has been replaced by an older one: the generation would be paid anew."""
-        from veo_provider.receipts import VeoReceiptError
+        from veo_provider.exceptions import VeoReceiptError
 
         if found.status is found.status.COMPLETED and not receipt.knows(found.id):
             raise VeoReceiptError(
@@ -490,7 +479,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         self,
         client: VeoClient,
         store: ReceiptStore,
-        plan: Plan,
+        plan: PreparedRequest,
         by: Attempt,
         deadline: float,
         *,
@@ -500,10 +489,10 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
         :param resumed: whether the task has waited before.
         """
-        from veo_provider import generation
+        from veo_provider.generation import state_machine
         from veo_provider.triggers.veo import VeoClaimTrigger
 
-        while (held := store.read()) and generation.is_in_flight_elsewhere(
+        while (held := store.read()) and state_machine.is_in_flight_elsewhere(
             held.receipt, plan.fingerprint, by
         ):
             self.log.info("%s has not stored the video yet that is to be replaced.", held.receipt.claimed_by)
@@ -535,7 +524,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         self, client: VeoClient, request: VeoRequest, receipt: Receipt, deadline: float
     ) -> Video:
         """Return the finished generation, or defer until it is."""
-        from veo_provider.waiting import Waiting
+        from veo_provider.polling.poller import Poller
 
         veo_task_id = receipt.veo_task_id or ""
         kind: dict[str, Any] = {
@@ -543,7 +532,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
             "resolution": request.effective_resolution,
             "submitted_at": receipt.submitted_at,
         }
-        waiting = Waiting(self.poll_interval, **kind)
+        waiting = Poller(self.poll_interval, **kind)
         while True:
             try:
                 video = client.get(veo_task_id)
@@ -579,30 +568,32 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         s3: S3Client,
         target: S3Uri,
         store: ReceiptStore,
-        held: Held,
+        held: VersionedReceipt,
         video: Video,
         by: Attempt,
     ) -> dict[str, Any]:
         """Stream the video into its place, and record it."""
-        from veo_provider import generation, storing
-        from veo_provider.s3.multipart_upload import abort_leftovers
+        from veo_provider.generation import state_machine, storage
+        from veo_provider.s3.multipart_upload import abort_stale_uploads
 
-        generation.require_place(store, held)
+        state_machine.require_place(store, held)
         veo_task_id = held.receipt.veo_task_id or ""
         try:
             # A worker that was killed after the upload leaves the video without its record.
-            stored = storing.find(s3, target, veo_task_id)
+            stored = storage.find_stored_video(s3, target, veo_task_id)
             if stored is None:
-                self._upload = storing.upload_to(s3, target, veo_task_id, self.model)
+                self._upload = storage.open_upload(s3, target, veo_task_id, self.model)
                 asked = held.receipt.request.get("seconds")
-                stored = storing.store(client, veo_task_id, str(target), self._upload, asked_seconds=asked)
+                stored = storage.transfer_video(
+                    client, veo_task_id, str(target), self._upload, asked_seconds=asked
+                )
         except VeoError as error:
-            raise generation.not_stored(store, held, error, video, by) from error
-        held = generation.record_video(store, held, stored.to_dict(), by)
-        abort_leftovers(s3, target)
+            raise state_machine.not_stored(store, held, error, video, by) from error
+        held = state_machine.record_video(store, held, stored.to_dict(), by)
+        abort_stale_uploads(s3, target)
         return self._result(context, store, held)
 
-    def _result(self, context: Context, store: ReceiptStore, held: Held) -> dict[str, Any]:
+    def _result(self, context: Context, store: ReceiptStore, held: VersionedReceipt) -> dict[str, Any]:
         """Return what the task tells, and tell the same to its outlets."""
         video = held.receipt.video or {}
         result = {**video, "receipt_uri": store.uri, "price_usd": held.receipt.price_usd}
@@ -615,7 +606,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
 def attempt_of(context: Context) -> Attempt:
     """Return who acts, as the receipt names it."""
-    from veo_provider.receipts import Attempt
+    from veo_provider.receipts.receipt import Attempt
 
     instance = context.get("ti")
     if instance is None:

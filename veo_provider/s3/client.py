@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from veo_provider.api.errors import (
+from veo_provider.exceptions import (
     VeoError,
     VeoStorageConfigurationError,
     VeoStorageConflictError,
@@ -229,13 +229,13 @@ def translate_errors(
     except InterruptedError:
         raise  # an upload's own word for its cancellation
     except VeoStorageError as error:
-        kind = retryable if error.temporary else final
+        kind = retryable if error.retryable else final
         if kind is None:
             raise
         raise kind(error.what) from error
     except raised as error:
         translated = _translated(what, error)
-        kind = retryable if translated.temporary else final
+        kind = retryable if translated.retryable else final
         raise (kind(translated.what) if kind else translated) from error
 
 

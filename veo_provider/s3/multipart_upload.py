@@ -11,12 +11,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from veo_provider.api.errors import (
+from veo_provider.exceptions import (
     VeoRequestError,
     VeoStorageConflictError,
     VeoStorageDeniedError,
     VeoStorageError,
     VeoStorageMissingError,
+    VeoUploadLostError,
 )
 from veo_provider.s3.client import head_object, translate_errors
 
@@ -39,14 +40,7 @@ _AT_ONCE = 2
 _EXISTS = ("PreconditionFailed", "412")
 
 
-class VeoUploadLostError(VeoStorageError):
-    """An upload was taken back while it was under way, by a task that stores the same object."""
-
-    advice = "Trying again is safe."
-    temporary = True
-
-
-class S3Upload:
+class MultipartUpload:
     """Streams bytes into an object, in parts: two are uploaded while the next one fills, and no more is held.
 
     The object appears with :meth:`complete` only. Left without it, by an error or a signal, what was
@@ -272,7 +266,7 @@ def _wants_checksums(client: S3Client) -> bool:
     return getattr(client.meta.config, "request_checksum_calculation", "") == "when_supported"
 
 
-def abort_leftovers(client: S3Client, target: S3Uri) -> None:
+def abort_stale_uploads(client: S3Client, target: S3Uri) -> None:
     """Take back unfinished uploads of an object, as an attempt that was killed leaves them.
 
     Call it when the object is complete: before, it would hit another task that is just storing it.

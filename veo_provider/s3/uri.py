@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from veo_provider.api.errors import VeoRequestError
+from veo_provider.exceptions import VeoRequestError
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api.errors import VeoRequestError
+from veo_provider.exceptions import VeoRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,8 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from veo_provider.api.errors import (
+from veo_provider.api.video import Video
+from veo_provider.exceptions import (
     VeoAuthenticationError,
     VeoContentGoneError,
     VeoContentNotReadyError,
@@ -22,8 +23,7 @@ from veo_provider.api.errors import (
     VeoNotFetchedError,
     VeoVideoLostError,
 )
-from veo_provider.api.video import Video
-from veo_provider.waiting import DEFAULT_INTERVAL, Waiting
+from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class VeoTaskSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self._client: VeoClient | None = None
         self._trouble: Exception | None = None
-        self._waiting = Waiting(self.poll_interval)
+        self._waiting = Poller(self.poll_interval)
 
     def execute(self, context: Context) -> Any:
         """Look once, and defer if there is more to wait for."""
@@ -178,12 +178,12 @@ class VeoTaskSensor(BaseSensorOperator):
 
     def _require_content(self, video: Video) -> None:
         """Believe a completion that carries an error where there is a video, which a download tells."""
-        from veo_provider import retrying
+        from veo_provider.generation import retries
         from veo_provider.hooks.veo import VeoHook
 
         with VeoHook(self.veo_conn_id).get_conn() as client:
             try:
-                retrying.of_storing()(client.has_content, video.id)
+                retries.store_retries()(client.has_content, video.id)
             except (VeoContentGoneError, VeoContentNotReadyError, VeoContentServerError) as error:
                 lost = VeoVideoLostError(
                     f"The generation {video.id} was completed, and there is no video of it: its status says "

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from veo_provider.api.errors import VeoContentNotReadyError, VeoRequestError, VeoStorageDeniedError
-from veo_provider.compat import with_retry_policy
-from veo_provider.failures import airflow_failures
+from veo_provider.exceptions import VeoContentNotReadyError, VeoRequestError, VeoStorageDeniedError
 from veo_provider.links import VeoVideoLink
-from veo_provider.operators.parameters import as_bool
+from veo_provider.parameters import as_bool
+from veo_provider.retry_policy import fail_on_permanent_errors, with_retry_policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from veo_provider.api.client import VeoClient
-    from veo_provider.s3.multipart_upload import S3Upload
+    from veo_provider.generation.storage import StoredVideo
+    from veo_provider.s3.multipart_upload import MultipartUpload
     from veo_provider.s3.uri import S3Uri
-    from veo_provider.storing import StoredVideo
 
 
 class VeoToS3Operator(BaseOperator):
@@ -77,27 +76,27 @@ class VeoToS3Operator(BaseOperator):
         self.veo_conn_id = veo_conn_id
         self.aws_conn_id = aws_conn_id
         self.s3_extra_args = s3_extra_args
-        self._upload: S3Upload | None = None
+        self._upload: MultipartUpload | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store the video and return what was stored."""
-        from veo_provider import storing
         from veo_provider.api.protocol import check_task_id
+        from veo_provider.generation import storage
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3.client import s3_client
-        from veo_provider.s3.multipart_upload import abort_leftovers
+        from veo_provider.s3.multipart_upload import abort_stale_uploads
         from veo_provider.s3.uri import S3Uri
 
-        with airflow_failures():
+        with fail_on_permanent_errors():
             check_task_id(self.veo_task_id)
             target = S3Uri.parse(self.s3_key, "s3_key")
             s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
-            stored = storing.find(s3, target, self.veo_task_id)
+            stored = storage.find_stored_video(s3, target, self.veo_task_id)
             if stored is None:
                 self._require_free(s3, target)
                 with VeoHook(self.veo_conn_id).get_conn() as client:
                     stored = self._store(client, s3, target)
-            abort_leftovers(s3, target)
+            abort_stale_uploads(s3, target)
         self.log.info("%s holds %d bytes, %.1f s.", target, stored.bytes, stored.duration_seconds)
         return stored.to_dict()
 
@@ -124,16 +123,16 @@ class VeoToS3Operator(BaseOperator):
             )
 
     def _store(self, client: VeoClient, s3: S3Client, target: S3Uri) -> StoredVideo:
-        from veo_provider import retrying, storing
+        from veo_provider.generation import retries, storage
 
-        video = retrying.of_storing()(client.get, self.veo_task_id)
+        video = retries.store_retries()(client.get, self.veo_task_id)
         video.raise_if_failed()
         if not video.finished:
             raise VeoContentNotReadyError(
                 f"{self.veo_task_id} is {video.status.value}: wait for it with VeoTaskSensor first."
             )
         model = self.model or video.model
-        self._upload = storing.upload_to(
+        self._upload = storage.open_upload(
             s3, target, self.veo_task_id, model, replace=as_bool("replace", self.replace)
         )
-        return storing.store(client, self.veo_task_id, str(target), self._upload)
+        return storage.transfer_video(client, self.veo_task_id, str(target), self._upload)

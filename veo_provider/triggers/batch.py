@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from veo_provider.api.errors import VeoError
+from veo_provider.exceptions import VeoError
 from veo_provider.triggers.veo import FIRST_EVENT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from veo_provider.job import Job
-    from veo_provider.progress import Progress
+    from veo_provider.batch.checkpoint import Checkpoint
+    from veo_provider.batch.segment import BatchSpec
 
 
 class VeoBatchTrigger(BaseTrigger):
@@ -27,8 +27,8 @@ class VeoBatchTrigger(BaseTrigger):
     Sends one event: ``{"status": "leg", "job": {…}, "progress": {…}}``, the job as it was given, or
     ``{"status": "error", "message": …, "temporary": …}``.
 
-    :param job: what to do, see :class:`veo_provider.job.Job`.
-    :param progress: how far the batch has come, see :class:`veo_provider.progress.Progress`.
+    :param job: what to do, see :class:`veo_provider.batch.segment.BatchSpec`.
+    :param progress: how far the batch has come, see :class:`veo_provider.batch.checkpoint.Checkpoint`.
     """
 
     def __init__(self, job: dict[str, Any], progress: dict[str, Any]) -> None:
@@ -47,21 +47,21 @@ class VeoBatchTrigger(BaseTrigger):
         try:
             progress = await self._go()
         except VeoError as error:
-            event = {"status": "error", "message": str(error), "temporary": error.temporary}
+            event = {"status": "error", "message": str(error), "temporary": error.retryable}
         else:
             event = {"status": "leg", "job": self.job, "progress": progress.to_dict()}
         await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - began)))
         yield TriggerEvent(event)
         return
 
-    async def _go(self) -> Progress:
+    async def _go(self) -> Checkpoint:
         job, progress = await asyncio.to_thread(_read, self.job, self.progress)
         return await job.go(progress, stores=False)
 
 
-def _read(job: dict[str, Any], progress: dict[str, Any]) -> tuple[Job, Progress]:
+def _read(job: dict[str, Any], progress: dict[str, Any]) -> tuple[BatchSpec, Checkpoint]:
     """Return job and progress; off the event loop, which the first imports would hold up for a good while."""
-    from veo_provider.job import Job
-    from veo_provider.progress import Progress
+    from veo_provider.batch.checkpoint import Checkpoint
+    from veo_provider.batch.segment import BatchSpec
 
-    return Job.from_dict(job), Progress.from_dict(progress)
+    return BatchSpec.from_dict(job), Checkpoint.from_dict(progress)

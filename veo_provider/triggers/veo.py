@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from veo_provider.api.errors import VeoError
-from veo_provider.line import line_to
-from veo_provider.waiting import LATE_LOOK_SECONDS, Waiting
+from veo_provider.exceptions import VeoError
+from veo_provider.polling.poller import LATE_LOOK_SECONDS, Poller
+from veo_provider.polling.session import shared_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -106,7 +106,7 @@ class VeoTaskTrigger(BaseTrigger):
 
         :raises VeoError: an error that waiting cannot mend.
         """
-        waiting = Waiting(
+        waiting = Poller(
             self.poll_interval,
             model=self.model,
             resolution=self.resolution,
@@ -116,7 +116,7 @@ class VeoTaskTrigger(BaseTrigger):
         await asyncio.sleep(max(FIRST_EVENT_SECONDS, min(waiting.pause(), self.deadline - time.time())))
         # After a deadline that nobody was there to keep, there is one look all the same.
         last_turn = self.deadline if self.deadline > time.time() else time.time() + LATE_LOOK_SECONDS
-        async with line_to(self.veo_conn_id) as line:
+        async with shared_session(self.veo_conn_id) as line:
             while True:
                 try:
                     video = await line.get(self.veo_task_id, until=last_turn)

@@ -11,7 +11,7 @@ import requests
 from archive import fill, listed, picture
 from sandbox_api import Api
 
-from veo_provider.api.mp4 import Mp4Walker
+from veo_provider.media.mp4 import Mp4Parser
 from veo_provider.sandbox.process import Sandbox, SandboxError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_a_small_film_is_a_whole_mp4(small: Api, tmp_path: Path) -> None:
     """H.264 and AAC, 320 by 180, one second: whatever was asked, and whatever the picture shows."""
     task_id = small.completed(seconds="8", size="1920x1080")
     content = small.content(task_id).content
-    walker = Mp4Walker()
+    walker = Mp4Parser()
     walker.feed(content)
     info = walker.finish(len(content))
     assert (info.duration_seconds, info.width, info.height, info.has_audio) == (1.0, 320, 180, True)

@@ -5,15 +5,16 @@ import json
 import pytest
 
 from veo_provider.api.aliases import ANSWERS_TO_BELIEVE, Aliases
-from veo_provider.api.errors import VeoUnexpectedAnswerError
-from veo_provider.api.protocol import Answer, read_video
+from veo_provider.api.protocol import read_video
+from veo_provider.api.response import Response
 from veo_provider.api.video import VideoStatus
+from veo_provider.exceptions import VeoUnexpectedAnswerError
 
 OWN, ALIAS, OTHER = "task_own", "models/veo/operations/alias", "task_other"
 
 
 def said(name, status="completed"):
-    return Answer(200, json.dumps({"id": name, "status": status}).encode())
+    return Response(200, json.dumps({"id": name, "status": status}).encode())
 
 
 def refused(aliases, name, status="completed", asked=OWN):

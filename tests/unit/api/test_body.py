@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veo_provider.api.body import CHUNK_BYTES, encode
-from veo_provider.api.errors import (
+from veo_provider.api.image import Image
+from veo_provider.api.request import VeoRequest
+from veo_provider.exceptions import (
     VeoImageUnavailableError,
     VeoInterruptedError,
     VeoNotSentError,
     VeoSubmissionUnknown,
 )
-from veo_provider.api.image import Image
-from veo_provider.api.request import VeoRequest
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 

@@ -7,8 +7,10 @@ from collections import Counter
 
 import pytest
 
-from veo_provider.api import errors, protocol
-from veo_provider.api.protocol import Answer
+from veo_provider import exceptions
+from veo_provider.api import protocol
+from veo_provider.api.download import read_content
+from veo_provider.api.response import Response
 from veo_provider.api.video import Video, VideoStatus
 
 ANSWERS = 50_000
@@ -94,7 +96,7 @@ def malformed(rng):
         for name in HEADERS
         if rng.random() < 0.4
     }
-    return Answer.received(status, body, headers, secrets=(KEY, ""))
+    return Response.received(status, body, headers, secrets=(KEY, ""))
 
 
 def readings(rng, answer):
@@ -102,7 +104,7 @@ def readings(rng, answer):
     asked = rng.choice(["", "https://api.example/v1/videos/x/content"])
     yield "submission", lambda: protocol.read_submission(answer)
     yield "video", lambda: protocol.read_video(answer, rng.choice([None, TASK]))
-    yield "content", lambda: protocol.read_content(answer, asked, own_host=rng.random() < 0.5)
+    yield "content", lambda: read_content(answer, asked, own_host=rng.random() < 0.5)
     yield "balance", lambda: protocol.read_balance(answer)
     yield "check", lambda: protocol.read_check(answer)
 
@@ -111,13 +113,13 @@ def read(reading):
     """Return what a reader returned, or the error of ours that it raised."""
     try:
         return reading()
-    except errors.VeoError as error:
+    except exceptions.VeoError as error:
         return error
 
 
 def may_be_repeated(result):
     """Whether a submission that ended so is sent once more, by us or by Airflow's retries."""
-    return isinstance(result, errors.VeoError) and result.temporary
+    return isinstance(result, exceptions.VeoError) and result.retryable
 
 
 def test_only_our_errors_come_out_of_any_answer_and_none_retries_a_submission():
@@ -133,10 +135,10 @@ def test_only_our_errors_come_out_of_any_answer_and_none_retries_a_submission():
             except Exception as error:  # noqa: BLE001 - any of them is a find
                 pytest.fail(f"{where} raised {error!r}")
             seen[name, type(result).__name__] += 1
-            if isinstance(result, errors.VeoError):
+            if isinstance(result, exceptions.VeoError):
                 str(result).encode()
                 assert KEY not in str(result), where
-            if isinstance(result, errors.VeoRateLimitError) and name == "submission":
+            if isinstance(result, exceptions.VeoRateLimitError) and name == "submission":
                 assert answer.status in range(400, 452), where
             if isinstance(result, Video):
                 assert protocol.check_task_id(result.id), where
@@ -144,7 +146,7 @@ def test_only_our_errors_come_out_of_any_answer_and_none_retries_a_submission():
                 json.dumps(result.to_dict()).encode()
             if name == "submission":
                 assert not (may_be_repeated(result) and answer.status in MAYBE_ACCEPTED), where
-                assert isinstance(result, (Video, errors.VeoError)), where
+                assert isinstance(result, (Video, exceptions.VeoError)), where
     print(f"{ANSWERS} answers in {time.perf_counter() - began:.1f} s")
     for (name, kind), count in sorted(seen.items()):
         print(f"{name:>10} {kind:<26} {count}")
@@ -165,13 +167,13 @@ def test_only_our_errors_come_out_of_any_answer_and_none_retries_a_submission():
 def test_deep_nesting_is_no_more_than_a_bad_answer(status, body):
     """An answer nested a hundred thousand deep is an error of ours, or a video that was asked for."""
     for reading in (protocol.read_submission, protocol.read_video, protocol.read_balance):
-        with pytest.raises(errors.VeoError):
-            reading(Answer.received(status, body, {}))
+        with pytest.raises(exceptions.VeoError):
+            reading(Response.received(status, body, {}))
 
 
 def test_a_whole_answer_still_reads():
     """The answers that are damaged here are read as they are when they are whole."""
-    videos = [protocol.read_video(Answer.received(200, json.dumps(real).encode(), {})) for real in REAL[:3]]
+    videos = [protocol.read_video(Response.received(200, json.dumps(real).encode(), {})) for real in REAL[:3]]
     assert [video.status for video in videos] == [
         VideoStatus.QUEUED,
         VideoStatus.COMPLETED,

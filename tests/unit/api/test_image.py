@@ -5,8 +5,8 @@ import io
 
 import pytest
 
-from veo_provider.api.errors import VeoImageError, VeoImageUnavailableError
 from veo_provider.api.image import MAX_IMAGE_BYTES, Image
+from veo_provider.exceptions import VeoImageError, VeoImageUnavailableError
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(50)
 

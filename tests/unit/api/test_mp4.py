@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veo_provider.api.errors import VeoIncompleteVideoError
-from veo_provider.api.mp4 import Mp4Walker
+from veo_provider.exceptions import VeoIncompleteVideoError
+from veo_provider.media.mp4 import Mp4Parser
 
 
 def encode(*, audio=True, flags="", target=None):
@@ -44,7 +44,7 @@ def clip():
 
 
 def walk(data, chunk=1000, expected=None, asked_seconds=None):
-    walker = Mp4Walker()
+    walker = Mp4Parser()
     for start in range(0, len(data), chunk):
         walker.feed(data[start : start + chunk])
     return walker.finish(expected, asked_seconds=asked_seconds)
@@ -227,7 +227,7 @@ def test_bytes_too_many_are_seen(clip):
 def test_what_is_no_mp4_is_refused_at_once(data):
     """A page, JSON or zeros are refused at the first box."""
     with pytest.raises(VeoIncompleteVideoError, match="no MP4"):
-        Mp4Walker().feed(data)
+        Mp4Parser().feed(data)
 
 
 def test_an_empty_file_is_refused():
@@ -266,10 +266,10 @@ def test_damage_never_escapes_as_another_error(kind, position, byte):
 @pytest.mark.parametrize("kind", [b"moov", b"moof", b"sidx", b"mfra"])
 def test_a_giant_index_is_refused_before_it_is_read(kind):
     """An index that claims gigabytes cannot fill the memory, nor one that goes on without an end."""
-    walker = Mp4Walker()
+    walker = Mp4Parser()
     with pytest.raises(VeoIncompleteVideoError, match="index claims"):
         walker.feed(struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 2**31, kind))
-    walker = Mp4Walker()
+    walker = Mp4Parser()
     walker.feed(struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 0, kind))
     for _ in range(64):
         walker.feed(bytes(1024 * 1024))

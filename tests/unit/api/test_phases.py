@@ -5,8 +5,10 @@ import json
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from veo_provider.api import errors, protocol
-from veo_provider.api.protocol import Answer, Place
+from veo_provider import exceptions
+from veo_provider.api import protocol
+from veo_provider.api.download import ResumePoint, read_content
+from veo_provider.api.response import Response
 from veo_provider.api.video import Video
 
 TASK = "task_" + "a1B2" * 8
@@ -17,9 +19,9 @@ MESSAGES = ["", " ", "no", "the model is no longer available", "PUBLIC_ERROR_UNS
 MESSAGES += ["Invalid URL (POST /v1/videos)", "your balance", "blocked by a safety filter", "our policy"]
 WORDS = ["queued", "completed", "FAILURE", "expired", "warming_up", "", TASK, "task_other"]
 AFTERWARDS = (
-    errors.VeoAuthenticationError,
-    errors.VeoTaskNotFoundError,
-    errors.VeoContentGoneError,
+    exceptions.VeoAuthenticationError,
+    exceptions.VeoTaskNotFoundError,
+    exceptions.VeoContentGoneError,
 )
 """Nothing else ends a wait or a download for good."""
 
@@ -88,7 +90,7 @@ def outcome(read, *args, **kwargs):
     """Return what a reader returned, or the error of ours that it raised; any other fails the test."""
     try:
         return read(*args, **kwargs)
-    except errors.VeoError as error:
+    except exceptions.VeoError as error:
         str(error).encode()  # each can be logged
         return error
 
@@ -106,33 +108,33 @@ def own_words(error):
 @example(status=404, body=b"<html>", headers={}, whole=True, broken="")
 def test_a_submission_is_refused_by_the_closed_list_only(status, body, headers, whole, broken):
     """Any other answer makes a video, or leaves open whether it was accepted."""
-    answer = Answer.received(status, body, headers, secrets=("sk-x",), broken=broken)
+    answer = Response.received(status, body, headers, secrets=("sk-x",), broken=broken)
     result = outcome(protocol.read_submission, answer, whole=whole)
-    if isinstance(result, errors.VeoAPIError):
+    if isinstance(result, exceptions.VeoAPIError):
         assert may_be_refused(status, answer.body)
     elif isinstance(result, Video):
         assert answer.ok
         assert protocol.check_task_id(result.id)
-    elif isinstance(result, errors.VeoNotSentError):
+    elif isinstance(result, exceptions.VeoNotSentError):
         assert not whole
     else:
-        assert type(result) is errors.VeoSubmissionUnknown
-        assert not result.temporary
+        assert type(result) is exceptions.VeoSubmissionUnknown
+        assert not result.retryable
         assert result.veo_task_id is None or protocol.check_task_id(result.veo_task_id)
 
 
 def assert_after_acceptance(result):
     """Nothing is refused or free of charge any more, and what may pass is tried again."""
-    if not isinstance(result, errors.VeoError):
+    if not isinstance(result, exceptions.VeoError):
         return
-    assert result.temporary or isinstance(result, AFTERWARDS)
+    assert result.retryable or isinstance(result, AFTERWARDS)
     words = own_words(result)
     assert "othing was charged" not in words
     assert "No money was spent" not in words
     assert "rejected" not in words
     assert "correct the parameters" not in words
     assert not isinstance(
-        result, (errors.VeoBadRequestError, errors.VeoQuotaError, errors.VeoModerationError)
+        result, (exceptions.VeoBadRequestError, exceptions.VeoQuotaError, exceptions.VeoModerationError)
     )
 
 
@@ -141,13 +143,13 @@ def assert_after_acceptance(result):
 @example(status=422, body=b"{}", headers={}, broken="")
 def test_a_wait_ends_for_a_key_or_an_unknown_task_only(status, body, headers, broken):
     """Whatever else a poll is answered, the generation goes on."""
-    answer = Answer.received(status, body, headers, broken=broken)
+    answer = Response.received(status, body, headers, broken=broken)
     result = outcome(protocol.read_video, answer, TASK)
     assert_after_acceptance(result)
-    assert not isinstance(result, errors.VeoContentGoneError)
-    if isinstance(result, errors.VeoAuthenticationError):
+    assert not isinstance(result, exceptions.VeoContentGoneError)
+    if isinstance(result, exceptions.VeoAuthenticationError):
         assert status in (401, 403)
-    if isinstance(result, errors.VeoTaskNotFoundError):
+    if isinstance(result, exceptions.VeoTaskNotFoundError):
         assert status in (400, 404)
         assert may_be_refused(status, answer.body)  # in the API's own form
     if isinstance(result, Video):
@@ -161,13 +163,13 @@ def test_a_wait_ends_for_a_key_or_an_unknown_task_only(status, body, headers, br
     body=bodies,
     headers=headers,
     own_host=st.booleans(),
-    wanted=st.sampled_from([Place(), Place(5, 9, '"x"'), Place(5, None, "")]),
+    wanted=st.sampled_from([ResumePoint(), ResumePoint(5, 9, '"x"'), ResumePoint(5, None, "")]),
 )
 def test_a_download_ends_for_a_key_or_a_lost_file_only(status, body, headers, own_host, wanted):
     """Whatever else it is answered, it is tried again; the generation has been charged."""
-    answer = Answer.received(status, body, headers)
+    answer = Response.received(status, body, headers)
     asked = "https://api.example/v1/videos/x/content"
-    result = outcome(protocol.read_content, answer, asked, own_host=own_host, wanted=wanted)
+    result = outcome(read_content, answer, asked, own_host=own_host, wanted=wanted)
     assert_after_acceptance(result)
     if isinstance(result, AFTERWARDS):
         assert own_host

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veo_provider.api import errors, protocol, response
-from veo_provider.api.protocol import Answer
+from veo_provider import exceptions
+from veo_provider.api import protocol, response
+from veo_provider.api.download import read_content
+from veo_provider.api.response import Response
 from veo_provider.api.video import VideoStatus
 
 TASK = "task_" + "a1B2" * 8
@@ -19,7 +21,7 @@ TASK = "task_" + "a1B2" * 8
 
 def answer(status=200, body=None, **headers):
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer.received(status, data, {k.replace("_", "-"): v for k, v in headers.items()})
+    return Response.received(status, data, {k.replace("_", "-"): v for k, v in headers.items()})
 
 
 def video_object(**fields):
@@ -82,7 +84,7 @@ def test_completion_is_judged_by_the_status_alone():
 def test_a_failure_may_have_no_reason(error):
     """A failed object without an error still tells that nothing was charged."""
     data = video_object(status="failed", **({} if error == "absent" else {"error": error}))
-    with pytest.raises(errors.VeoGenerationFailed, match=r"gave no reason.*not charged"):
+    with pytest.raises(exceptions.VeoGenerationFailed, match=r"gave no reason.*not charged"):
         protocol.read_video(answer(200, data)).raise_if_failed()
 
 
@@ -97,7 +99,7 @@ def test_a_failure_may_have_no_reason(error):
 def test_a_failure_tells_moderation_from_trouble(error, moderated):
     """A failure by moderation says that the same request will fail again."""
     video = protocol.read_video(answer(200, video_object(status="failed", error=error)))
-    with pytest.raises(errors.VeoGenerationFailed) as caught:
+    with pytest.raises(exceptions.VeoGenerationFailed) as caught:
         video.raise_if_failed()
     assert caught.value.moderated is moderated
     assert ("Change the image or the prompt" in str(caught.value)) is moderated
@@ -110,47 +112,51 @@ def upstream(message, *, status=404, name="NOT_FOUND"):
 
 RETIRED = "models/veo-3.1-fast-generate-preview is no longer available to new users"
 REFUSALS = [
-    (400, gateway_shape("bad field", "invalid_request"), errors.VeoBadRequestError),
-    (400, gateway_shape("task_not_exist", "task_not_exist"), errors.VeoBadRequestError),
-    (400, openai_shape("no such model", "model_not_found"), errors.VeoBadRequestError),
-    (401, openai_shape("Invalid token"), errors.VeoAuthenticationError),
-    (402, openai_shape("Payment required"), errors.VeoQuotaError),
-    (403, openai_shape("no access to this model"), errors.VeoAuthenticationError),
-    (403, openai_shape("user quota is not enough", "insufficient_user_quota"), errors.VeoQuotaError),
-    (403, openai_shape("token quota is not enough", "pre_consume_token_quota_failed"), errors.VeoQuotaError),
-    (400, openai_shape("Budget has been exceeded!", "400", "budget_exceeded"), errors.VeoQuotaError),
-    (429, openai_shape("Your balance is too low"), errors.VeoQuotaError),
-    (429, openai_shape("Load balance: all upstream nodes are busy", "rate"), errors.VeoRateLimitError),
-    (429, openai_shape("the load balancer", "upstream_load_saturated"), errors.VeoRateLimitError),
-    (429, openai_shape("slow down"), errors.VeoRateLimitError),
-    (403, gateway_shape("upstream", "upstream_load_saturated"), errors.VeoRateLimitError),
+    (400, gateway_shape("bad field", "invalid_request"), exceptions.VeoBadRequestError),
+    (400, gateway_shape("task_not_exist", "task_not_exist"), exceptions.VeoBadRequestError),
+    (400, openai_shape("no such model", "model_not_found"), exceptions.VeoBadRequestError),
+    (401, openai_shape("Invalid token"), exceptions.VeoAuthenticationError),
+    (402, openai_shape("Payment required"), exceptions.VeoQuotaError),
+    (403, openai_shape("no access to this model"), exceptions.VeoAuthenticationError),
+    (403, openai_shape("user quota is not enough", "insufficient_user_quota"), exceptions.VeoQuotaError),
+    (
+        403,
+        openai_shape("token quota is not enough", "pre_consume_token_quota_failed"),
+        exceptions.VeoQuotaError,
+    ),
+    (400, openai_shape("Budget has been exceeded!", "400", "budget_exceeded"), exceptions.VeoQuotaError),
+    (429, openai_shape("Your balance is too low"), exceptions.VeoQuotaError),
+    (429, openai_shape("Load balance: all upstream nodes are busy", "rate"), exceptions.VeoRateLimitError),
+    (429, openai_shape("the load balancer", "upstream_load_saturated"), exceptions.VeoRateLimitError),
+    (429, openai_shape("slow down"), exceptions.VeoRateLimitError),
+    (403, gateway_shape("upstream", "upstream_load_saturated"), exceptions.VeoRateLimitError),
     (
         400,
         openai_shape("Request was throttled by rate limiting policy", "throttled"),
-        errors.VeoRateLimitError,
+        exceptions.VeoRateLimitError,
     ),
-    (400, openai_shape("stopped by the retry policy", "x"), errors.VeoBadRequestError),
-    (413, openai_shape("too large"), errors.VeoBadRequestError),
-    (451, openai_shape("not in your country"), errors.VeoBadRequestError),
-    (400, openai_shape("PUBLIC_ERROR_MINOR"), errors.VeoModerationError),
-    (400, openai_shape("upstream error: PUBLIC_ERROR_MINOR"), errors.VeoModerationError),
-    (400, openai_shape("violates our usage policy"), errors.VeoModerationError),
-    (400, openai_shape("x", "content_policy_violation"), errors.VeoModerationError),
-    (404, openai_shape("Invalid URL (POST /v1/videos)"), errors.VeoWrongHostError),
-    (404, openai_shape("nothing here", "invalid_url"), errors.VeoWrongHostError),
-    (503, openai_shape("no available channels", "model_not_found"), errors.VeoNoChannelError),
-    (500, gateway_shape("no channel (retry)", "get_channel_failed"), errors.VeoNoChannelError),
-    (404, openai_shape(RETIRED), errors.VeoModelRetiredError),
-    (400, upstream(RETIRED), errors.VeoModelRetiredError),
-    (404, upstream(RETIRED), errors.VeoModelRetiredError),
-    (500, upstream(RETIRED, status=400), errors.VeoModelRetiredError),
+    (400, openai_shape("stopped by the retry policy", "x"), exceptions.VeoBadRequestError),
+    (413, openai_shape("too large"), exceptions.VeoBadRequestError),
+    (451, openai_shape("not in your country"), exceptions.VeoBadRequestError),
+    (400, openai_shape("PUBLIC_ERROR_MINOR"), exceptions.VeoModerationError),
+    (400, openai_shape("upstream error: PUBLIC_ERROR_MINOR"), exceptions.VeoModerationError),
+    (400, openai_shape("violates our usage policy"), exceptions.VeoModerationError),
+    (400, openai_shape("x", "content_policy_violation"), exceptions.VeoModerationError),
+    (404, openai_shape("Invalid URL (POST /v1/videos)"), exceptions.VeoWrongHostError),
+    (404, openai_shape("nothing here", "invalid_url"), exceptions.VeoWrongHostError),
+    (503, openai_shape("no available channels", "model_not_found"), exceptions.VeoNoChannelError),
+    (500, gateway_shape("no channel (retry)", "get_channel_failed"), exceptions.VeoNoChannelError),
+    (404, openai_shape(RETIRED), exceptions.VeoModelRetiredError),
+    (400, upstream(RETIRED), exceptions.VeoModelRetiredError),
+    (404, upstream(RETIRED), exceptions.VeoModelRetiredError),
+    (500, upstream(RETIRED, status=400), exceptions.VeoModelRetiredError),
 ]
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), REFUSALS)
 def test_each_refusal_becomes_its_error(status, body, kind):
     """What the service certainly refused is told as its one right error: nothing was charged."""
-    with pytest.raises(errors.VeoAPIError, match="Nothing was charged") as caught:
+    with pytest.raises(exceptions.VeoAPIError, match="Nothing was charged") as caught:
         protocol.read_submission(answer(status, body))
     assert type(caught.value) is kind
     assert caught.value.status == status
@@ -191,10 +197,10 @@ UNDECIDED = [
 @pytest.mark.parametrize(("status", "body"), UNDECIDED)
 def test_what_is_not_certainly_refused_is_unknown(status, body):
     """Another status, a shapeless page, trouble upstream: the generation may be running."""
-    with pytest.raises(errors.VeoSubmissionUnknown, match="may have been accepted"):
+    with pytest.raises(exceptions.VeoSubmissionUnknown, match="may have been accepted"):
         protocol.read_submission(answer(status, body))
     if status:
-        with pytest.raises(errors.VeoNotSentError):
+        with pytest.raises(exceptions.VeoNotSentError):
             protocol.read_submission(answer(status, body), whole=False)
 
 
@@ -213,7 +219,7 @@ DESCRIBED = [
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_error_that_describes_a_task_is_no_refusal(status, body, whole):
     """The generation may be running, and its id is kept to be looked up, wherever in the answer it stands."""
-    with pytest.raises(errors.VeoSubmissionUnknown, match=f"names the task {TASK}") as caught:
+    with pytest.raises(exceptions.VeoSubmissionUnknown, match=f"names the task {TASK}") as caught:
         protocol.read_submission(answer(status, body), whole=whole)
     assert caught.value.veo_task_id == TASK
 
@@ -221,7 +227,7 @@ def test_an_error_that_describes_a_task_is_no_refusal(status, body, whole):
 def test_an_error_about_a_task_that_failed_is_a_refusal():
     """What failed at once is not charged."""
     body = {**video_object(status="failed"), **openai_shape("bad image", "invalid_image")}
-    with pytest.raises(errors.VeoBadRequestError, match="bad image"):
+    with pytest.raises(exceptions.VeoBadRequestError, match="bad image"):
         protocol.read_submission(answer(400, body))
 
 
@@ -236,42 +242,48 @@ def test_an_error_about_a_task_that_failed_is_a_refusal():
 )
 def test_an_id_in_an_odd_acceptance_is_kept(body):
     """An id in a form that is not the API's is looked up before it is believed."""
-    with pytest.raises(errors.VeoSubmissionUnknown) as caught:
+    with pytest.raises(exceptions.VeoSubmissionUnknown) as caught:
         protocol.read_submission(answer(200, body))
     assert caught.value.veo_task_id == TASK
 
 
 POLLS = [
-    (400, gateway_shape("bad field", "invalid_request"), errors.VeoServerError),
-    (400, gateway_shape("task_not_exist", "task_not_exist"), errors.VeoTaskNotFoundError),
-    (404, openai_shape("Video not found", "not_found"), errors.VeoTaskNotFoundError),
-    (404, openai_shape("Video with id 'x' not found."), errors.VeoTaskNotFoundError),
-    (404, upstream("Operation not found"), errors.VeoServerError),
-    (404, openai_shape("Invalid URL (GET /v1/videos/x)"), errors.VeoServerError),
-    (500, gateway_shape("task_not_exist", "task_not_exist"), errors.VeoServerError),
-    (401, openai_shape("Invalid token"), errors.VeoAuthenticationError),
-    (403, openai_shape("no access to this model"), errors.VeoAuthenticationError),
-    (403, openai_shape("Blocked by the firewall"), errors.VeoServerError),
-    (403, openai_shape("Blocked by our safety filters"), errors.VeoServerError),
-    (403, openai_shape("user quota is not enough", "insufficient_user_quota"), errors.VeoServerError),
-    (403, b"<html>forbidden</html>", errors.VeoServerError),
-    (429, openai_shape("slow down"), errors.VeoRateLimitError),
-    (403, gateway_shape("upstream", "upstream_load_saturated"), errors.VeoRateLimitError),
-    *((status, openai_shape("x"), errors.VeoServerError) for status in (402, 409, 413, 422, 451, 500, 503)),
-    *((status, b"<html>", errors.VeoServerError) for status in (0, 101, 199, 301, 404, 408, 410, 502, 999)),
-    (400, openai_shape("PUBLIC_ERROR_MINOR"), errors.VeoServerError),
+    (400, gateway_shape("bad field", "invalid_request"), exceptions.VeoServerError),
+    (400, gateway_shape("task_not_exist", "task_not_exist"), exceptions.VeoTaskNotFoundError),
+    (404, openai_shape("Video not found", "not_found"), exceptions.VeoTaskNotFoundError),
+    (404, openai_shape("Video with id 'x' not found."), exceptions.VeoTaskNotFoundError),
+    (404, upstream("Operation not found"), exceptions.VeoServerError),
+    (404, openai_shape("Invalid URL (GET /v1/videos/x)"), exceptions.VeoServerError),
+    (500, gateway_shape("task_not_exist", "task_not_exist"), exceptions.VeoServerError),
+    (401, openai_shape("Invalid token"), exceptions.VeoAuthenticationError),
+    (403, openai_shape("no access to this model"), exceptions.VeoAuthenticationError),
+    (403, openai_shape("Blocked by the firewall"), exceptions.VeoServerError),
+    (403, openai_shape("Blocked by our safety filters"), exceptions.VeoServerError),
+    (403, openai_shape("user quota is not enough", "insufficient_user_quota"), exceptions.VeoServerError),
+    (403, b"<html>forbidden</html>", exceptions.VeoServerError),
+    (429, openai_shape("slow down"), exceptions.VeoRateLimitError),
+    (403, gateway_shape("upstream", "upstream_load_saturated"), exceptions.VeoRateLimitError),
+    *(
+        (status, openai_shape("x"), exceptions.VeoServerError)
+        for status in (402, 409, 413, 422, 451, 500, 503)
+    ),
+    *(
+        (status, b"<html>", exceptions.VeoServerError)
+        for status in (0, 101, 199, 301, 404, 408, 410, 502, 999)
+    ),
+    (400, openai_shape("PUBLIC_ERROR_MINOR"), exceptions.VeoServerError),
 ]
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), POLLS)
 def test_a_poll_ends_a_wait_for_a_key_or_an_id_only(status, body, kind):
     """A generation that was accepted goes on, whatever a poll is answered; asking again is safe."""
-    with pytest.raises(errors.VeoAPIError) as caught:
+    with pytest.raises(exceptions.VeoAPIError) as caught:
         protocol.read_video(answer(status, body), TASK)
     assert type(caught.value) is kind
     assert caught.value.status == status
-    assert caught.value.temporary is (
-        kind not in (errors.VeoAuthenticationError, errors.VeoTaskNotFoundError)
+    assert caught.value.retryable is (
+        kind not in (exceptions.VeoAuthenticationError, exceptions.VeoTaskNotFoundError)
     )
     text = str(caught.value)
     assert "Asking costs nothing" in text
@@ -281,7 +293,7 @@ def test_a_poll_ends_a_wait_for_a_key_or_an_id_only(status, body, kind):
 def test_a_poll_that_meets_another_server_says_so():
     """A page in place of the API's error may be another server's: the host is worth a look."""
     for status in (301, 404, 405):
-        with pytest.raises(errors.VeoServerError, match="check the host"):
+        with pytest.raises(exceptions.VeoServerError, match="check the host"):
             protocol.read_video(answer(status, b"<html>nginx</html>"), TASK)
 
 
@@ -291,9 +303,9 @@ def test_a_failed_job_may_be_answered_with_an_error_status(status):
     failed = video_object(status="failed", error={"code": "x", "message": "out of memory"})
     video = protocol.read_video(answer(status, failed), TASK)
     assert (video.status, video.failure_reason) == (VideoStatus.FAILED, "x: out of memory")
-    with pytest.raises(errors.VeoServerError):
+    with pytest.raises(exceptions.VeoServerError):
         protocol.read_video(answer(status, {**failed, "id": "other", "task_id": "other"}), TASK)
-    with pytest.raises(errors.VeoServerError):
+    with pytest.raises(exceptions.VeoServerError):
         protocol.read_video(answer(status, {**failed, "status": "oops"}), TASK)
 
 
@@ -307,9 +319,9 @@ def test_a_failed_job_may_be_answered_with_an_error_status(status):
 )
 def test_an_answer_about_another_task_is_none(ids, asked):
     """A proxy that mixes answers up is not believed; asking again is safe."""
-    with pytest.raises(errors.VeoUnexpectedAnswerError, match="not about") as caught:
+    with pytest.raises(exceptions.VeoUnexpectedAnswerError, match="not about") as caught:
         protocol.read_video(answer(200, {"status": "failed", **ids}), asked)
-    assert caught.value.temporary
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize(
@@ -333,22 +345,22 @@ def test_an_answer_names_its_task_in_several_ways(ids, asked):
 @pytest.mark.parametrize("word", ["error", "fail", "FAILED", "expired"])
 def test_a_failure_is_believed_of_a_task_that_is_named(ids, word):
     """Gateways also say "error" of a call that went wrong: that must not make anybody submit again."""
-    with pytest.raises(errors.VeoUnexpectedAnswerError, match="names no task") as caught:
+    with pytest.raises(exceptions.VeoUnexpectedAnswerError, match="names no task") as caught:
         protocol.read_video(answer(200, {"status": word, "message": "database is locked", **ids}), TASK)
-    assert caught.value.temporary
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize("word", ["error", "fail", "Error"])
 def test_an_error_status_with_a_word_for_a_failed_call_is_no_failed_job(word):
     """Beside an HTTP error, "error" may be what became of the call, even where the id is repeated."""
-    with pytest.raises(errors.VeoServerError):
+    with pytest.raises(exceptions.VeoServerError):
         protocol.read_video(answer(503, {"id": TASK, "status": word, "message": "busy"}), TASK)
 
 
 def test_a_message_that_is_json_text_is_unwrapped():
     """A gateway wraps upstream's error as JSON text into its own message."""
     inner = json.dumps({"error": {"code": "upstream_load_saturated", "message": "busy"}})
-    with pytest.raises(errors.VeoRateLimitError, match="busy"):
+    with pytest.raises(exceptions.VeoRateLimitError, match="busy"):
         protocol.read_submission(answer(403, gateway_shape(inner, "fail")))
 
 
@@ -389,20 +401,22 @@ def test_retry_after_may_be_a_date(monkeypatch):
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 524, 408, 425, 499, 301, 302, 303])
 def test_a_submission_answered_by_trouble_is_unknown(status):
     """After a 5xx nobody knows whether the submission was taken, so the error says what to check."""
-    with pytest.raises(errors.VeoSubmissionUnknown, match=r"may have been accepted.*api\.apiyi\.com/task"):
+    with pytest.raises(
+        exceptions.VeoSubmissionUnknown, match=r"may have been accepted.*api\.apiyi\.com/task"
+    ):
         protocol.read_submission(answer(status, b"trouble"))
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 404, 405])
 def test_a_submission_that_meets_another_server_is_unknown_and_says_so(status):
     """A page without the API's shape proves nothing, but the host is worth a look."""
-    with pytest.raises(errors.VeoSubmissionUnknown, match="check the host"):
+    with pytest.raises(exceptions.VeoSubmissionUnknown, match="check the host"):
         protocol.read_submission(answer(status, b"<html>nginx</html>"))
 
 
 def test_an_answer_before_the_request_was_whole_is_no_acceptance():
     """A 5xx in the middle of the upload leaves nothing to be accepted."""
-    with pytest.raises(errors.VeoNotSentError):
+    with pytest.raises(exceptions.VeoNotSentError):
         protocol.read_submission(answer(503, b"busy"), whole=False)
 
 
@@ -426,13 +440,13 @@ def test_a_long_id_is_an_id():
 )
 def test_a_submission_answered_by_nonsense_is_unknown(body):
     """A 200 that carries no task id may well stand for a charged generation."""
-    with pytest.raises(errors.VeoSubmissionUnknown):
+    with pytest.raises(exceptions.VeoSubmissionUnknown):
         protocol.read_submission(answer(200, body))
 
 
 def test_a_refused_submission_is_not_unknown():
     """A definite no costs nothing and is told as such."""
-    with pytest.raises(errors.VeoBadRequestError, match="Nothing was charged"):
+    with pytest.raises(exceptions.VeoBadRequestError, match="Nothing was charged"):
         protocol.read_submission(answer(400, gateway_shape("bad field", "invalid_request")))
 
 
@@ -441,7 +455,7 @@ def test_a_refused_submission_is_not_unknown():
 )
 def test_what_cannot_be_a_task_id_never_becomes_a_url(value):
     """A task id is checked before it becomes a part of a path."""
-    with pytest.raises(errors.VeoRequestError, match="not a task id"):
+    with pytest.raises(exceptions.VeoRequestError, match="not a task id"):
         protocol.video_path(value)
 
 
@@ -497,22 +511,22 @@ CUT = [
 @pytest.mark.parametrize("broken", ["", "reset"])
 def test_the_id_in_a_cut_answer_is_kept(body, found, broken):
     """What can be read of a broken answer may name a paid task; half an id is none."""
-    with pytest.raises(errors.VeoSubmissionUnknown) as caught:
-        protocol.read_submission(Answer.received(200, body, {}, broken=broken))
+    with pytest.raises(exceptions.VeoSubmissionUnknown) as caught:
+        protocol.read_submission(Response.received(200, body, {}, broken=broken))
     assert caught.value.veo_task_id == found
     assert not found or found in str(caught.value)
-    with pytest.raises(errors.VeoSubmissionUnknown) as caught:
-        protocol.read_submission(Answer.received(502, body, {}, broken=broken))
+    with pytest.raises(exceptions.VeoSubmissionUnknown) as caught:
+        protocol.read_submission(Response.received(502, body, {}, broken=broken))
     assert caught.value.veo_task_id is None
 
 
 def test_a_whole_object_in_a_broken_answer_is_believed():
     """Where only the frame is broken, the id is simply the id."""
     body = json.dumps(video_object()).encode()
-    assert protocol.read_submission(Answer.received(200, body, {}, broken="no last chunk")).id == TASK
-    assert protocol.read_video(Answer.received(200, body, {}, broken="no last chunk"), TASK).id == TASK
-    with pytest.raises(errors.VeoConnectionError, match="broke off"):
-        protocol.read_video(Answer.received(200, body[:-1], {}, broken="no last chunk"), TASK)
+    assert protocol.read_submission(Response.received(200, body, {}, broken="no last chunk")).id == TASK
+    assert protocol.read_video(Response.received(200, body, {}, broken="no last chunk"), TASK).id == TASK
+    with pytest.raises(exceptions.VeoConnectionError, match="broke off"):
+        protocol.read_video(Response.received(200, body[:-1], {}, broken="no last chunk"), TASK)
 
 
 @pytest.mark.parametrize("label", ["gzip", "x-gzip", "deflate", "br", "GZIP", "identity", "nonsense"])
@@ -532,40 +546,40 @@ def test_a_wrong_label_of_the_encoding_loses_nothing(label, form):
     if form == "plain" or label.lower() in right[form]:
         assert protocol.read_submission(got).id == TASK
         return
-    with pytest.raises(errors.VeoSubmissionUnknown):
+    with pytest.raises(exceptions.VeoSubmissionUnknown):
         protocol.read_submission(got)
 
 
 CONTENT = [
-    (400, gateway_shape("Task is not completed yet", "invalid_request"), errors.VeoContentNotReadyError),
-    (400, gateway_shape("task_not_exist", "task_not_exist"), errors.VeoTaskNotFoundError),
-    (404, gateway_shape("gone", "not_found"), errors.VeoContentGoneError),
-    (410, openai_shape("deleted"), errors.VeoContentGoneError),
-    (404, openai_shape("filtered by the safety filter"), errors.VeoContentFilteredError),
-    (400, openai_shape("PUBLIC_ERROR_UNSAFE"), errors.VeoContentFilteredError),
-    (404, openai_shape("Invalid URL (GET /v1/videos/x/content)"), errors.VeoContentServerError),
-    (404, b"<html>nginx</html>", errors.VeoContentServerError),
-    (409, b"", errors.VeoContentNotReadyError),
-    (425, b"", errors.VeoContentNotReadyError),
-    (403, b"<html>firewall</html>", errors.VeoContentServerError),
-    (401, b"<html>who?</html>", errors.VeoContentServerError),
-    (422, openai_shape("x"), errors.VeoContentServerError),
-    (451, openai_shape("x"), errors.VeoContentServerError),
-    (302, b"", errors.VeoContentServerError),
-    (101, b"", errors.VeoContentServerError),
-    (429, openai_shape("slow down"), errors.VeoRateLimitError),
-    (502, b"bad gateway", errors.VeoContentServerError),
-    (401, openai_shape("Invalid token"), errors.VeoAuthenticationError),
-    (200, b"<html>", errors.VeoUnexpectedAnswerError),
-    (200, {"url": "file:///etc/passwd"}, errors.VeoUnexpectedAnswerError),
+    (400, gateway_shape("Task is not completed yet", "invalid_request"), exceptions.VeoContentNotReadyError),
+    (400, gateway_shape("task_not_exist", "task_not_exist"), exceptions.VeoTaskNotFoundError),
+    (404, gateway_shape("gone", "not_found"), exceptions.VeoContentGoneError),
+    (410, openai_shape("deleted"), exceptions.VeoContentGoneError),
+    (404, openai_shape("filtered by the safety filter"), exceptions.VeoContentFilteredError),
+    (400, openai_shape("PUBLIC_ERROR_UNSAFE"), exceptions.VeoContentFilteredError),
+    (404, openai_shape("Invalid URL (GET /v1/videos/x/content)"), exceptions.VeoContentServerError),
+    (404, b"<html>nginx</html>", exceptions.VeoContentServerError),
+    (409, b"", exceptions.VeoContentNotReadyError),
+    (425, b"", exceptions.VeoContentNotReadyError),
+    (403, b"<html>firewall</html>", exceptions.VeoContentServerError),
+    (401, b"<html>who?</html>", exceptions.VeoContentServerError),
+    (422, openai_shape("x"), exceptions.VeoContentServerError),
+    (451, openai_shape("x"), exceptions.VeoContentServerError),
+    (302, b"", exceptions.VeoContentServerError),
+    (101, b"", exceptions.VeoContentServerError),
+    (429, openai_shape("slow down"), exceptions.VeoRateLimitError),
+    (502, b"bad gateway", exceptions.VeoContentServerError),
+    (401, openai_shape("Invalid token"), exceptions.VeoAuthenticationError),
+    (200, b"<html>", exceptions.VeoUnexpectedAnswerError),
+    (200, {"url": "file:///etc/passwd"}, exceptions.VeoUnexpectedAnswerError),
 ]
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), CONTENT)
 def test_a_download_that_is_no_video_becomes_its_error(status, body, kind):
     """On a download, 400 means not yet and 404 means gone."""
-    with pytest.raises(errors.VeoAPIError) as caught:
-        protocol.read_content(answer(status, body, Content_Type="application/json"))
+    with pytest.raises(exceptions.VeoAPIError) as caught:
+        read_content(answer(status, body, Content_Type="application/json"))
     assert type(caught.value) is kind
     assert "the generation itself has been charged" in str(caught.value)
     assert "correct the parameters" not in str(caught.value)
@@ -574,45 +588,45 @@ def test_a_download_that_is_no_video_becomes_its_error(status, body, kind):
 def test_a_filtered_video_is_spoken_of():
     """A 502 or 404 that stays may be the safety filter, and the error says so."""
     for status in (502, 404):
-        with pytest.raises(errors.VeoAPIError, match="safety filter"):
-            protocol.read_content(answer(status, b""))
+        with pytest.raises(exceptions.VeoAPIError, match="safety filter"):
+            read_content(answer(status, b""))
 
 
 def test_content_is_the_video_or_a_link():
     """A video is taken as it is; JSON with a url, or a redirect, leads on."""
-    assert protocol.read_content(answer(200, b"", Content_Type="video/mp4")) is None
+    assert read_content(answer(200, b"", Content_Type="video/mp4")) is None
     for content_type in ("application/octet-stream; x=1", "application/mp4", ""):
-        assert protocol.read_content(answer(206, b"", Content_Type=content_type)) is None
+        assert read_content(answer(206, b"", Content_Type=content_type)) is None
     link = answer(200, {"url": "https://cdn.example/v.mp4"}, Content_Type="application/json")
-    assert protocol.read_content(link) == "https://cdn.example/v.mp4"
+    assert read_content(link) == "https://cdn.example/v.mp4"
     redirect = answer(302, b"", Location="/v.mp4")
-    assert protocol.read_content(redirect, "https://cdn.example/a/b") == "https://cdn.example/v.mp4"
+    assert read_content(redirect, "https://cdn.example/a/b") == "https://cdn.example/v.mp4"
 
 
 def test_another_hosts_refusal_says_nothing_about_the_key():
     """An expired link is answered 403 by a storage host that never saw the key."""
     refused = answer(403, b"<Error>expired</Error>")
-    with pytest.raises(errors.VeoContentServerError):
-        protocol.read_content(refused, own_host=False)
+    with pytest.raises(exceptions.VeoContentServerError):
+        read_content(refused, own_host=False)
     gone = answer(404, openai_shape("No such object"))
-    with pytest.raises(errors.VeoContentServerError):
-        protocol.read_content(gone, own_host=False)
-    with pytest.raises(errors.VeoContentGoneError):
-        protocol.read_content(gone)
+    with pytest.raises(exceptions.VeoContentServerError):
+        read_content(gone, own_host=False)
+    with pytest.raises(exceptions.VeoContentGoneError):
+        read_content(gone)
 
 
 def test_the_balance_is_in_dollars():
     """The quota is counted in 1/500000 USD, beside the API's own path."""
     assert protocol.read_balance(answer(200, {"data": {"quota": 1_250_000}})) == 2.5
     assert protocol.account_url("https://api.apiyi.com/v1") == "https://api.apiyi.com/api/user/self"
-    with pytest.raises(errors.VeoUnexpectedAnswerError):
+    with pytest.raises(exceptions.VeoUnexpectedAnswerError):
         protocol.read_balance(answer(200, {"data": None}))
 
 
 def test_the_key_is_cut_out_of_an_answer():
     """Some gateways repeat the key in their error; it goes no further."""
-    got = Answer.received(401, b'{"error": {"message": "bad key sk-secret"}}', {}, secrets=("sk-secret",))
-    with pytest.raises(errors.VeoAuthenticationError) as caught:
+    got = Response.received(401, b'{"error": {"message": "bad key sk-secret"}}', {}, secrets=("sk-secret",))
+    with pytest.raises(exceptions.VeoAuthenticationError) as caught:
         protocol.read_video(got)
     assert "sk-secret" not in str(caught.value) + repr(got)
 
@@ -641,15 +655,15 @@ headers = st.dictionaries(
 @given(status=st.integers(100, 599), body=bodies, headers=headers)
 def test_malformed_answers_raise_our_errors_only(status, body, headers):
     """Whatever comes back, a reader returns or raises one of our errors, which can be printed."""
-    got = Answer.received(status, body, headers, secrets=("sk-x",))
-    for read in (protocol.read_video, protocol.read_content, protocol.read_balance, protocol.read_check):
-        with contextlib.suppress(errors.VeoError):
+    got = Response.received(status, body, headers, secrets=("sk-x",))
+    for read in (protocol.read_video, read_content, protocol.read_balance, protocol.read_check):
+        with contextlib.suppress(exceptions.VeoError):
             read(got)
     error = None
     try:
         protocol.read_submission(got)
-    except errors.VeoError as raised:
+    except exceptions.VeoError as raised:
         error = raised
     # Only what the service itself refused may be sent again.
-    assert error is None or not error.temporary or status in range(400, 504)
+    assert error is None or not error.retryable or status in range(400, 504)
     assert str(error).encode()

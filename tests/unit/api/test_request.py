@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from veo_provider.api.errors import VeoRequestError
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
+from veo_provider.exceptions import VeoRequestError
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from veo_provider.api import errors, protocol
-from veo_provider.api.protocol import Answer
+from veo_provider import exceptions
+from veo_provider.api import protocol
+from veo_provider.api.response import Response
 from veo_provider.api.video import Video, VideoStatus
 
 TASK = "task_" + "a1B2" * 8
@@ -17,7 +18,7 @@ AUDIO = (
 
 
 def read(body, status=200):
-    return protocol.read_video(Answer.received(status, json.dumps(body).encode(), {}), TASK)
+    return protocol.read_video(Response.received(status, json.dumps(body).encode(), {}), TASK)
 
 
 def failed(message, code="video_failed"):
@@ -71,7 +72,7 @@ def test_an_ending_that_may_be_charged_says_so(word):
     assert video.finished
     assert not video.resubmittable
     assert video.final_word in video.failure_reason
-    with pytest.raises(errors.VeoGenerationFailed, match="is not documented") as caught:
+    with pytest.raises(exceptions.VeoGenerationFailed, match="is not documented") as caught:
         video.raise_if_failed()
     assert "not charged" not in str(caught.value)
 
@@ -121,17 +122,17 @@ def test_a_wrapped_answer_is_unwrapped(body):
     video = read(body)
     assert (video.status, video.progress) == (VideoStatus.FAILED, 100)
     assert video.failure_reason == "upstream broke"
-    submitted = protocol.read_submission(Answer.received(200, json.dumps(body).encode(), {}))
+    submitted = protocol.read_submission(Response.received(200, json.dumps(body).encode(), {}))
     assert submitted.id == TASK
 
 
 def test_a_wrapped_error_is_no_video():
     """An error inside of a 200 says nothing about the generation, and is repeated in the message."""
     body = {"code": "fail", "message": "database is locked", "data": None}
-    with pytest.raises(errors.VeoUnexpectedAnswerError, match="database is locked"):
+    with pytest.raises(exceptions.VeoUnexpectedAnswerError, match="database is locked"):
         read(body)
-    with pytest.raises(errors.VeoSubmissionUnknown, match="database is locked"):
-        protocol.read_submission(Answer.received(200, json.dumps(body).encode(), {}))
+    with pytest.raises(exceptions.VeoSubmissionUnknown, match="database is locked"):
+        protocol.read_submission(Response.received(200, json.dumps(body).encode(), {}))
 
 
 def test_an_older_form_is_still_read():

@@ -1,0 +1,1 @@
+"""HTTP as both clients must speak it: connections, heads, deadlines, addresses."""

@@ -1,0 +1,1 @@
+"""The asyncio engine that runs one segment of a batch."""

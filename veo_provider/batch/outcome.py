@@ -1,0 +1,116 @@
+"""What can become of an image of an archive, and when that makes its task fail."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from veo_provider.exceptions import (
+    VeoBadRequestError,
+    VeoError,
+    VeoGenerationFailed,
+    VeoModerationError,
+    VeoNotFetchedError,
+    VeoRequestError,
+    VeoSubmissionUnknown,
+    VeoVideoLostError,
+    VeoWaitTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Outcome(str, enum.Enum):
+    """What has become of an image."""
+
+    STORED = "stored"
+    """Its video is in its place, and this run paid for it."""
+    SKIPPED = "skipped"
+    """Its video is in its place, and another run paid for it; or it stands in the list twice."""
+    REJECTED = "rejected"
+    """It is nothing to make a video of, or the service refused the request. Not charged."""
+    MODERATED = "moderated"
+    """The service's safety filter refused the image or the prompt. Not charged."""
+    FAILED = "failed"
+    """The service gave up on it, as often as it may be tried. Not charged."""
+    LOST = "lost"
+    """It was charged, or may have been, and the service has no video: filtered, cancelled, or deleted."""
+    UNKNOWN = "unknown"
+    """It was submitted, and the answer was lost: it may be charged."""
+    CHANGED = "changed"
+    """Its output belongs to another request, and is kept."""
+    UNDER_WAY = "under way"
+    """It was submitted, and its video is not stored yet. It is charged when it completes."""
+    ERROR = "error"
+    """Something else went wrong; the reason says what, and whether it was paid for."""
+    NOT_STARTED = "not started"
+    """The run stopped before it: no money was left for it, or the task was ended."""
+    TO_MAKE = "to make"
+    """A dry run would have made it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Outcome:  # noqa: ARG003 - whatever it is
+        """Return what a word of a newer release is to this one."""
+        return cls.ERROR
+
+
+WITH_VIDEO = (Outcome.STORED, Outcome.SKIPPED)
+RETRYABLE = (Outcome.ERROR, Outcome.UNDER_WAY)
+"""The next attempt may make something else of these."""
+
+
+def outcome_of_error(error: VeoError) -> Outcome:
+    """Return what an error makes of an image."""
+    # Operators import this module where a DAG is parsed, and generation brings much along.
+    from veo_provider.exceptions import VeoRecordLostError, VeoRequestChangedError
+
+    if isinstance(error, VeoGenerationFailed) and error.moderated:
+        return Outcome.MODERATED
+    outcomes: tuple[tuple[type[VeoError], Outcome], ...] = (
+        (VeoSubmissionUnknown, Outcome.UNKNOWN),
+        (VeoRecordLostError, Outcome.UNKNOWN),
+        (VeoWaitTimeoutError, Outcome.UNDER_WAY),
+        (VeoVideoLostError, Outcome.LOST),
+        (VeoNotFetchedError, Outcome.UNDER_WAY),
+        (VeoModerationError, Outcome.MODERATED),
+        (VeoGenerationFailed, Outcome.FAILED),
+        (VeoRequestChangedError, Outcome.CHANGED),
+        (VeoRequestError, Outcome.REJECTED),
+        (VeoBadRequestError, Outcome.REJECTED),
+    )
+    return next((outcome for kind, outcome in outcomes if isinstance(error, kind)), Outcome.ERROR)
+
+
+def parse_fail_on(fail_on: object) -> str | float:
+    """Return when a task is to fail: ``any``, ``all``, ``never``, or a number from 0 to 1.
+
+    :raises VeoRequestError: it is none of these.
+    """
+    if fail_on in ("any", "all", "never"):
+        return str(fail_on)
+    try:
+        fraction = float(str(fail_on))
+    except ValueError:
+        fraction = -1.0
+    if 0 <= fraction <= 1:
+        return fraction
+    raise VeoRequestError(
+        f'fail_on={fail_on!r} is not possible: it is "any", "all", "never", or a fraction from 0 to 1.'
+    )
+
+
+def is_failure(counts: Mapping[str, int], fail_on: str | float) -> bool:
+    """Whether a task fails whose images came out like this; one without images never does.
+
+    :param counts: how many images have which :class:`Outcome`.
+    :param fail_on: ``any``: one image is without a video; ``all``: none has one; a number: more than this
+        fraction of them is without; ``never``.
+    """
+    total = sum(counts.values())
+    without = total - sum(counts.get(outcome.value, 0) for outcome in WITH_VIDEO)
+    if fail_on == "never" or not without:
+        return False
+    if fail_on == "all":
+        return without == total
+    return fail_on == "any" or without / total > float(fail_on)

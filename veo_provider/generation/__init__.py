@@ -1,0 +1,1 @@
+"""One video: what to do next, submitting it, and storing it."""

@@ -1,0 +1,254 @@
+"""A video on its way into S3: streamed, looked at as it passes, and there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from veo_provider.api.download import START
+from veo_provider.exceptions import (
+    VeoConnectionError,
+    VeoIncompleteVideoError,
+    VeoStorageDeniedError,
+    VeoStorageError,
+    VeoStorageMissingError,
+)
+from veo_provider.generation import retries
+from veo_provider.media.mp4 import Mp4Parser
+from veo_provider.s3.client import head_object, translate_errors
+from veo_provider.s3.multipart_upload import MultipartUpload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from veo_provider.api.client import VeoClient
+    from veo_provider.media.mp4 import Mp4Info
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.s3.uri import S3Uri
+
+log = logging.getLogger(__name__)
+
+_READ_BYTES = 1024 * 1024
+_PROGRESS_BYTES = 1024 * 1024
+"""An attempt that gets so much further than all before it does not count as one that failed."""
+
+
+@dataclass(frozen=True)
+class StoredVideo:
+    """A whole video in S3.
+
+    :param uri: ``s3://bucket/key``.
+    :param veo_task_id: the API's task id.
+    :param bytes: size of the object.
+    :param sha256: hex digest of its bytes.
+    :param duration_seconds: length of the video.
+    :param width: pixels.
+    :param height: pixels.
+    """
+
+    uri: str
+    veo_task_id: str
+    bytes: int
+    sha256: str
+    duration_seconds: float
+    width: int
+    height: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a form that JSON and XCom can carry."""
+        return asdict(self)
+
+
+class VideoInspector:
+    """Sees a video's bytes pass, and tells what they were."""
+
+    def __init__(self) -> None:
+        self._walker = Mp4Parser()
+        self._digest = hashlib.sha256()
+
+    @property
+    def position(self) -> int:
+        """How many bytes have passed."""
+        return self._walker.position
+
+    def feed(self, chunk: bytes) -> None:
+        """Look at the next bytes.
+
+        :raises VeoIncompleteVideoError: they are no MP4.
+        """
+        self._walker.feed(chunk)
+        self._digest.update(chunk)
+
+    def finish(
+        self, uri: str, veo_task_id: str, expected_bytes: int | None, asked_seconds: float | None = None
+    ) -> StoredVideo:
+        """Return what was seen, if it was a whole video.
+
+        :param expected_bytes: see :meth:`~veo_provider.media.mp4.Mp4Parser.finish`, as the next.
+        :param asked_seconds: length of the video that was asked for.
+        :raises VeoIncompleteVideoError: it was not.
+        """
+        info: Mp4Info = self._walker.finish(expected_bytes, asked_seconds=asked_seconds)
+        return StoredVideo(
+            uri=uri,
+            veo_task_id=veo_task_id,
+            bytes=self.position,
+            sha256=self._digest.hexdigest(),
+            duration_seconds=info.duration_seconds,
+            width=info.width,
+            height=info.height,
+        )
+
+
+def transfer_video(
+    client: VeoClient,
+    veo_task_id: str,
+    uri: str,
+    upload: MultipartUpload,
+    *,
+    asked_seconds: str | None = None,
+) -> StoredVideo:
+    """Stream a completed video from the service into S3; where that breaks off, go on from there.
+
+    :param uri: where the upload goes, for the result.
+    :param upload: takes the bytes; completed only if they are a whole MP4.
+    :param asked_seconds: length of the video that was asked for, as the request has it: half a video may be a
+        valid file, too.
+    :raises VeoError: :data:`~veo_provider.generation.retries.STORE_ATTEMPTS` attempts in a row got no
+        further.
+    """
+    passage = _Passage(client, veo_task_id, uri, upload, asked_seconds)
+    stored = None
+    with upload:
+        while stored is None:
+            stored = retries.store_retries()(passage.attempt)
+    return stored
+
+
+class _Passage:
+    """A video's way into S3, which outlives the connections that it takes.
+
+    Parts are joined only under the same strong ETag: without one, or with another, it starts over.
+    """
+
+    def __init__(
+        self,
+        client: VeoClient,
+        veo_task_id: str,
+        uri: str,
+        upload: MultipartUpload,
+        asked_seconds: str | None,
+    ) -> None:
+        self._client = client
+        self._veo_task_id = veo_task_id
+        self._uri = uri
+        self._upload = upload
+        self._asked_seconds = _seconds(asked_seconds)
+        self._inspector = VideoInspector()
+        self._file = START
+        self._furthest = 0
+
+    def attempt(self) -> StoredVideo | None:
+        """Go on with the video; None says that the connection broke, but a good deal further on.
+
+        The number of attempts is limited all the same: each that is not counted brings new bytes.
+        """
+        try:
+            return self._go_on()
+        except VeoConnectionError as error:
+            if self._inspector.position - self._furthest < _PROGRESS_BYTES:
+                raise
+            self._furthest = self._inspector.position
+            known = replace(self._file, start=self._furthest).inside
+            log.warning("%s Going on from byte %d.", error, self._furthest if known else 0)
+            return None
+        except (VeoIncompleteVideoError, VeoStorageError):
+            self._start_over()
+            raise
+
+    def _go_on(self) -> StoredVideo:
+        wanted = replace(self._file, start=self._inspector.position)
+        with self._client.download(self._veo_task_id, wanted) as download:
+            if download.place.start == 0:
+                self._start_over()
+            self._file = download.place
+            for chunk in download:
+                self._inspector.feed(chunk)
+                self._upload.write(chunk)
+            stored = self._inspector.finish(
+                self._uri, self._veo_task_id, download.length, self._asked_seconds
+            )
+        self._upload.complete()
+        return stored
+
+    def _start_over(self) -> None:
+        self._upload.restart()
+        self._inspector = VideoInspector()
+        self._file = START
+
+
+def _seconds(asked: str | None) -> float | None:
+    """Return a length as a number; of another model's, which may be any word, nothing is known."""
+    try:
+        return float(asked or "")
+    except ValueError:
+        return None
+
+
+def open_upload(
+    s3: S3Client, target: S3Uri, veo_task_id: str, model: str, *, replace: bool = True
+) -> MultipartUpload:
+    """Return an upload of a video, which is known again by the task id in its metadata.
+
+    :param replace: whether an object that exists by then is replaced, or the completion fails.
+    """
+    metadata = {"veo_task_id": veo_task_id, "veo_model": model}
+    return MultipartUpload(s3, target, content_type="video/mp4", metadata=metadata, replace=replace)
+
+
+def find_stored_video(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:
+    """Return a video if it stands whole where it belongs, read once from end to end; else None.
+
+    :raises VeoStorageError: S3 did not tell.
+    """
+    try:
+        with translate_errors(f"Whether {target} exists cannot be told"):
+            return _read(s3, target, veo_task_id)
+    except VeoStorageMissingError as error:
+        if error.code == "NoSuchBucket":
+            raise
+    except VeoStorageDeniedError as error:
+        # Without s3:ListBucket, S3 answers 403 for a missing object, too.
+        log.warning("%s", error.what)
+    return None
+
+
+def _read(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:
+    found = s3.get_object(Bucket=target.bucket, Key=target.key)
+    with closing(found["Body"]) as body:
+        if found["Metadata"].get("veo_task_id") != veo_task_id:
+            return None
+        inspector = VideoInspector()
+        try:
+            for chunk in body.iter_chunks(_READ_BYTES):
+                inspector.feed(chunk)
+            return inspector.finish(str(target), veo_task_id, found["ContentLength"])
+        except VeoIncompleteVideoError as error:
+            log.warning("%s is not whole and will be stored anew: %s", target, error)
+            return None
+
+
+def is_stored(s3: S3Client, target: S3Uri, receipt: Receipt) -> bool:
+    """Whether the object is the very video that a receipt describes, by its size and its task id.
+
+    :raises VeoStorageError: S3 did not tell.
+    """
+    found = head_object(s3, target)
+    return (
+        found is not None
+        and found["ContentLength"] == (receipt.video or {}).get("bytes")
+        and found["Metadata"].get("veo_task_id") == receipt.veo_task_id
+    )

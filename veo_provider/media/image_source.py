@@ -1,0 +1,119 @@
+"""Where an image comes from: S3 through Airflow's hook, anything else through its object storage."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from veo_provider.api.image import HEADER_BYTES, MAX_IMAGE_BYTES, ByteStream, Image
+from veo_provider.exceptions import VeoImageError, VeoImageUnavailableError
+from veo_provider.media import conversion
+from veo_provider.s3.client import s3_client, translate_errors
+from veo_provider.s3.uri import S3Uri
+
+_HELD_BYTES = MAX_IMAGE_BYTES + 1
+"""How much is read of a file whose size nobody tells: enough to see that it is too large."""
+_NO_SUCH_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from mypy_boto3_s3 import S3Client
+
+    Check = Callable[..., Image]
+
+
+def open_image(
+    image: str | PathLike[str] | None,
+    aws_conn_id: str | None,
+    *,
+    convert: bool = False,
+    s3: S3Client | None = None,
+    hold: int = 0,
+) -> Image:
+    """Return the image, checked by its size and first bytes but not read.
+
+    :param image: ``s3://bucket/key``, or any path or URI that ``ObjectStoragePath`` opens.
+    :param aws_conn_id: connection for an image in S3; None uses boto3's own credentials.
+    :param convert: read and decode it as well, and make a JPEG of it if the API would not take it as it is,
+        see :func:`veo_provider.media.conversion.convert`.
+    :param s3: boto3's client for that connection, where there is one already: to make one takes a while.
+    :param hold: an object in S3 of at most so many bytes is read once, and held.
+    :raises VeoImageError: there is no such image, or the API would not take it.
+    :raises VeoImageUnavailableError: its store cannot be reached now.
+    """
+    uri = str(image or "")
+    if not uri.strip():
+        raise VeoImageError(f"image={image!r} is empty: it must be a path or a URI.")
+    check = conversion.convert if convert else Image.check
+    if not uri.startswith("s3://"):
+        return _in_object_storage(uri, check)
+    source = S3Uri.parse(uri, "image")
+    # As ObjectStoragePath has it, a connection may stand in the URI itself.
+    conn_id, at, bucket = source.bucket.rpartition("@")
+    if at:
+        return _in_s3(S3Uri(bucket, source.key), lambda: s3_client(conn_id), check, hold)
+    return _in_s3(source, lambda: s3 or s3_client(aws_conn_id), check, hold)
+
+
+def _in_s3(source: S3Uri, connect: Callable[[], S3Client], check: Check, hold: int) -> Image:
+    with translate_errors(
+        f"The image {source} cannot be read", retryable=VeoImageUnavailableError, final=VeoImageError
+    ):
+        client = connect()
+        answer = client.get_object(Bucket=source.bucket, Key=source.key)
+        held = answer["ContentLength"] <= hold
+        header = answer["Body"].read(None if held else HEADER_BYTES)
+        answer["Body"].close()
+    return check(
+        str(source),
+        size=answer["ContentLength"],
+        header=header,
+        open_stream=lambda: BytesIO(header) if held else _s3_stream(client, source, answer["ETag"]),
+    )
+
+
+def _s3_stream(client: S3Client, source: S3Uri, etag: str) -> ByteStream:
+    """Open the object from its start, and only if it is still the one that was checked."""
+    return client.get_object(Bucket=source.bucket, Key=source.key, IfMatch=etag)["Body"]
+
+
+def _in_object_storage(image: str, check: Check) -> Image:
+    try:
+        path = _path(image)
+        with path.open("rb") as stream:
+            header = stream.read(HEADER_BYTES)
+            size: int | None = path.stat().st_size
+            # A web server may not tell: such a file is read once, and held.
+            held = header + _read(stream, _HELD_BYTES - len(header)) if size is None else None
+    except (*_NO_SUCH_FILE, ValueError, ImportError) as error:
+        raise VeoImageError(f"The image {image} cannot be read: {error}.") from error
+    except OSError as error:
+        raise VeoImageUnavailableError(f"The image {image} cannot be reached: {error}.") from error
+    if held is not None:
+        return check(image, size=len(held), header=header, open_stream=lambda: BytesIO(held))
+    return check(image, size=size, header=header, open_stream=lambda: path.open("rb"))
+
+
+def _read(stream: ByteStream, limit: int) -> bytes:
+    """Read a stream to its end or to a limit, whatever portions it gives."""
+    data = bytearray()
+    while len(data) < limit and (chunk := stream.read(limit - len(data))):
+        data += chunk
+    return bytes(data)
+
+
+def _path(image: str) -> Path | ObjectStoragePath:
+    """Return where an image is. A local one goes by its very name: as a URI it would lose some characters."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    local = image.removeprefix("file://")
+    if "://" not in image or local.startswith("/"):
+        return Path(local)
+    path = ObjectStoragePath(image)
+    if path.name != image.rpartition("/")[2]:
+        raise ValueError(f"by its URI it would be taken for {path.name!r}")
+    return path

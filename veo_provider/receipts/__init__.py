@@ -1,0 +1,1 @@
+"""The ledger: one durable record for each paid generation."""
