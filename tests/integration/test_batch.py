@@ -93,7 +93,7 @@ def test_a_worker_alone_does_it_too(sandbox, archive):
 
 def test_a_worker_is_launched_for_a_lot(sandbox, s3, archive, monkeypatch):
     """The trigger hands over when a lot is completed, and the worker hands back what still runs."""
-    monkeypatch.setattr(engine, "LOT", 5)
+    monkeypatch.setattr(engine, "STORE_BATCH_SIZE", 5)
     # A worker does not stay because a lot is to be expected soon.
     monkeypatch.setattr(engine, "LOOK_AHEAD_SECONDS", 0.1)
     archive(23)
@@ -252,7 +252,7 @@ def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, mon
     """A video that cannot be fetched is a row that says so, though nothing else succeeds."""
     archive(1)
     monkeypatch.setattr(item, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(item, "LATELY", 0.0)
+    monkeypatch.setattr(item, "RECENT_SUCCESS", 0.0)
     sandbox.add_faults([{"call": "content", "status": 503}])
     assert make(fail_on="never")["counts"] == {"under way": 1}
     sandbox.clear_faults()
@@ -264,7 +264,7 @@ def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, mon
 def test_a_paid_video_that_is_not_stored_is_tried_for_again(sandbox, archive, monkeypatch):
     """However many images may stay without a video: the service keeps it for two days only."""
     monkeypatch.setattr(item, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(item, "LATELY", 0.0)
+    monkeypatch.setattr(item, "RECENT_SUCCESS", 0.0)
     archive(1)
     assert make()["counts"] == {"stored": 1}
     archive(2)

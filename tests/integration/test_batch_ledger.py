@@ -33,7 +33,7 @@ def _quick(monkeypatch):
     """Short pauses, and a worker for every two videos, so that there are many legs."""
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
     monkeypatch.setattr(item, "CLAIM_PAUSE", 0.2)
-    monkeypatch.setattr(engine, "LOT", 2)
+    monkeypatch.setattr(engine, "STORE_BATCH_SIZE", 2)
     monkeypatch.setattr(engine, "LOOK_AHEAD_SECONDS", 0.1)
 
 

@@ -176,7 +176,7 @@ async def test_a_changed_connection_reaches_running_waits_in_passing(
     async with shared_session("veo_default") as line:
         await line.get(completed, soon())
         before = line._client
-        monkeypatch.setattr(line_module, "LOOK_UP_EVERY", 0.0)
+        monkeypatch.setattr(line_module, "CONNECTION_TTL", 0.0)
         connect(host=sandbox.api.replace("127.0.0.1", "localhost"), extra={"polls_per_second": 7})
         await line.get(completed, soon())
         await until(lambda: line._client is not before)
@@ -190,7 +190,7 @@ async def test_a_look_up_that_fails_changes_nothing(completed, monkeypatch, conn
     """A connection that cannot be read any more is used on as it was."""
     async with shared_session("veo_default") as line:
         await line.get(completed, soon())
-        monkeypatch.setattr(line_module, "LOOK_UP_EVERY", 0.0)
+        monkeypatch.setattr(line_module, "CONNECTION_TTL", 0.0)
         if connection is None:
             monkeypatch.delenv("AIRFLOW_CONN_VEO_DEFAULT")
         else:
