@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from veo_provider.sandbox import server
 from veo_provider.sandbox.faults import FaultError, load
 from veo_provider.sandbox.latency import Latency
+from veo_provider.sandbox.s3_server import Storage, StorageError
 from veo_provider.sandbox.service import FILMS, Service, Settings
-from veo_provider.sandbox.storage import Storage, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -104,7 +104,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.sandbox.action import Action
-from veo_provider.sandbox.keys import ACTIONS, CONDITIONS
+from veo_provider.sandbox.rule_schema import ACTIONS, CONDITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -212,7 +212,7 @@ class Faults:
         """
         Say what happens to a call that has just come in.
 
-        :param call: one of :data:`veo_provider.sandbox.keys.CALLS`.
+        :param call: one of :data:`veo_provider.sandbox.rule_schema.CALLS`.
         :param task: id of the task that it is about.
         :param number: which accepted submission that was, from 1.
         :param model: what the submission asks for, or asked for.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, multipart, web
 
-from veo_provider.sandbox.control import Control
-from veo_provider.sandbox.refusal import Refusal, gateway
+from veo_provider.sandbox.admin import Control
+from veo_provider.sandbox.errors import Refusal, gateway
 from veo_provider.sandbox.submission import FIELD_LIMIT
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from veo_provider.sandbox.action import Action
-from veo_provider.sandbox.delivery import Delivery, free_box, hang_up
+from veo_provider.sandbox.errors import gateway, no_channel, retired
 from veo_provider.sandbox.faults import Faults
-from veo_provider.sandbox.movie import Shot, Studio
-from veo_provider.sandbox.refusal import gateway, no_channel, retired
+from veo_provider.sandbox.raw_response import Raw, inform, is_ordinary
+from veo_provider.sandbox.renderer import Shot, Studio
 from veo_provider.sandbox.submission import Carried, Submission, judge, read
 from veo_provider.sandbox.tasks import Ledger, Task, new_id, outcome
-from veo_provider.sandbox.wire import Raw, inform, is_ordinary
+from veo_provider.sandbox.video_response import Delivery, free_box, hang_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from aiohttp import BodyPartReader, web
 from PIL import Image
 
-from veo_provider.sandbox.refusal import Refusal, gateway, relay, upstream
+from veo_provider.sandbox.errors import Refusal, gateway, relay, upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

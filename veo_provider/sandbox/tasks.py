@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.sandbox.refusal import relay
+from veo_provider.sandbox.errors import relay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ import pytest
 import veo_provider.sandbox.faults as faults_module
 from veo_provider.sandbox.action import Action
 from veo_provider.sandbox.faults import FaultError, Faults, load, parse
-from veo_provider.sandbox.keys import ACTIONS, CALLS, CONDITIONS
+from veo_provider.sandbox.rule_schema import ACTIONS, CALLS, CONDITIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from veo_provider.sandbox.errors import gateway
 from veo_provider.sandbox.faults import FaultError
 from veo_provider.sandbox.latency import Latency
-from veo_provider.sandbox.refusal import gateway
 from veo_provider.sandbox.service import parsed
 
 if TYPE_CHECKING:

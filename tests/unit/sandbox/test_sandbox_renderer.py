@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import veo_provider.sandbox
-from veo_provider.sandbox.movie import Shot, StoppedError, Studio, film
+from veo_provider.sandbox.renderer import Shot, StoppedError, Studio, film
 
 PHOTO = Path(veo_provider.sandbox.__file__).parent / "photos" / "chelsea.png"
 

@@ -38,7 +38,7 @@ class Raw(web.StreamResponse):
     An answer written byte by byte, after which the connection closes.
 
     :param answer: status, headers and body of it. A status from 100 to 199 has no body: its head is all.
-    :param framing: how it breaks, one of :data:`veo_provider.sandbox.keys.FRAMINGS`; None: not at all.
+    :param framing: how it breaks, one of :data:`veo_provider.sandbox.rule_schema.FRAMINGS`; None: not at all.
     """
 
     def __init__(self, answer: web.Response, framing: str | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from veo_provider.sandbox.action import Action
-from veo_provider.sandbox.refusal import Refusal
+from veo_provider.sandbox.errors import Refusal
 from veo_provider.sandbox.submission import Carried, judge
 from veo_provider.sandbox.tasks import Ledger, Task, outcome, price
 
