@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from veo_provider.sandbox import server
 from veo_provider.sandbox.faults import FaultError, load
 from veo_provider.sandbox.latency import Latency
-from veo_provider.sandbox.s3_server import Storage, StorageError
-from veo_provider.sandbox.service import FILMS, Service, Settings
+from veo_provider.sandbox.s3_server import S3Server, S3ServerError
+from veo_provider.sandbox.service import FILM_MODES, Service, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ _LARGEST_S3_PORT = 65_535 - 10_000
 
 
 @dataclass(frozen=True)
-class Keys:
+class Credentials:
     """What a client needs to be let in; kept in ``--data``, because S3 remembers its user there."""
 
     api_key: str
@@ -40,7 +40,7 @@ class Keys:
     aws_secret_access_key: str
 
     @classmethod
-    def of(cls, data: Path, api_key: str | None) -> Keys:
+    def of(cls, data: Path, api_key: str | None) -> Credentials:
         """
         The keys of a data directory, made up at its first use.
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         _run(options, faults)
-    except (StorageError, OSError) as error:
+    except (S3ServerError, OSError) as error:
         print(f"the sandbox cannot start: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -107,7 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--latency-sigma", type=_number, default=0.0, help="how they scatter, log-normal (0: not at all)")
     add("--latency-seed", type=int, default=0, help="another one scatters them in another way")
     add("--content-delay", type=_number, default=3.0, help="seconds until it can be fetched (%(default)s)")
-    add("--film", choices=FILMS, default=FILMS[0], help="a video of each picture, or one small one for all")
+    add(
+        "--film",
+        choices=FILM_MODES,
+        default=FILM_MODES[0],
+        help="a video of each picture, or one small one for all",
+    )
     add("--faults", type=Path, help="JSON file of rules, what goes wrong and when")
     add("--api-key", default=os.environ.get("VEO_SANDBOX_API_KEY"), help="default: a random one")
     add("--balance", type=float, default=100.0, help="US dollars on the account (%(default)s)")
@@ -133,19 +138,19 @@ def _run(options: argparse.Namespace, faults: list[Any]) -> None:
     with contextlib.ExitStack() as stack:
         data = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="veo-sandbox-")))
         data.mkdir(parents=True, exist_ok=True)
-        keys = Keys.of(data, options.api_key)
+        keys = Credentials.of(data, options.api_key)
         ready: dict[str, Any] = {"s3": None, **asdict(keys)}
         if options.no_s3:
             ready.update(aws_access_key_id=None, aws_secret_access_key=None)
         else:
             names = keys.aws_access_key_id, keys.aws_secret_access_key
-            ready["s3"] = stack.enter_context(Storage(data.absolute() / "s3", *names, options.s3_port)).url
+            ready["s3"] = stack.enter_context(S3Server(data.absolute() / "s3", *names, options.s3_port)).url
         service = Service(_settings(options, faults, data, keys))
         stack.callback(service.close)
         asyncio.run(_serve(options, service, ready))
 
 
-def _settings(options: argparse.Namespace, faults: list[Any], data: Path, keys: Keys) -> Settings:
+def _settings(options: argparse.Namespace, faults: list[Any], data: Path, keys: Credentials) -> Settings:
     return Settings(
         data=data,
         api_key=keys.api_key,

@@ -1,4 +1,4 @@
-"""What the service answers when it says no: two shapes of error, and one that hides in the second."""
+"""Error responses of the API: the gateway's two JSON shapes, and Google's error as text inside one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 from aiohttp import web
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer of the service, not an error of the sandbox
-    """
-    An error answer, raised where it is found out and sent by the middleware.
+class ApiError(Exception):
+    """An error response, raised where it is detected and sent by the middleware.
 
     :param status: HTTP status.
     :param body: JSON body.
@@ -24,62 +23,59 @@ class Refusal(Exception):  # noqa: N818 - it is an answer of the service, not an
         self.body = body
 
     def response(self) -> web.Response:
-        """The answer that carries it."""
+        """Return the HTTP response."""
         return web.json_response(self.body, status=self.status)
 
 
-def gateway(
+def gateway_error(
     status: int,
     message: str,
     code: str = "invalid_request",
     kind: str = "invalid_request_error",
-) -> Refusal:
-    """The first shape, used by the gateway's front: ``{"error": {"message", "type", "code"}}``."""
-    return Refusal(status, {"error": {"message": message, "type": kind, "code": code}})
+) -> ApiError:
+    """Return an error of the gateway's front end: ``{"error": {"message", "type", "code"}}``."""
+    return ApiError(status, {"error": {"message": message, "type": kind, "code": code}})
 
 
-def relay(status: int, code: str, message: str) -> Refusal:
-    """The second shape, used where the gateway handles tasks: ``{"code", "message", "data"}``."""
-    return Refusal(status, {"code": code, "message": message, "data": None})
+def relay_error(status: int, code: str, message: str) -> ApiError:
+    """Return an error of the gateway's task handler: ``{"code", "message", "data"}``."""
+    return ApiError(status, {"code": code, "message": message, "data": None})
 
 
-def upstream(message: str, *, status: int = 400, name: str = "INVALID_ARGUMENT") -> Refusal:
-    """The second shape around an answer of the model's own API, whose message is itself JSON text."""
+def upstream_error(message: str, *, status: int = 400, name: str = "INVALID_ARGUMENT") -> ApiError:
+    """Return an error of the model's own API: one of the task handler, whose message is JSON text."""
     inner = {"error": {"code": status, "message": message, "status": name}}
-    return relay(status, "fail_to_fetch_task", json.dumps(inner))
+    return relay_error(status, "fail_to_fetch_task", json.dumps(inner))
 
 
-def retired(model: str, status: int = HTTPStatus.NOT_FOUND) -> Refusal:
-    """
-    What is left of a model that has been shut: the words of Google's API in the gateway's second shape.
+def retired_model_error(model: str, status: int = HTTPStatus.NOT_FOUND) -> ApiError:
+    """Return the error for a model that was shut down: Google's message in the task handler's error.
 
-    :param model: what was asked for.
-    :param status: of the answer; the one inside is always 404.
+    :param model: the requested model.
+    :param status: of the response; the one inside the message is always 404.
     """
     message = (
         f"This model models/{model} is no longer available. "
         "Please update your code to use a newer model for the latest features and improvements."
     )
     inner = {"error": {"code": 404, "message": message, "status": "NOT_FOUND"}}
-    return relay(status, "fail_to_fetch_task", json.dumps(inner))
+    return relay_error(status, "fail_to_fetch_task", json.dumps(inner))
 
 
-def no_channel(model: str, status: int = HTTPStatus.SERVICE_UNAVAILABLE) -> Refusal:
-    """
-    What the gateway says by itself, before it relays anything, when no channel serves a model.
+def no_channel_error(model: str, status: int = HTTPStatus.SERVICE_UNAVAILABLE) -> ApiError:
+    """Return the gateway's own error when no channel serves a model; nothing was relayed.
 
-    The words are those of new-api: its distributor (``middleware/distributor.go``) answers 503, and its
+    The messages are those of new-api: its distributor (``middleware/distributor.go``) answers 503, and its
     relay (``getChannel`` in ``controller/relay.go``) 500.
 
-    :param model: what was asked for.
+    :param model: the requested model.
     :param status: 503, or 500.
     """
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        # ruff takes its full-width parentheses for a mistake.
-        message = f"分组 default 下模型 {model} 的可用渠道不存在（retry）"  # noqa: RUF001
-        return relay(status, "get_channel_failed", message)
+        message = f"分组 default 下模型 {model} 的可用渠道不存在（retry）"  # noqa: RUF001 - its own parentheses
+        return relay_error(status, "get_channel_failed", message)
     request = secrets.token_hex(16)
     message = (
         f"No available channel for model {model} under group default (distributor) (request id: {request})"
     )
-    return gateway(status, message, "model_not_found", "new_api_error")
+    return gateway_error(status, message, "model_not_found", "new_api_error")

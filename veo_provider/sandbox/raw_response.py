@@ -1,4 +1,4 @@
-"""Answers that aiohttp would not write: informational heads, statuses unknown to HTTP, broken framing."""
+"""Responses that aiohttp does not send: informational ones, unknown status codes, broken framing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-_MISSING = 1000  # bytes that are promised and never sent
+_MISSING = 1000  # bytes announced in Content-Length and never sent
 
 
-def inform(request: web.BaseRequest, statuses: Iterable[int]) -> None:
-    """
-    Send informational answers; the final one is still to come.
+def send_informational(request: web.BaseRequest, statuses: Iterable[int]) -> None:
+    """Send informational responses, before the final one.
 
-    :param request: what they answer.
+    :param request: the request they belong to.
     :param statuses: from 100 to 199.
     """
     for status in statuses:
@@ -28,55 +27,54 @@ def inform(request: web.BaseRequest, statuses: Iterable[int]) -> None:
             request.transport.write(_head(status, {"Link": "</>; rel=preload"}))
 
 
-def is_ordinary(status: int) -> bool:
-    """Whether aiohttp sends an answer of this status as it should."""
-    return 200 <= status <= 599  # noqa: PLR2004 - the final statuses of HTTP
+def is_final(status: int) -> bool:
+    """Return whether this is a final status of HTTP, which aiohttp can send."""
+    return 200 <= status <= 599  # noqa: PLR2004 - HTTP's own numbers
 
 
-class Raw(web.StreamResponse):
+class RawResponse(web.StreamResponse):
+    """A response written to the socket as raw bytes; the connection is closed after it.
+
+    :param response: its status, headers and body. For a status from 100 to 199 only the head is sent.
+    :param framing: one of :data:`veo_provider.sandbox.rule_schema.FRAMINGS` to break it, or None.
     """
-    An answer written byte by byte, after which the connection closes.
 
-    :param answer: status, headers and body of it. A status from 100 to 199 has no body: its head is all.
-    :param framing: how it breaks, one of :data:`veo_provider.sandbox.rule_schema.FRAMINGS`; None: not at all.
-    """
-
-    def __init__(self, answer: web.Response, framing: str | None = None) -> None:
-        super().__init__(status=answer.status, headers=answer.headers)
-        self._whole = answer.body if isinstance(answer.body, bytes) else b""
+    def __init__(self, response: web.Response, framing: str | None = None) -> None:
+        super().__init__(status=response.status, headers=response.headers)
+        self._content = response.body if isinstance(response.body, bytes) else b""
         self._framing = framing
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send everything and close."""
+        """Send the whole response and close the connection."""
         if request.transport is not None:
             request.transport.write(self._bytes())
             request.transport.close()
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: all has been sent."""
+        """Do nothing: ``prepare`` sent everything."""
 
     def _bytes(self) -> bytes:
         if HTTPStatus.CONTINUE <= self.status < HTTPStatus.OK:
             return _head(self.status, {})
-        framing, body = _framed(self._whole, self._framing)
+        framing, body = _frame(self._content, self._framing)
         return _head(self.status, {**self.headers, **framing, "Connection": "close"}) + body
 
 
-def _framed(whole: bytes, framing: str | None) -> tuple[dict[str, str], bytes]:
-    """The headers that frame a body, and what is sent of it."""
+def _frame(content: bytes, framing: str | None) -> tuple[dict[str, str], bytes]:
+    """Return the headers that frame a body, and the bytes to send."""
     if framing == "chunk":
-        return {"Transfer-Encoding": "chunked"}, b"%x\r\n%b\r\n" % (len(whole), whole)
+        return {"Transfer-Encoding": "chunked"}, b"%x\r\n%b\r\n" % (len(content), content)
     if framing == "length":
-        return {"Content-Length": str(len(whole) + _MISSING)}, whole
+        return {"Content-Length": str(len(content) + _MISSING)}, content
     if framing == "cut":
-        return {"Content-Length": str(len(whole))}, whole[: len(whole) // 2]
-    headers = {"Content-Length": str(len(whole))}
-    return {**headers, "Content-Encoding": "gzip"} if framing == "encoding" else headers, whole
+        return {"Content-Length": str(len(content))}, content[: len(content) // 2]
+    headers = {"Content-Length": str(len(content))}
+    return {**headers, "Content-Encoding": "gzip"} if framing == "encoding" else headers, content
 
 
 def _head(status: int, headers: dict[str, str]) -> bytes:
-    """Status line and headers; a status that has no name has none here."""
+    """Return status line and headers; an unknown status has no reason phrase."""
     first = f"HTTP/1.1 {status:03} {responses.get(status, '')}"
     lines = [first, *(f"{name}: {value}" for name, value in headers.items())]
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()

