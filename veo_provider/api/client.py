@@ -20,7 +20,6 @@ from veo_provider.api.errors import (
     VeoAuthenticationError,
     VeoConnectionError,
     VeoSubmissionUnknown,
-    VeoUnexpectedAnswerError,
     VeoWrongTokenError,
 )
 from veo_provider.api.protocol import Answer, Place
@@ -191,7 +190,7 @@ class VeoClient:
                     yield Download(response, protocol.video_place(head, wanted), self._timeout)
                     return
                 url = link
-        raise VeoUnexpectedAnswerError(f"The video {veo_task_id} lies behind more than {_MAX_LINKS} links.")
+        raise protocol.too_many_links(veo_task_id, _MAX_LINKS)
 
     def has_content(self, veo_task_id: str) -> bool:
         """Begin the download of a completed generation's video, and leave it at that.

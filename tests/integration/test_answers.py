@@ -1,0 +1,134 @@
+"""Each row of the table of answers, over real sockets: through both clients, and in every phase."""
+
+import pytest
+from support.answers import ROWS
+from support.answers.row import TASK, Content, Poll, Submit
+from support.raw_server import Act, RawServer
+
+from veo_provider.api import errors, protocol
+from veo_provider.api.client import VeoClient
+from veo_provider.api.request import VeoRequest
+from veo_provider.api.video import VideoStatus
+from veo_provider.storing import VideoInspector
+
+REQUEST = VeoRequest(prompt="Up", seconds="4")
+PATIENCE, IMPATIENCE = 30.0, 3.0
+"""Seconds for an answer, and for one that never comes."""
+REFUSALS = {
+    errors.VeoBadRequestError: Submit.REFUSED,
+    errors.VeoModelRetiredError: Submit.ENDED,
+    errors.VeoWrongHostError: Submit.HOST,
+    errors.VeoAuthenticationError: Submit.KEY,
+    errors.VeoQuotaError: Submit.EMPTY,
+    errors.VeoModerationError: Submit.MODERATED,
+    errors.VeoRateLimitError: Submit.LATER,
+    errors.VeoNoChannelError: Submit.LATER,
+}
+ENDS_OF_WAITS = {errors.VeoAuthenticationError: Poll.KEY, errors.VeoTaskNotFoundError: Poll.NO_TASK}
+ENDS_OF_DOWNLOADS = {
+    errors.VeoAuthenticationError: Content.KEY,
+    errors.VeoTaskNotFoundError: Content.NO_TASK,
+    errors.VeoContentGoneError: Content.LOST,
+    errors.VeoContentFilteredError: Content.HELD,
+}
+
+rows = pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
+
+
+@pytest.fixture(scope="module")
+def _server():
+    running = RawServer()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def server(_server):
+    _server.calls = 0
+    return _server
+
+
+def say(server, row):
+    server.pieces, server.linked = row.pieces, row.linked
+
+
+def submitted(client):
+    """Return what happens to a submission, and the id that is kept."""
+    try:
+        return Submit.TAKEN, client.submit(REQUEST).id
+    except errors.VeoSubmissionUnknown as error:
+        return (Submit.NAMED if error.veo_task_id else Submit.UNKNOWN), error.veo_task_id
+    except errors.VeoAPIError as error:
+        return REFUSALS[type(error)], None
+
+
+def polled(client):
+    """Return what happens to a wait."""
+    try:
+        video = client.get(TASK)
+    except errors.VeoError as error:
+        return Poll.AGAIN if error.temporary else ENDS_OF_WAITS[type(error)]
+    if video.status is VideoStatus.COMPLETED:
+        return Poll.DOUBTED if video.completed_with_error else Poll.COMPLETED
+    if video.status is VideoStatus.FAILED:
+        failed = Poll.MODERATED if video.moderated else Poll.FAILED
+        return failed if video.resubmittable else Poll.OPEN
+    return Poll.WAITS
+
+
+def downloaded(client):
+    """Return what happens to a download, with the look at its bytes that stands before storing them."""
+    inspector = VideoInspector()
+    try:
+        with client.download(TASK) as download:
+            for chunk in download:
+                inspector.feed(chunk)
+            inspector.finish("s3://videos/v.mp4", TASK, download.length)
+    except errors.VeoIncompleteVideoError:
+        return Content.CUT
+    except errors.VeoError as error:
+        return Content.AGAIN if error.temporary else ENDS_OF_DOWNLOADS[type(error)]
+    return Content.STORED
+
+
+def patience(row):
+    """Return seconds to wait for an answer."""
+    return IMPATIENCE if Act.SILENCE in row.pieces else PATIENCE
+
+
+@rows
+def test_a_submission(server, new_client, monkeypatch, row):
+    """What a submission makes of each answer: it is sent once, and both clients agree."""
+    monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", patience(row))
+    say(server, row)
+    keeps = row.submit in (Submit.TAKEN, Submit.NAMED)
+    happened = submitted(new_client("sk-key", server.url, timeout=patience(row)))
+    assert happened == (row.submit, row.kept if keeps else None)
+    assert server.calls == 1
+
+
+@rows
+def test_a_wait(server, new_client, row):
+    """What a poll makes of each answer: both clients agree."""
+    say(server, row)
+    assert polled(new_client("sk-key", server.url, timeout=patience(row))) is row.poll
+
+
+@rows
+def test_a_download(server, row):
+    """What a download makes of each answer: what is not a whole video is never stored."""
+    say(server, row)
+    with VeoClient("sk-key", server.url, timeout=patience(row)) as client:
+        assert downloaded(client) is row.content
+
+
+@rows
+def test_a_balance(server, row):
+    """A balance is shown, or an error of ours says why not."""
+    say(server, row)
+    with VeoClient("sk-key", server.url, account_token="token", timeout=patience(row)) as client:
+        if row.balance is not None:
+            assert client.balance() == row.balance
+            return
+        with pytest.raises(errors.VeoError):
+            client.balance()
