@@ -77,18 +77,18 @@ def polled(client):
 
 
 def downloaded(client):
-    """Return what happens to a download, with the look at its bytes that stands before storing them."""
+    """Return what happens to a download, whose bytes are looked at before they are stored; and what is said."""
     inspector = VideoInspector()
     try:
         with client.download(TASK) as download:
             for chunk in download:
                 inspector.feed(chunk)
             inspector.finish("s3://videos/v.mp4", TASK, download.length)
-    except errors.VeoIncompleteVideoError:
-        return Content.CUT
+    except errors.VeoIncompleteVideoError as error:
+        return Content.CUT, str(error)
     except errors.VeoError as error:
-        return Content.AGAIN if error.temporary else ENDS_OF_DOWNLOADS[type(error)]
-    return Content.STORED
+        return (Content.AGAIN if error.temporary else ENDS_OF_DOWNLOADS[type(error)]), str(error)
+    return Content.STORED, ""
 
 
 def patience(row):
@@ -116,10 +116,12 @@ def test_a_wait(server, new_client, row):
 
 @rows
 def test_a_download(server, row):
-    """What a download makes of each answer: what is not a whole video is never stored."""
+    """What a download makes of each answer: no half is stored, and nobody says that nothing was charged."""
     say(server, row)
     with VeoClient("sk-key", server.url, timeout=patience(row)) as client:
-        assert downloaded(client) is row.content
+        happened, words = downloaded(client)
+    assert happened is row.content
+    assert "othing was charged" not in words
 
 
 @rows

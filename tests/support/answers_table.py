@@ -13,11 +13,17 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where this file is run by itself
 
 from support.answers import GROUPS, ROWS
-from support.answers.row import OWN, Group, Row
+from support.answers.row import OWN, TASK, Group, Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "answers.rst"
 MOST_SHOWN = 70
 """So many characters of a body are shown."""
+SHORTER = {
+    f'"task_id": "{TASK}", "object": "video", ': "",
+    TASK: "task_…",
+    "http://localhost:@PORT/linked": "https://elsewhere.example/…",
+}
+"""What is shown of what all rows have in common."""
 INTRODUCTION = """\
 What the service may say and what happens
 =========================================
@@ -49,7 +55,13 @@ def _section(group: Group) -> str:
     lines += ["   :header-rows: 1", "   :widths: 30 18 18 18 16", ""]
     lines += _line("answer", "to a submission", "to a poll", "to a download", "source")
     for row in group.rows:
-        lines += _line(_answer(row), row.submit.value, row.poll.value, row.content.value, _source(row.source))
+        lines += _line(
+            _answer(row, shows_body=group.about_bodies),
+            row.submit.value,
+            row.poll.value,
+            row.content.value,
+            _source(row.source),
+        )
     return "\n".join([*lines, ""])
 
 
@@ -57,11 +69,11 @@ def _line(first: str, *others: str) -> list[str]:
     return [f"   * - {first}", *(f"     - {cell}" for cell in others)]
 
 
-def _answer(row: Row) -> str:
+def _answer(row: Row, *, shows_body: bool) -> str:
     """Return a row's name, and how its answer begins."""
     name = row.name.replace('"', "``") if row.name.strip('"') else "an empty word"
     balance = "" if row.balance is None else f" (a balance of ${row.balance:.2f})"
-    shown = _shown(row)
+    shown = _shown(row) if shows_body else ""
     return f"{name}{balance}" + (f": ``{shown}``" if shown else "")
 
 
@@ -69,11 +81,13 @@ def _shown(row: Row) -> str:
     """Return the first characters of an answer's body, if they can be read by people."""
     sent = b"".join(piece for piece in row.pieces if isinstance(piece, bytes))
     *_, body = sent.partition(b"\r\n\r\n")
-    text = body[: MOST_SHOWN + 1].decode("ascii", "replace")
-    if not text.strip() or not re.fullmatch(r"[ -_a-~\r\n\t]+", text):
+    text = body[:1000].decode("ascii", "replace")
+    if not re.fullmatch(r"[ -_a-~\r\n\t]+", text) or text.startswith("HTTP/"):
         return ""
+    for long, short in SHORTER.items():
+        text = text.replace(long, short)
     text = " ".join(text.split())
-    return text[:MOST_SHOWN] + (" …" if len(body) > MOST_SHOWN else "")
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"
 
 
 def _source(address: str) -> str:

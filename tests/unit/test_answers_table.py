@@ -2,7 +2,9 @@
 
 from support import answers_table
 from support.answers import GROUPS, ROWS
-from support.answers.row import OWN, Poll, Submit
+from support.answers.row import OWN, Content, Poll, Submit
+
+from veo_provider import retrying
 
 AT_LEAST = 60
 
@@ -20,6 +22,14 @@ def test_each_row_has_a_name_and_a_source_of_its_own():
     assert len(reported) >= AT_LEAST
     assert all(row.source.startswith("https://") for row in reported)
     assert all(group.lead.endswith(".") for group in GROUPS)
+
+
+def test_it_says_how_often_a_lost_video_is_asked_for():
+    """The numbers are those of the retries."""
+    assert retrying.STORE_ATTEMPTS == 6
+    assert "six tries" in Content.LOST.value
+    assert retrying.FILTERED_ATTEMPTS == 3
+    assert "three tries" in Content.HELD.value
 
 
 def test_no_failure_is_told_where_a_submission_was_named():

@@ -143,4 +143,5 @@ FRAMING = Group(
         Row("no HTTP", (b"SSH-2.0-OpenSSH_9.6\r\n",)),
         Row("303 without a target", (answer("303 See Other"),)),
     ],
+    about_bodies=False,
 )

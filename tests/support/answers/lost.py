@@ -40,4 +40,5 @@ LOST = Group(
             Submit.NAMED,
         ),
     ],
+    about_bodies=False,
 )

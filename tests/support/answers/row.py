@@ -89,11 +89,13 @@ class Group:
 
     :param title: the heading of its table.
     :param lead: what they have in common.
+    :param about_bodies: whether it is the body that matters, so that the documentation shows it.
     """
 
     title: str
     lead: str
     rows: list[Row]
+    about_bodies: bool = True
 
 
 def github(thread: str) -> str:
