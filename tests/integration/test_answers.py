@@ -77,7 +77,7 @@ def polled(client):
 
 
 def downloaded(client):
-    """Return what happens to a download, whose bytes are looked at before they are stored; and what is said."""
+    """Return what happens to a download, its bytes looked at before they are stored; and what is said."""
     inspector = VideoInspector()
     try:
         with client.download(TASK) as download:
