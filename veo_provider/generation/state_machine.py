@@ -235,8 +235,8 @@ def _paid_before(receipt: Receipt, by: Attempt) -> VeoError | None:
     if others:
         return VeoAlreadyPaidError(
             f"{others[-1]} has generated this output anew since {payers[own[-1]]} paid for it.",
-            advice="Both write the same output, and each would pay for it again and again. Make their outputs "
-            f"differ: {_difference(by.task_instance, others[-1].task_instance)} is missing from the output.",
+            advice="Both write the same output, and each would pay for it again and again. Make their "
+            f"outputs differ: {_difference(by.task_instance, others[-1].task_instance)} is missing there.",
         )
     if payers[own[-1]].try_number != by.try_number:
         return None
