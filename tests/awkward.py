@@ -424,6 +424,13 @@ _KINDS: list[tuple[str, str, Callable[[int], bytes], Outcome, str]] = [
     ),
     ("PNG with a wrong sum", "sum.png", _wrong_sum, REFUSED, "damaged"),
     (
+        "JPEG that begins twice",
+        "twice.jpg",
+        lambda seed: b"\xff\xd8" + encoded(noise(40, 30, seed), "JPEG"),
+        REFUSED,
+        "cannot be read here. It is a JPEG",
+    ),
+    (
         "PNG with bad colours",
         "colours.png",
         lambda seed: with_chunk(encoded(noise(40, 30, seed), "PNG"), png_chunk(b"cHRM", bytes(32))),

@@ -134,7 +134,7 @@ def kind_of_other(data: memoryview) -> str | None:
         if text.startswith(mark):
             return kind
     if not start.strip(b"\0") and bytes(data).count(0) == len(data):
-        return "zeros alone, as a transfer that was broken off leaves them"
+        return "zeros alone, as a transfer that stopped leaves them"
     return next((kind for mark, kind in _OTHERS if start.startswith(mark)), None)
 
 

@@ -294,15 +294,14 @@ def _pillow(name: str, source: io.BytesIO | None = None) -> Iterator[None]:
 def _unreadable(name: str, data: memoryview, said: str = "") -> VeoImageError:
     """Return what to raise for a file that Pillow does not read: broken only if that is certain.
 
-    :param said: what Pillow says of it, if it says more than that it does not know it.
+    :param said: what Pillow says of it. It calls broken what it does not know, too.
     """
-    reason = f": {said}" if said else ""
     if is_certainly_broken(data):
-        return VeoImageError(f"The image {name} is broken or cut off{reason}.")
+        return VeoImageError(f"The image {name} is broken or cut off{f': {said}' if said else ''}.")
     if kind := picture_kinds.kind_of_picture(data):
         return VeoImageError(
-            f"The image {name} cannot be read here{reason}. It is {kind}: if other programs show it, convert "
-            "it with one of them to a JPEG, PNG or WebP first."
+            f"The image {name} cannot be read here. It is {kind}: if other programs show it, convert it with "
+            "one of them to a JPEG, PNG or WebP first."
         )
     other = picture_kinds.kind_of_other(data)
     known = f"it is {other}" if other else f"it begins with {bytes(data[:12])!r}"
