@@ -330,6 +330,15 @@ _KINDS: list[tuple[str, Callable[[], bytes], bool]] = [
 ]
 """Kind, how it is made, and whether it says itself where it ends: else it is stored by its length alone."""
 KINDS = [kind for kind, *_ in _KINDS]
+REPORTS = {
+    "media to the end of the file": "https://github.com/taglib/taglib/issues/746",
+    "long handler": "https://github.com/kixelated/mp4-atom/issues/65",
+    "QuickTime with PCM": "https://github.com/immich-app/immich/issues/31475",
+    "garbage behind": "https://github.com/Borewit/music-metadata/pull/319",
+    "turned": "https://github.com/Zulko/moviepy/issues/2356",
+    "resource fork": "https://github.com/TomWhitwell/SlowMovie/issues/111",
+}
+"""Who has reported which of these kinds."""
 _SECONDS = {"edit list": 2.5}
 _SIDES = {"turned": (HEIGHT, WIDTH)}
 REFUSED: list[tuple[str, str, Callable[[], bytes], str]] = [

@@ -154,6 +154,15 @@ PICTURES: list[tuple[str, str, Callable[[], bytes], str]] = [
 ]
 """Kind, file name, how it is made, and what is said of it."""
 
+REPORTS = {
+    "TIFF of doubles": "https://github.com/python-pillow/Pillow/issues/1659",
+    "TIFF of five inks": "https://github.com/python-pillow/Pillow/issues/7007",
+    "RAF": "https://github.com/immich-app/immich/issues/30468",
+    "PNG for iOS": "https://github.com/ImageMagick/ImageMagick/issues/8473",
+    "resource fork": "https://github.com/guardian/giant/issues/380",
+}
+"""Who has reported which of these kinds."""
+
 OTHERS: list[tuple[str, str, Callable[[], bytes], str]] = [
     (
         "video",
