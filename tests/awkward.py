@@ -424,6 +424,13 @@ _KINDS: list[tuple[str, str, Callable[[int], bytes], Outcome, str]] = [
     ),
     ("PNG with a wrong sum", "sum.png", _wrong_sum, REFUSED, "damaged"),
     (
+        "one pixel",
+        "tracking.jpg",
+        lambda seed: encoded(Image.new("RGB", (1, 1), (9, 9, 9)), "JPEG"),
+        REFUSED,
+        "shows nothing",
+    ),
+    (
         "JPEG that begins twice",
         "twice.jpg",
         lambda seed: b"\xff\xd8" + encoded(noise(40, 30, seed), "JPEG"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import awkward
 import films
+from refused_films import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def _write_films(folder: Path) -> Iterator[dict[str, str]]:
         (folder / name).write_bytes(film.data)
         outcome = "stored" if film.marked else "stored if its length is known"
         yield {"file": name, "kind": kind, "outcome": outcome, "says": ""}
-    for number, (kind, name, make, says) in enumerate(films.REFUSED, start=len(films.KINDS)):
+    for number, (kind, name, make, says) in enumerate(REFUSED, start=len(films.KINDS)):
         (folder / FILMS / f"{number:03}-{name}").write_bytes(make())
         yield {"file": f"{FILMS}/{number:03}-{name}", "kind": kind, "outcome": "refused", "says": says}
 

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import films
-from drawing import ORIENTATION, corners, encoded, noise
+from drawing import ORIENTATION, corners, encoded, noise, turned
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -134,6 +134,14 @@ REPORTED: list[tuple[str, str, Callable[[], bytes], str, str, str]] = [
         AS_IT_IS,
         "",
         "https://github.com/photoprism/photoprism/issues/3843",
+    ),
+    (
+        "turned AVIF",
+        "IMG_0009.avif",
+        lambda: turned(6, "AVIF", quality=95),
+        CONVERTED,
+        "AVIF",
+        "https://github.com/darktable-org/darktable/issues/13306",
     ),
 ]
 """Kind, file name, how it is made, what is right for it, what is said of it, and who has reported it."""

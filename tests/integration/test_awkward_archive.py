@@ -88,7 +88,7 @@ REFUSED_AS_THEY_ARE = {
         if kind not in BEGIN_LIKE_A_PICTURE
     },
     **{kind: NO_FORMAT for kind, name, _ in blank.BLANK if not name.endswith((".jpg", ".png", ".webp"))},
-    **dict.fromkeys(["cut BMP", "cut AVIF", "BMP named .jpeg"], NO_FORMAT),
+    **dict.fromkeys(["cut BMP", "cut AVIF", "BMP named .jpeg", "turned AVIF"], NO_FORMAT),
     **dict.fromkeys(["25 MB", "25 MB with much behind the picture"], "at most 20 MB"),
     "zero bytes": "is empty",
     "half a JPEG": "is damaged",

@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import films
 import pytest
+from refused_films import REFUSED
 
 from veo_provider import storing
 from veo_provider.api.client import VeoClient
@@ -86,7 +87,7 @@ def test_without_a_length_only_what_says_its_own_end_is_stored(store, kind):
     assert (store(film.data, tells_length=False) is not None) == film.marked
 
 
-@pytest.mark.parametrize(("kind", "make"), [(kind, make) for kind, _, make, _ in films.REFUSED])
+@pytest.mark.parametrize(("kind", "make"), [(kind, make) for kind, _, make, _ in REFUSED])
 def test_what_is_no_whole_film_is_never_stored(store, kind, make):
     """Though the server gives it the length that it has."""
     assert store(make()) is None

@@ -141,6 +141,9 @@ def test_what_is_converted_is_plain(kind):
         "PNG with long XMP",
         "PNG with a long profile",
         "EXIF behind the pixels",
+        "turned AVIF",
+        "CMYK without Adobe's mark",
+        "BMP named .jpeg",
     ],
 )
 def test_a_converted_picture_shows_the_same_upright(kind):

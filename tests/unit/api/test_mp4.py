@@ -12,6 +12,7 @@ import films
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused_films import REFUSED
 
 from veo_provider.api.errors import VeoIncompleteVideoError
 from veo_provider.api.mp4 import Mp4Walker
@@ -82,9 +83,7 @@ def test_each_awkward_film_is_described(kind):
             walk(film.data, 777)
 
 
-@pytest.mark.parametrize(
-    ("kind", "make", "says"), [(kind, make, says) for kind, _, make, says in films.REFUSED]
-)
+@pytest.mark.parametrize(("kind", "make", "says"), [(kind, make, says) for kind, _, make, says in REFUSED])
 def test_what_is_no_whole_film_is_refused(kind, make, says):
     """With a length that is its own, as a proxy gives it that kept a part, and without one."""
     data = make()
