@@ -23,7 +23,7 @@ from veo_provider.receipts import (
     VeoReceiptUnavailableError,
 )
 from veo_provider.s3.client import iter_objects, translate_errors
-from veo_provider.s3.uri import S3Uri
+from veo_provider.s3.uri import S3Uri, split
 from veo_provider.threads import in_order
 
 if TYPE_CHECKING:
@@ -239,10 +239,10 @@ def read_below(
     :raises VeoReceiptUnavailableError: they cannot be read now.
     :raises VeoReceiptDeniedError: they may not be read.
     """
-    bucket, _, below = prefix.partition("://")[2].partition("/")
+    _, bucket, below = split(prefix)
 
     def stores() -> Iterator[S3ReceiptStore]:
-        for one in iter_objects(s3, S3Uri(bucket, below)):
+        for one in iter_objects(s3, S3Uri(bucket, below or "")):
             video, suffix, rest = one["Key"].rpartition(SUFFIX)
             modified = one["LastModified"].timestamp() + CLOCK_DIFFERENCE
             if suffix and not rest and wanted(str(S3Uri(bucket, video)), modified):

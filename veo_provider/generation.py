@@ -45,6 +45,7 @@ from veo_provider.receipts import (
     ReceiptConflictError,
     ReceiptState,
     ReceiptStore,
+    VeoReceiptDeniedError,
     VeoReceiptUnavailableError,
 )
 
@@ -71,6 +72,8 @@ NOT_KNOWN_YET_SECONDS = 60 + CLOCK_DIFFERENCE
 """How long after a submission its id may be unknown to the service, by any clock; a wait allows the same."""
 RECORD_PATIENCE = 45.0
 """Seconds that a claim or a task id is tried to be written."""
+_NO_RECEIPT = (VeoReceiptDeniedError, VeoReceiptUnavailableError)
+"""Of a generation that was accepted, either is to be mended, and its video to be fetched then."""
 
 
 class VeoRequestChangedError(VeoError):
@@ -546,8 +549,12 @@ def require_place(store: ReceiptStore, held: Held) -> None:
     """Pass where a video may be stored: the one of a later generation that is stored by now stays.
 
     :raises VeoReceiptChangedError: there is such a one.
+    :raises VeoNotFetchedError: that cannot be told now.
     """
-    found = store.read()
+    try:
+        found = store.read()
+    except _NO_RECEIPT as error:
+        raise VeoNotFetchedError.of(held.receipt.veo_task_id or "", error) from error
     if found is None or found.receipt.state is not ReceiptState.STORED:
         return
     if found.receipt.veo_task_id != held.receipt.veo_task_id:
@@ -561,8 +568,14 @@ def record_video(store: ReceiptStore, held: Held, video: dict[str, Any], by: Att
     """Record what was stored.
 
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    :raises VeoNotFetchedError: the receipt cannot be written now; the next attempt finds the video.
     """
-    return _record(store, held, held.receipt.moved(ReceiptState.STORED, by, video=video))
+    try:
+        return _record(store, held, held.receipt.moved(ReceiptState.STORED, by, video=video))
+    except _NO_RECEIPT as error:
+        raise VeoNotFetchedError(
+            f"The video of {held.receipt.veo_task_id} is in its place, but not recorded: {error.what}"
+        ) from error
 
 
 def record_failure(store: ReceiptStore, held: Held, video: Video, by: Attempt) -> Held:
@@ -611,7 +624,7 @@ def _note_completion(store: ReceiptStore, held: Held, by: Attempt) -> None:
         return
     try:
         _record(store, held, held.receipt.completed_now(by))
-    except VeoReceiptUnavailableError as error:
+    except _NO_RECEIPT as error:
         log.warning("%s", error)
 
 

@@ -26,6 +26,7 @@ from veo_provider.receipts import (
     VeoReceiptUnavailableError,
 )
 from veo_provider.s3.client import s3_client
+from veo_provider.s3.credentials import in_care_of
 from veo_provider.s3.uri import S3Uri
 from veo_provider.summary import VeoSummaryUnavailableError, folder_of, get, put, write_progress
 from veo_provider.terms import Terms
@@ -261,12 +262,13 @@ class Job(Terms):
         from veo_provider.api.errors import VeoError
         from veo_provider.hooks.veo import VeoHook
 
+        through = in_care_of(asyncio.get_running_loop())
         for left in reversed(range(LOOK_UPS)):
             try:
                 settings = await VeoHook(self.veo_conn_id).get_async_settings()
                 # Airflow before 3.2 allows a look-up in a thread only if it is started in this way.
                 return settings, await sync_to_async(s3_client)(
-                    self.aws_conn_id, CONNECTIONS, self.s3_extra_args
+                    self.aws_conn_id, CONNECTIONS, self.s3_extra_args, through
                 )
             # The database, the API server, a secrets backend, AWS's STS: each has errors of its own.
             except Exception as error:
