@@ -199,7 +199,7 @@ class Job(Terms):
         client = await asyncio.to_thread(settings.client)
         try:
             archive, making = await asyncio.to_thread(lambda: (self.archive(s3), self.making(client, s3)))
-            await asyncio.to_thread(self._check_receipts, s3)
+            await asyncio.to_thread(self.check_receipts, s3)
             notes = self.notes(s3)
             progress = await asyncio.to_thread(_ready, progress, archive, notes)
             # Later legs have counted what the rows cost, as far as there are any.
@@ -233,7 +233,7 @@ class Job(Terms):
         finally:
             await asyncio.to_thread(client.close)
 
-    def _check_receipts(self, s3: S3Client) -> None:
+    def check_receipts(self, s3: S3Client) -> None:
         """Stop where no receipt can be kept: one error says so, before any image does.
 
         :raises VeoReceiptError: the store refuses receipts, or ignores conditional writes.

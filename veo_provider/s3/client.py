@@ -110,6 +110,7 @@ _CONFIGURATION_ERRORS = frozenset(
         "ParamValidationError",
         "PartialCredentialsError",
         "ProfileNotFound",
+        "RecursionError",
         "RefreshWithMFAUnsupportedError",
         "SSOTokenLoadError",
         "UnauthorizedSSOTokenError",
@@ -126,7 +127,9 @@ _CONFIGURATION_ERRORS = frozenset(
     }
 )
 """What botocore raises before it sends anything, because of a setting. These are names in its module
-``exceptions``, since not every release has all the classes. Any other may pass, and is tried again."""
+``exceptions``, since not every release has all the classes; and Python's RecursionError, for botocore looks
+for a bucket's region again and again where a store redirects and does not name it. Any other may pass, and is
+tried again."""
 
 _PERMISSIONS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
@@ -275,6 +278,7 @@ def translate_errors(
         HTTPError,
         HTTPException,
         OSError,
+        RecursionError,
     )
     try:
         yield
@@ -313,8 +317,8 @@ def _class_of(code: str, error: Exception) -> type[VeoStorageError]:
 def _hints(code: str, error: Exception) -> Iterator[str]:
     """Yield what to check, as far as S3's answer tells."""
     operation = getattr(error, "operation_name", "")
-    if code in _HINTS:
-        yield _HINTS[code]
+    if code in _HINTS or isinstance(error, RecursionError):
+        yield _HINTS.get(code, _ELSEWHERE)
     elif code == "400" and operation == "HeadObject":
         yield "S3 gives no reason to a HEAD: usually, the session token has expired."
     elif code == "InvalidRequest" and "Object Lock" in str(error):
