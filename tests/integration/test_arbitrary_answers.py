@@ -87,7 +87,7 @@ def outcome(call):
     except exceptions.VeoError as error:
         str(error).encode()  # each can be logged
         facts = (getattr(error, name, None) for name in ("veo_task_id", "status", "code", "retry_after"))
-        return type(error), *facts, error.money, error.temporary
+        return type(error), *facts, error.money, error.retryable
 
 
 def in_triggerer(url, call):
@@ -160,7 +160,7 @@ def test_a_download_brings_bytes_or_an_error_that_passes(server, status, fields,
     if isinstance(result, bytes):
         return
     assert "othing was charged" not in str(result)
-    assert result.temporary or (isinstance(result, AFTERWARDS) and status not in range(200, 300))
+    assert result.retryable or (isinstance(result, AFTERWARDS) and status not in range(200, 300))
 
 
 @bounded

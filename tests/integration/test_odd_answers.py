@@ -68,7 +68,7 @@ def test_an_answer_that_trickles_is_given_up(server, either, start):
     assert caught.value.veo_task_id is None
     with pytest.raises(exceptions.VeoError) as caught:
         either.get(TASK)
-    assert caught.value.temporary
+    assert caught.value.retryable
     assert time.monotonic() - began < MOST_TRICKLE_SECONDS / 2
 
 

@@ -24,6 +24,7 @@ from veo_provider.exceptions import VeoReceiptUnavailableError, VeoSummaryUnavai
 from veo_provider.generation.state_machine import GenerationPolicy, account_of
 from veo_provider.receipts.receipt import SUFFIX, Attempt, ReceiptState, S3ReceiptStore
 from veo_provider.s3.client import s3_client
+from veo_provider.s3.credentials import in_care_of
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class BatchSpec(Terms):
         client = await asyncio.to_thread(settings.client)
         try:
             archive, making = await asyncio.to_thread(lambda: (self.archive(s3), self.making(client, s3)))
-            await asyncio.to_thread(self._check_receipts, s3)
+            await asyncio.to_thread(self.check_receipts, s3)
             notes = self.notes(s3)
             progress = await asyncio.to_thread(_ready, progress, archive, notes)
             # Later legs have counted what the rows cost, as far as there are any.
@@ -231,7 +232,7 @@ class BatchSpec(Terms):
         finally:
             await asyncio.to_thread(client.close)
 
-    def _check_receipts(self, s3: S3Client) -> None:
+    def check_receipts(self, s3: S3Client) -> None:
         """Stop where no receipt can be kept: one error says so, before any image does.
 
         :raises VeoReceiptError: the store refuses receipts, or ignores conditional writes.
@@ -260,12 +261,13 @@ class BatchSpec(Terms):
         from veo_provider.exceptions import VeoError
         from veo_provider.hooks.veo import VeoHook
 
+        through = in_care_of(asyncio.get_running_loop())
         for left in reversed(range(LOOK_UPS)):
             try:
                 settings = await VeoHook(self.veo_conn_id).get_async_settings()
                 # Airflow before 3.2 allows a look-up in a thread only if it is started in this way.
                 return settings, await sync_to_async(s3_client)(
-                    self.aws_conn_id, CONNECTIONS, self.s3_extra_args
+                    self.aws_conn_id, CONNECTIONS, self.s3_extra_args, through
                 )
             # The database, the API server, a secrets backend, AWS's STS: each has errors of its own.
             except Exception as error:

@@ -32,6 +32,7 @@ from veo_provider.exceptions import (
     VeoImageUnavailableError,
     VeoNotFetchedError,
     VeoReceiptChangedError,
+    VeoReceiptDeniedError,
     VeoReceiptError,
     VeoReceiptUnavailableError,
     VeoRecordLostError,
@@ -77,6 +78,8 @@ NOT_KNOWN_YET_SECONDS = 60 + CLOCK_DIFFERENCE
 """How long after a submission its id may be unknown to the service, by any clock; a wait allows the same."""
 RECORD_PATIENCE = 45.0
 """Seconds that a claim or a task id is tried to be written."""
+_NO_RECEIPT = (VeoReceiptDeniedError, VeoReceiptUnavailableError)
+"""Of a generation that was accepted, either is to be mended, and its video to be fetched then."""
 
 
 @dataclass(frozen=True)
@@ -510,8 +513,12 @@ def require_place(store: ReceiptStore, held: VersionedReceipt) -> None:
     """Pass where a video may be stored: the one of a later generation that is stored by now stays.
 
     :raises VeoReceiptChangedError: there is such a one.
+    :raises VeoNotFetchedError: that cannot be told now.
     """
-    found = store.read()
+    try:
+        found = store.read()
+    except _NO_RECEIPT as error:
+        raise VeoNotFetchedError.of(held.receipt.veo_task_id or "", error) from error
     if found is None or found.receipt.state is not ReceiptState.STORED:
         return
     if found.receipt.veo_task_id != held.receipt.veo_task_id:
@@ -527,8 +534,14 @@ def record_video(
     """Record what was stored.
 
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    :raises VeoNotFetchedError: the receipt cannot be written now; the next attempt finds the video.
     """
-    return _record(store, held, held.receipt.moved(ReceiptState.STORED, by, video=video))
+    try:
+        return _record(store, held, held.receipt.moved(ReceiptState.STORED, by, video=video))
+    except _NO_RECEIPT as error:
+        raise VeoNotFetchedError(
+            f"The video of {held.receipt.veo_task_id} is in its place, but not recorded: {error.what}"
+        ) from error
 
 
 def record_failure(
@@ -579,7 +592,7 @@ def _note_completion(store: ReceiptStore, held: VersionedReceipt, by: Attempt) -
         return
     try:
         _record(store, held, held.receipt.completed_now(by))
-    except VeoReceiptUnavailableError as error:
+    except _NO_RECEIPT as error:
         log.warning("%s", error)
 
 

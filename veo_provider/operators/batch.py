@@ -306,6 +306,7 @@ class VeoBatchOperator(VeoRequestOperator):
         from veo_provider.s3.client import s3_client
 
         began, s3 = time.time(), s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
+        job.check_receipts(s3)
         with VeoHook(self.veo_conn_id).get_conn() as client:
             rows = estimate(job.archive(s3), job.making(client, s3), job.price_usd)
             summary = write(rows, s3, f"{job.folder}dry-run/")

@@ -172,7 +172,7 @@ class VeoRequestOperator(BaseOperator):
         from veo_provider.media.image_source import open_image
 
         if not as_bool("text_to_video", self.text_to_video):
-            return open_image(self.image, self.aws_conn_id)
+            return open_image(self.image, self.aws_conn_id, extra_args=self.s3_extra_args)
         if self.image is not None:
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None
@@ -452,9 +452,12 @@ class VeoImageToVideoOperator(VeoRequestOperator):
 
     def _require_receipt(self, store: ReceiptStore) -> VersionedReceipt:
         """Stop where the receipt has been deleted meanwhile: without it, all would be paid anew."""
-        from veo_provider.exceptions import VeoReceiptError
+        from veo_provider.exceptions import VeoReceiptDeniedError, VeoReceiptError, VeoReceiptUnavailableError
 
-        held = store.read()
+        try:
+            held = store.read()
+        except (VeoReceiptDeniedError, VeoReceiptUnavailableError) as error:
+            raise VeoNotFetchedError(f"{error.what} A generation was submitted by it.") from error
         if held is None:
             raise VeoReceiptError(f"The receipt {store.uri} is gone, though its generation was under way.")
         return held
