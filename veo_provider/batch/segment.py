@@ -19,7 +19,7 @@ from veo_provider.batch.prompts import prompts_of
 from veo_provider.batch.report.journal import ResultJournal
 from veo_provider.batch.report.summary import get, put, run_folder, write_progress
 from veo_provider.batch.requests import Making
-from veo_provider.concurrency.executors import CALLING_THREADS, STORING_THREADS
+from veo_provider.concurrency.executors import IO_THREADS, TRANSFER_THREADS
 from veo_provider.exceptions import VeoReceiptUnavailableError, VeoSummaryUnavailableError
 from veo_provider.generation.state_machine import GenerationPolicy, account_of
 from veo_provider.receipts.receipt import SUFFIX, Attempt, ReceiptState, S3ReceiptStore
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = CALLING_THREADS + 3 * STORING_THREADS
+CONNECTIONS = IO_THREADS + 3 * TRANSFER_THREADS
 """To S3: a storing thread has two more beside it, which send the parts."""
 LOOK_UP_PAUSE = 8.0
 """Seconds between two attempts to look connections up, while Airflow's own API or database is away."""

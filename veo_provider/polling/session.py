@@ -76,21 +76,21 @@ class PollingSession:
         :raises VeoError: the service answered with an error, no answer came, or the connection is no good.
         """
         client = await self._connect(until)
-        if client is None or not await self._pace.turn(until - time.time()):
+        if client is None or not await self._pace.acquire(until - time.time()):
             return None
         # The connection may have been looked up anew while this wait was queueing.
         client, called_at = self._client or client, self._loop.time()
         try:
             video = await client.get(veo_task_id)
         except VeoRateLimitError as error:
-            self._pace.refused(called_at, error.retry_after)
+            self._pace.on_throttled(called_at, error.retry_after)
             raise
         except VeoAuthenticationError:
             # The key may have been changed meanwhile, here and there.
             if not await self._has_changed(client, called_at, until):
                 raise
             return await self.get(veo_task_id, until)
-        self._pace.succeeded()
+        self._pace.on_success()
         return video
 
     async def turn(self, until: float) -> bool:
@@ -100,7 +100,7 @@ class PollingSession:
         :raises VeoError: the connection is no good.
         """
         connected = await self._connect(until) is not None
-        return connected and await self._pace.turn(until - time.time(), first=True)
+        return connected and await self._pace.acquire(until - time.time(), priority=True)
 
     async def close(self) -> None:
         """Close the connections."""

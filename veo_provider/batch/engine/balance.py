@@ -36,7 +36,7 @@ async def check_balance(leg: SegmentState, ask: Callable[[], float]) -> None:
     :param ask: returns the account's balance in USD; blocks.
     """
     try:
-        balance = await leg.threads.call(ask)
+        balance = await leg.threads.run_io(ask)
     except VeoError as error:
         log.warning("The balance is not to be had: %s", error)
         return

@@ -107,7 +107,7 @@ class ItemTask:
         if self._known is not None:
             return
         try:
-            self._seen = await self._leg.threads.call(self._maker.look)
+            self._seen = await self._leg.threads.run_io(self._maker.look)
             self._leg.denials = 0
         except Exception as error:  # noqa: BLE001 - it becomes the item's own, not the walk's
             self._seen = error
@@ -189,7 +189,7 @@ class ItemTask:
             elif isinstance(step, Done):
                 return self._done(held)
             elif isinstance(step, Verify):
-                step, held = await self._leg.threads.call(self._maker.verify, held)
+                step, held = await self._leg.threads.run_io(self._maker.verify, held)
                 self._recharge(held)
             elif isinstance(step, WaitForClaim):
                 step, held = await self._look_later()
@@ -206,7 +206,7 @@ class ItemTask:
         self._enter(Phase.CLAIMED)
         await self._leg.sleep(CLAIM_PAUSE)
         self._enter(Phase.READY)
-        step, held = await self._leg.threads.call(self._maker.look)
+        step, held = await self._leg.threads.run_io(self._maker.look)
         self._recharge(held)
         return step, held
 
@@ -217,7 +217,7 @@ class ItemTask:
         """
         count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
-        held = await self._leg.threads.call(self._maker.record_failure, held, video)
+        held = await self._leg.threads.run_io(self._maker.record_failure, held, video)
         self._recharge(held)
         self._enter(Phase.READY)
         return held
@@ -238,8 +238,8 @@ class ItemTask:
             with leg.may_leave():
                 await leg.hands.acquire()
             try:
-                plan = await leg.threads.call(maker.plan, held)
-                step = await leg.threads.call(maker.next_step, held, plan.fingerprint)
+                plan = await leg.threads.run_io(maker.plan, held)
+                step = await leg.threads.run_io(maker.next_step, held, plan.fingerprint)
                 if not isinstance(step, Submit):
                     return step, held
                 if plan.image_error is not None:
@@ -273,7 +273,7 @@ class ItemTask:
         while True:
             with leg.may_leave():
                 await leg.caught_up.wait()
-                await leg.window.enter()
+                await leg.window.acquire()
                 self._has_slot = True
             leg.starting += 1
             try:
@@ -304,11 +304,11 @@ class ItemTask:
         leg, began = self._leg, asyncio.get_running_loop().time()
         self._enter(Phase.SUBMITTING)
         try:
-            step, held = await leg.threads.call(self._maker.submit, plan)
+            step, held = await leg.threads.run_io(self._maker.submit, plan)
         except (VeoRateLimitError, VeoNotSentError) as error:
             self._leave_slot()
             too_many = isinstance(error, VeoRateLimitError)
-            leg.window.refused(began, getattr(error, "retry_after", None), too_many=too_many)
+            leg.window.on_throttled(began, getattr(error, "retry_after", None), overloaded=too_many)
             raise
         except VeoError as error:
             if outcome_of_error(error) in _MAYBE_CHARGED or isinstance(error, _RECEIPT_ERRORS):
@@ -359,7 +359,7 @@ class ItemTask:
         self._enter(Phase.COMPLETED)
         if self._leg.cancelled or not self._leg.stores:
             await self._leg.sleep(math.inf)
-        stored = await self._leg.threads.store(self._maker.store, held, video)
+        stored = await self._leg.threads.run_transfer(self._maker.store, held, video)
         count("completed")
         count("cost_cents", round(100 * (held.receipt.price_usd or 0.0)))
         self._leg.succeeded()
@@ -421,12 +421,12 @@ class ItemTask:
         """Take a slot for a generation that is under way."""
         if not self._has_slot:
             self._has_slot = True
-            self._leg.window.join()
+            self._leg.window.acquire_nowait()
 
     def _leave_slot(self) -> None:
         if self._has_slot:
             self._has_slot = False
-            self._leg.window.leave()
+            self._leg.window.release()
 
     def _enter(self, phase: Phase) -> None:
         self._leg.phases[self.phase] -= 1

@@ -33,13 +33,13 @@ async def tell_often(leg: SegmentState, archive: Manifest, tell: Callable[[dict[
     """
     with leg.may_leave():
         with suppress(VeoError):
-            leg.progress.images = leg.progress.images or await leg.threads.call(_size_of, archive)
+            leg.progress.images = leg.progress.images or await leg.threads.run_io(_size_of, archive)
         for number in itertools.count(1):
             await asyncio.sleep(TELL_EVERY)
             figures = figures_of(leg)
             if not number % LOG_EVERY:
                 log.info("%s", ", ".join(f"{name}: {value}" for name, value in figures.items()))
-            await leg.threads.call(tell, figures)
+            await leg.threads.run_io(tell, figures)
 
 
 def figures_of(leg: SegmentState) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from veo_provider.batch.engine.state import Phase, SegmentState, happens
 from veo_provider.batch.manifest import ManifestItem
 from veo_provider.batch.outcome import WITH_VIDEO, Outcome
 from veo_provider.batch.requests import Maker
-from veo_provider.concurrency.executors import CALLING_THREADS
+from veo_provider.concurrency.executors import IO_THREADS
 from veo_provider.exceptions import VeoError, VeoOutageError
 from veo_provider.polling.session import shared_session
 from veo_provider.receipts.charges import Charges
@@ -148,7 +148,7 @@ class BatchRunner:
         if terms.max_cost_usd is None:
             return
         recount = leg.ledger.recount, self._making.s3, terms.output_prefix, self.progress.at
-        found = await leg.threads.call(*recount)
+        found = await leg.threads.run_io(*recount)
         leg.budget.add(found.total)
         leg.budget.doubt(found.unknown)
 
@@ -190,7 +190,7 @@ class BatchRunner:
         # Who left with a video that cannot be stored now would be launched again at once, for the same video.
         busy = sum(phases[phase] for phase in _BUSY)
         submits = (
-            leg.starting or (phases[Phase.READY] and leg.window.is_open)
+            leg.starting or (phases[Phase.READY] and leg.window.has_capacity)
         ) and not leg.breaker.is_pausing
         return (
             self._defers
@@ -257,7 +257,7 @@ class BatchRunner:
                 await asyncio.sleep(LIST_PAUSE)
 
     async def _meet_leftovers(self) -> None:
-        await self._meet(await self._leg.threads.call(lambda: list(self._find_leftovers())))
+        await self._meet(await self._leg.threads.run_io(lambda: list(self._find_leftovers())))
 
     async def _meet(self, leftovers: Iterable[ManifestItem]) -> None:
         """Take up what is to be fetched of images that are in the archive no more."""
@@ -271,7 +271,7 @@ class BatchRunner:
 
     async def _walk_on(self) -> None:
         items = self._archive.items(self._order[-1] if self._order else self.progress.cursor)
-        while taken := await self._leg.threads.call(self._next, items):
+        while taken := await self._leg.threads.run_io(self._next, items):
             await self._until_room()
             ways = [ItemTask(Maker(item, self._making), self._leg, row) for item, row in taken]
             await asyncio.gather(*(way.look() for way in ways if self._is_open(way.item)))
@@ -281,7 +281,7 @@ class BatchRunner:
 
     def _next(self, items: Iterator[ManifestItem]) -> list[tuple[ManifestItem, SummaryRow | None]]:
         """Return the next items, and the rows of those that had their videos before; this call blocks."""
-        taken = islice(items, 2 * CALLING_THREADS)
+        taken = islice(items, 2 * IO_THREADS)
         return [(item, self._known.pop(item) if self._known else None) for item in taken]
 
     def _is_open(self, item: ManifestItem) -> bool:
@@ -299,7 +299,7 @@ class BatchRunner:
         phases = self._leg.phases
         waiting = phases[Phase.READY] + phases[Phase.SUBMITTING]
         return not self._leg.caught_up.is_set() or (
-            waiting < 2 * CALLING_THREADS
+            waiting < 2 * IO_THREADS
             and len(self._ways) < self._terms.max_in_flight + 4 * STORE_BATCH_SIZE
             and len(self._order) < MAX_OPEN_KEYS
         )

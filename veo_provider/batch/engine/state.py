@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from veo_provider.concurrency.circuit_breaker import CircuitBreaker
 from veo_provider.concurrency.concurrency_limiter import AdaptiveConcurrencyLimiter
-from veo_provider.concurrency.executors import CALLING_THREADS, Executors
+from veo_provider.concurrency.executors import IO_THREADS, Executors
 from veo_provider.receipts.charges import Budget, Charges, Ledger
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class SegmentState:
         self.late = Charges()
         """What others were found to have submitted since this leg began."""
         self.threads = Executors()
-        self.hands = asyncio.Semaphore(CALLING_THREADS)
+        self.hands = asyncio.Semaphore(IO_THREADS)
         """For who prepares and submits: an image in memory for each, at most."""
         self.phases: Counter[Phase] = Counter()
         self._loop = asyncio.get_running_loop()
@@ -161,8 +161,8 @@ class SegmentState:
         """Note that the service took a submission."""
         if self.breaker.is_open:
             log.info("The service accepts submissions again.")
-        self.window.accepted()
-        self.breaker.succeeded()
+        self.window.on_success()
+        self.breaker.on_success()
         self.breaker_changed()
         self.succeeded()
 

@@ -148,14 +148,14 @@ async def one_submission(leg: SegmentState) -> AsyncIterator[None]:
         _count(leg, error)
         raise
     finally:
-        leg.breaker.leave()
+        leg.breaker.release()
         leg.breaker_changed()
 
 
 async def _enter(leg: SegmentState) -> None:
     breaker = leg.breaker
     while not leg.stopped:
-        if not breaker.enter():
+        if not breaker.try_acquire():
             await leg.until_breaker_changes(breaker.next_change)
         elif not breaker.is_open:
             return
@@ -165,7 +165,7 @@ async def _enter(leg: SegmentState) -> None:
                 well = await _is_well(leg)
             finally:
                 if not well:
-                    breaker.leave()
+                    breaker.release()
                     leg.breaker_changed()
             if well:
                 return
@@ -177,7 +177,7 @@ def _count(leg: SegmentState, error: Exception) -> None:
     fault = fault_of(error)
     if fault is None:
         return
-    paused = leg.breaker.failed(fault.kind, may_pass=fault.may_pass)
+    paused = leg.breaker.on_failure(fault.kind, retryable=fault.may_pass)
     if not leg.breaker.gave_up:
         if paused:
             log.warning("No submissions for %.0f s: %s", leg.breaker.pause_left, error)
@@ -211,7 +211,7 @@ async def _is_well(leg: SegmentState) -> bool:
         answered = isinstance(error, VeoAPIError) and error.status in _ANSWERS
         if answered and not isinstance(error, _NOT_WELL):
             return True
-        if leg.breaker.check_failed():
+        if leg.breaker.on_check_failed():
             log.warning("No submissions for another %.0f s: %s", leg.breaker.pause_left, error)
         else:
             _give_up(leg, error)
