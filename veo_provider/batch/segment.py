@@ -9,6 +9,7 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.batch.engine.orphans import leftovers
@@ -43,9 +44,8 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS = IO_THREADS + 3 * TRANSFER_THREADS
 """To S3: a storing thread has two more beside it, which send the parts."""
-LOOK_UP_PAUSE = 8.0
-"""Seconds between two attempts to look connections up, while Airflow's own API or database is away."""
 LOOK_UPS = 40
+"""Attempts to read a connection while Airflow's own API or database is unavailable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,30 +253,17 @@ class BatchSpec(Terms):
         ]
 
     async def _look_up(self) -> tuple[VeoSettings, S3Client]:
-        """Look both connections up, patiently while Airflow's own API or database is away."""
-        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+        """Read both connections, waiting until Airflow responds."""
         from asgiref.sync import sync_to_async
 
-        from veo_provider.exceptions import VeoError
-        from veo_provider.hooks.veo import VeoHook
+        from veo_provider.hooks.veo import VeoHook, wait_for_airflow
 
-        for left in reversed(range(LOOK_UPS)):
-            try:
-                settings = await VeoHook(self.veo_conn_id).get_async_settings()
-                # Airflow before 3.2 allows a look-up in a thread only if it is started in this way.
-                return settings, await sync_to_async(s3_client)(
-                    self.aws_conn_id, CONNECTIONS, self.s3_extra_args
-                )
-            # The database, the API server, a secrets backend, AWS's STS: each has errors of its own.
-            except Exception as error:
-                lasting = isinstance(error, AirflowNotFoundException) or (
-                    isinstance(error, VeoError) and not error.retryable
-                )
-                if lasting or not left:
-                    raise
-                log.warning("The connections are not to be had now (%s).", type(error).__name__)
-                await asyncio.sleep(LOOK_UP_PAUSE)
-        raise AssertionError("the last attempt raises")
+        settings = await VeoHook(self.veo_conn_id).wait_for_settings(max_attempts=LOOK_UPS)
+        # Airflow before 3.2 reads a connection in a thread only if the thread was started in this way.
+        client_in_thread = partial(
+            sync_to_async(s3_client), self.aws_conn_id, CONNECTIONS, self.s3_extra_args
+        )
+        return settings, await wait_for_airflow(client_in_thread, self.aws_conn_id, max_attempts=LOOK_UPS)
 
 
 def _ready(progress: Checkpoint, archive: Manifest, notes: ResultJournal) -> Checkpoint:

@@ -293,7 +293,7 @@ class ItemTask:
         leg = self._leg
         try:
             with leg.may_leave():
-                await leg.line.turn(math.inf)
+                await leg.line.acquire(math.inf)
         except VeoError as error:
             leg.stop(error)
         if leg.stopped:
