@@ -15,9 +15,10 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from archive import fill
 from batches import Run, rows
 
-from veo_provider.batch.engine import item, watch
+from veo_provider.batch.engine import item
 from veo_provider.concurrency import circuit_breaker, concurrency_limiter
 from veo_provider.exceptions import VeoBatchUnfinishedError
+from veo_provider.polling import poller
 from veo_provider.triggers import batch as trigger_module
 
 pytestmark = pytest.mark.usefixtures("connections", "impatient")
@@ -224,21 +225,21 @@ def test_nothing_that_is_paid_is_called_refused(sandbox, s3, run, call, answer):
 @pytest.mark.parametrize("status", [404, 401], ids=["no such task", "wrong key"])
 def test_a_refused_poll_is_repeated_for_a_while_only(sandbox, s3, run, monkeypatch, status):
     """Then the generation is left to the next try, long before its deadline."""
-    monkeypatch.setattr(watch, "LEAST_REFUSED_SECONDS", 0.3)
+    monkeypatch.setattr(poller, "REFUSED_SECONDS", 0.3)
     said = {"error": {"message": "task_not_exist", "code": "task_not_exist"}}
     sandbox.add_faults([{"call": "poll", "status": status, "body": said}])
     batch = run(1)
     with pytest.raises(VeoBatchUnfinishedError, match="1 under way"):
         batch.to_its_end()
     polls = sandbox.summary()["polls"]
-    assert polls >= watch.LEAST_REFUSALS
+    assert polls >= poller.REFUSED_POLLS
     sandbox.clear_faults()
     assert run(try_number=2).to_its_end()["counts"] == {"stored": 1}
 
 
 def test_a_wrong_key_stops_submissions_and_leaves_what_is_under_way(sandbox, run, monkeypatch):
     """The key may have been changed: nothing more is sent with it, and nothing that is paid is given up."""
-    monkeypatch.setattr(watch, "LEAST_REFUSED_SECONDS", 0.3)
+    monkeypatch.setattr(poller, "REFUSED_SECONDS", 0.3)
     sandbox.add_faults([{"call": "poll", "status": 401, "body": {"error": {"message": "Invalid API key"}}}])
     with pytest.raises(VeoBatchUnfinishedError, match="5 not started, 1 under way"):
         run(6, max_in_flight=1).to_its_end()

@@ -19,7 +19,7 @@ from veo_provider.batch.engine.submission_gate import (
     one_submission,
     require_permission,
 )
-from veo_provider.batch.engine.watch import Watch
+from veo_provider.batch.engine.watch import watch
 from veo_provider.batch.outcome import RETRYABLE, Outcome, outcome_of_error
 from veo_provider.exceptions import (
     VeoError,
@@ -349,8 +349,7 @@ class ItemTask:
         """
         self._take_slot()
         self._enter(Phase.FLYING if fresh else Phase.UNSEEN)
-        watch = Watch(self._leg, held.receipt, fresh=fresh, polled=lambda: self._enter(Phase.FLYING))
-        video = await watch.until_finished()
+        video = await watch(self._leg, held.receipt, fresh=fresh, polled=lambda: self._enter(Phase.FLYING))
         self._leave_slot()
         return video
 
