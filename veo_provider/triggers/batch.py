@@ -1,4 +1,4 @@
-"""A leg of a batch in the triggerer: it submits and waits, and leaves the storing to a worker."""
+"""The trigger that runs a segment of a batch: it submits and polls, and leaves storing to a worker."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class VeoBatchTrigger(BaseTrigger):
-    """Submit images and wait for their videos, until there is a lot to store or nothing left to do.
+    """Submit images and wait for their videos, until many are completed or nothing is left to do.
 
-    Submitting here is safe, because each submission is claimed by a receipt first: another triggerer that
-    takes over reads the receipts, and goes on with what they say. What blocks is done by a few threads.
+    Submitting here is safe, because a receipt claims each submission first: another triggerer that takes over
+    reads the receipts and continues from them. Blocking calls run in a few threads.
 
-    Sends one event: ``{"status": "leg", "job": {…}, "progress": {…}}``, the job as it was given, or
+    Sends one event: ``{"status": "leg", "job": {…}, "progress": {…}}``, with the job as it was given, or
     ``{"status": "error", "message": …, "temporary": …}``.
 
-    :param job: what to do, see :class:`veo_provider.batch.segment.BatchSpec`.
-    :param progress: how far the batch has come, see :class:`veo_provider.batch.checkpoint.Checkpoint`.
+    :param job: the batch, see :class:`veo_provider.batch.segment.BatchSpec`.
+    :param progress: the state of the batch, see :class:`veo_provider.batch.checkpoint.Checkpoint`.
     """
 
     def __init__(self, job: dict[str, Any], progress: dict[str, Any]) -> None:
@@ -37,20 +37,20 @@ class VeoBatchTrigger(BaseTrigger):
         self.progress = progress
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what the triggerer needs to rebuild this trigger; no secret is among it."""
+        """Return what the triggerer needs to rebuild this trigger; none of it is secret."""
         path = "veo_provider.triggers.batch.VeoBatchTrigger"
         return path, {"job": self.job, "progress": self.progress}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Go one leg, and send the one event."""
-        began = time.monotonic()
+        """Run one segment, and send the one event."""
+        started_at = time.monotonic()
         try:
             progress = await self._go()
         except VeoError as error:
             event = {"status": "error", "message": str(error), "temporary": error.retryable}
         else:
             event = {"status": "leg", "job": self.job, "progress": progress.to_dict()}
-        await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - began)))
+        await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - started_at)))
         yield TriggerEvent(event)
         return
 
@@ -60,7 +60,7 @@ class VeoBatchTrigger(BaseTrigger):
 
 
 def _read(job: dict[str, Any], progress: dict[str, Any]) -> tuple[BatchSpec, Checkpoint]:
-    """Return job and progress; off the event loop, which the first imports would hold up for a good while."""
+    """Parse job and progress; in a thread, as the first imports would block the event loop for long."""
     from veo_provider.batch.checkpoint import Checkpoint
     from veo_provider.batch.segment import BatchSpec
 
