@@ -194,7 +194,7 @@ class PollSchedule:
         )
 
     def _means(self) -> tuple[float, float]:
-        """Return two means in seconds: from completion to the next poll, and from submission to completion."""
+        """Return two means in seconds: from completion to the next poll, from submission to completion."""
         delay, age, unfinished = 0.0, 0.0, 1.0
         for hazard, width, middle in zip(self._hazards, _WIDTHS, _MIDDLES, strict=True):
             after = unfinished * math.exp(-hazard * width)

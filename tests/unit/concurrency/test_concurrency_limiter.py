@@ -1,4 +1,4 @@
-"""The window of a batch: how many are under way at once."""
+"""The concurrency limiter: how many operations are in flight at once; in virtual time."""
 
 import asyncio
 
@@ -15,80 +15,80 @@ async def settled():
 
 
 @in_virtual_time
-async def test_no_more_enter_than_there_are_slots():
-    """Who comes later waits, and enters in turn when somebody leaves."""
-    window, entered = AdaptiveConcurrencyLimiter(2), []
+async def test_no_more_slots_are_given_than_there_are():
+    """Later operations wait, and get a slot in order when one is released."""
+    limiter, started = AdaptiveConcurrencyLimiter(2), []
 
-    async def enter(name):
-        await window.acquire()
-        entered.append(name)
+    async def start(name):
+        await limiter.acquire()
+        started.append(name)
 
-    tasks = [asyncio.create_task(enter(name)) for name in "abcd"]
+    tasks = [asyncio.create_task(start(name)) for name in "abcd"]
     await settled()
-    assert entered == ["a", "b"]
-    window.release()
+    assert started == ["a", "b"]
+    limiter.release()
     await settled()
-    assert entered == ["a", "b", "c"]
-    window.release()
+    assert started == ["a", "b", "c"]
+    limiter.release()
     await asyncio.gather(*tasks)
 
 
 @in_virtual_time
-async def test_who_joins_needs_no_slot_but_takes_one():
-    """What is under way already counts, even beyond the window."""
-    window = AdaptiveConcurrencyLimiter(1)
-    window.acquire_nowait()
-    window.acquire_nowait()
-    assert not window.has_capacity
-    waiting = asyncio.create_task(window.acquire())
+async def test_an_operation_in_flight_needs_no_free_slot_but_takes_one():
+    """What is in flight already counts, even beyond the limit."""
+    limiter = AdaptiveConcurrencyLimiter(1)
+    limiter.acquire_nowait()
+    limiter.acquire_nowait()
+    assert not limiter.has_capacity
+    waiting = asyncio.create_task(limiter.acquire())
     await settled()
-    window.release()
+    limiter.release()
     await settled()
     assert not waiting.done()
-    window.release()
+    limiter.release()
     await waiting
 
 
 @in_virtual_time
-async def test_a_refusal_halves_it_once_for_all_that_were_on_their_way():
-    """Ten refusals of one moment are one sign, and a later one is another."""
-    window, began = AdaptiveConcurrencyLimiter(16), asyncio.get_running_loop().time()
+async def test_throttling_halves_it_once_for_all_that_were_in_flight():
+    """Ten throttled operations of one moment count once, and a later one counts again."""
+    limiter, began = AdaptiveConcurrencyLimiter(16), asyncio.get_running_loop().time()
     await asyncio.sleep(1)
     for _ in range(10):
-        window.on_throttled(began)
-    assert window.size == 8
-    window.on_throttled(asyncio.get_running_loop().time())
-    assert window.size == 4
+        limiter.on_throttled(began)
+    assert limiter.size == 8
+    limiter.on_throttled(asyncio.get_running_loop().time())
+    assert limiter.size == 4
 
 
 @in_virtual_time
 async def test_it_never_closes_for_good():
     """However often it is halved, one slot remains."""
-    window = AdaptiveConcurrencyLimiter(4)
+    limiter = AdaptiveConcurrencyLimiter(4)
     for _ in range(10):
-        window.on_throttled(asyncio.get_running_loop().time())
-    assert window.size == 1
+        limiter.on_throttled(asyncio.get_running_loop().time())
+    assert limiter.size == 1
 
 
 @in_virtual_time
-async def test_acceptances_open_it_again_and_never_too_far():
-    """A window's worth of acceptances adds one slot, up to the most that there may be."""
-    window = AdaptiveConcurrencyLimiter(8, size=4.0)
+async def test_successes_raise_it_to_the_limit_and_not_beyond():
+    """As many successes as there are slots add one slot."""
+    limiter = AdaptiveConcurrencyLimiter(8, size=4.0)
     for _ in range(5):
-        window.on_success()
-    assert 5 < window.size < 6
+        limiter.on_success()
+    assert 5 < limiter.size < 6
     for _ in range(1000):
-        window.on_success()
-    assert window.size == 8
+        limiter.on_success()
+    assert limiter.size == 8
 
 
 @in_virtual_time
-async def test_nobody_enters_during_the_pause_that_was_asked_for():
-    """Then, the next one does, without anybody leaving."""
-    window, loop = AdaptiveConcurrencyLimiter(4), asyncio.get_running_loop()
+async def test_no_slot_is_given_during_the_pause_that_was_asked_for():
+    """After it, the next operation gets one without any release."""
+    limiter, loop = AdaptiveConcurrencyLimiter(4), asyncio.get_running_loop()
     began = loop.time()
-    window.on_throttled(began, 90.0)
-    waiting = asyncio.create_task(window.acquire())
+    limiter.on_throttled(began, 90.0)
+    waiting = asyncio.create_task(limiter.acquire())
     await settled()
     assert not waiting.done()
     await waiting
@@ -96,24 +96,24 @@ async def test_nobody_enters_during_the_pause_that_was_asked_for():
 
 
 @in_virtual_time
-async def test_another_trouble_makes_a_pause_and_leaves_the_size():
-    """A connection that was refused is no sign of too many."""
-    window = AdaptiveConcurrencyLimiter(4)
-    window.on_throttled(asyncio.get_running_loop().time(), overloaded=False)
-    assert window.size == 4
-    assert not window.has_capacity
+async def test_another_failure_pauses_and_keeps_the_size():
+    """A connection that was refused does not mean that there were too many."""
+    limiter = AdaptiveConcurrencyLimiter(4)
+    limiter.on_throttled(asyncio.get_running_loop().time(), overloaded=False)
+    assert limiter.size == 4
+    assert not limiter.has_capacity
     assert SHORTEST_PAUSE > 0
 
 
 @in_virtual_time
-async def test_who_gives_up_leaves_no_slot_behind():
-    """Cancelled while waiting, or in the very moment of entering, nobody keeps a slot."""
-    window = AdaptiveConcurrencyLimiter(1)
-    await window.acquire()
-    waiting = asyncio.create_task(window.acquire())
+async def test_an_operation_that_gives_up_keeps_no_slot():
+    """Whether it is cancelled while it waits or at the very moment of getting the slot."""
+    limiter = AdaptiveConcurrencyLimiter(1)
+    await limiter.acquire()
+    waiting = asyncio.create_task(limiter.acquire())
     await settled()
-    window.release()
+    limiter.release()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert window.used == 0
+    assert limiter.used == 0

@@ -1,4 +1,4 @@
-"""Pace: even spacing, and one refusal that slows everybody down; in a time of its own."""
+"""The rate limiter: even spacing, and one throttled call that slows all of them down; in virtual time."""
 
 import asyncio
 
@@ -27,84 +27,84 @@ def run(loop):
     return loop.run_until_complete
 
 
-async def times_of_turns(pace, clock, count, patience=1e9):
-    """Queue all at once, and return when each had its turn."""
+async def times_of_permits(limiter, clock, count, timeout=1e9):
+    """Queue all at once, and return when each got its permit."""
 
-    async def turn():
-        assert await pace.acquire(patience)
+    async def call():
+        assert await limiter.acquire(timeout)
         return round(clock.now, 3)
 
-    return await asyncio.gather(*(turn() for _ in range(count)))
+    return await asyncio.gather(*(call() for _ in range(count)))
 
 
-def test_turns_come_evenly_and_in_order(run, clock):
-    """However many come at once, they are let through one after the other."""
+def test_permits_are_given_evenly_and_in_order(run, clock):
+    """However many queue at once, they get their permits one after the other."""
 
     async def scene():
-        return await times_of_turns(AdaptiveRateLimiter(10), clock, 5)
+        return await times_of_permits(AdaptiveRateLimiter(10), clock, 5)
 
     assert run(scene()) == [0.0, 0.1, 0.2, 0.3, 0.4]
 
 
-def test_who_is_first_goes_before_all_who_queue(run, clock):
-    """A submission that waits for a thousand looks leaves a slot empty."""
+def test_a_priority_call_goes_ahead_of_the_queue(run, clock):
+    """A submission that waits for a thousand polls leaves a slot empty."""
 
     async def scene():
-        pace = AdaptiveRateLimiter(10)
+        limiter = AdaptiveRateLimiter(10)
 
         async def submission():
             await asyncio.sleep(0.05)
-            await pace.acquire(1e9, priority=True)
+            await limiter.acquire(1e9, priority=True)
             return round(clock.now, 3)
 
-        looks, submitted_at = await asyncio.gather(times_of_turns(pace, clock, 4), submission())
-        return looks, submitted_at
+        polls, submitted_at = await asyncio.gather(times_of_permits(limiter, clock, 4), submission())
+        return polls, submitted_at
 
     assert run(scene()) == ([0.0, 0.2, 0.3, 0.4], 0.1)
 
 
 @pytest.mark.parametrize(("asked", "first"), [(5.0, 5.05), (None, 0.05 + DEFAULT_PAUSE)])
-def test_a_refusal_holds_back_those_who_queue_already(run, clock, asked, first):
-    """Nobody calls before the time that the service asked for, and then at half the rate."""
+def test_a_throttled_call_delays_the_queue(run, clock, asked, first):
+    """No permit is given before the time that the service asked for; then they come at half the rate."""
 
     async def scene():
-        pace = AdaptiveRateLimiter(10)
-        turns = asyncio.ensure_future(times_of_turns(pace, clock, 4))
+        limiter = AdaptiveRateLimiter(10)
+        permits = asyncio.ensure_future(times_of_permits(limiter, clock, 4))
         await asyncio.sleep(0.05)
-        pace.on_throttled(0.0, asked)
-        return await turns
+        limiter.on_throttled(0.0, asked)
+        return await permits
 
     assert run(scene()) == pytest.approx([0.0, first, first + 0.2, first + 0.4], abs=0.002)
 
 
-def test_refusals_of_calls_that_were_on_their_way_together_count_once(run, clock):
-    """Ten refusals of one burst halve the rate once, and a later one again."""
+def test_throttled_calls_that_were_in_flight_together_count_once(run, clock):
+    """Ten throttled calls of one burst halve the rate once, and a later one again."""
 
     async def scene():
-        pace = AdaptiveRateLimiter(80)
+        limiter = AdaptiveRateLimiter(80)
         await asyncio.sleep(1)
         for _ in range(10):
-            pace.on_throttled(0.5, 0)
-        once = pace._rate
+            limiter.on_throttled(0.5, 0)
+        once = limiter._rate
         await asyncio.sleep(1)
-        pace.on_throttled(1.5, 0)
-        return once, pace._rate
+        limiter.on_throttled(1.5, 0)
+        return once, limiter._rate
 
     assert run(scene()) == (40, 20)
 
 
 def test_the_rate_has_a_floor_and_grows_back_to_the_limit(run, clock):
-    """Refusals never stop it altogether; successes lead back, and not beyond."""
+    """Throttled calls never stop it altogether; successes raise it to the limit, and not beyond."""
 
     async def scene():
-        pace = AdaptiveRateLimiter(100)
+        limiter = AdaptiveRateLimiter(100)
         for second in range(20):
             await asyncio.sleep(1)
-            pace.on_throttled(second + 1, 0)
-        lowest, rates = pace._rate, []
+            limiter.on_throttled(second + 1, 0)
+        lowest, rates = limiter._rate, []
         for _ in range(5000):
-            pace.on_success()
-            rates.append(pace._rate)
+            limiter.on_success()
+            rates.append(limiter._rate)
         return lowest, rates
 
     lowest, rates = run(scene())
@@ -114,39 +114,39 @@ def test_the_rate_has_a_floor_and_grows_back_to_the_limit(run, clock):
 
 
 def test_a_low_limit_is_its_own_floor(run):
-    """A limit below the floor is not raised by a refusal."""
+    """A throttled call does not raise a limit that is below the floor."""
 
     async def scene():
-        pace = AdaptiveRateLimiter(0.2)
+        limiter = AdaptiveRateLimiter(0.2)
         await asyncio.sleep(1)
-        pace.on_throttled(1.0, 0)
-        return pace._rate
+        limiter.on_throttled(1.0, 0)
+        return limiter._rate
 
     assert run(scene()) == 0.2
 
 
-def test_patience_ends_on_time(run, clock):
-    """Who cannot wait any longer is told so at that moment; without patience, only a free turn is taken."""
+def test_a_timeout_ends_on_time(run, clock):
+    """A call that cannot wait any longer gets none; without a timeout, only an available permit is taken."""
 
     async def scene():
-        pace = AdaptiveRateLimiter(0.1)
-        assert await pace.acquire(0)
-        assert not await pace.acquire(0)
-        assert not await pace.acquire(3.0)
+        limiter = AdaptiveRateLimiter(0.1)
+        assert await limiter.acquire(0)
+        assert not await limiter.acquire(0)
+        assert not await limiter.acquire(3.0)
         return clock.now
 
     assert run(scene()) == pytest.approx(3.0)
 
 
-def test_who_gives_up_leaves_the_turn_to_the_next(run, clock):
-    """A cancelled wait and one without patience hold up nobody."""
+def test_a_call_that_gives_up_leaves_its_permit_to_the_next(run, clock):
+    """Neither a cancelled call nor one that ran out of time delays the others."""
 
     async def scene():
-        pace = AdaptiveRateLimiter(1)
-        assert await pace.acquire(0)
-        impatient = asyncio.ensure_future(pace.acquire(0.5))
-        cancelled = asyncio.ensure_future(pace.acquire(100))
-        last = asyncio.ensure_future(times_of_turns(pace, clock, 1))
+        limiter = AdaptiveRateLimiter(1)
+        assert await limiter.acquire(0)
+        impatient = asyncio.ensure_future(limiter.acquire(0.5))
+        cancelled = asyncio.ensure_future(limiter.acquire(100))
+        last = asyncio.ensure_future(times_of_permits(limiter, clock, 1))
         await asyncio.sleep(0.2)
         cancelled.cancel()
         return await impatient, await last
@@ -154,28 +154,28 @@ def test_who_gives_up_leaves_the_turn_to_the_next(run, clock):
     assert run(scene()) == (False, [1.0])
 
 
-def test_a_stalled_loop_is_followed_by_no_stampede(run, clock):
-    """What was missed while the loop stood still is not made up for at once."""
+def test_a_stalled_loop_is_followed_by_no_burst(run, clock):
+    """Permits that were missed while the loop was stalled are not given all at once."""
 
     async def scene():
-        pace = AdaptiveRateLimiter(10)
-        turns = asyncio.ensure_future(times_of_turns(pace, clock, 8))
+        limiter = AdaptiveRateLimiter(10)
+        permits = asyncio.ensure_future(times_of_permits(limiter, clock, 8))
         await asyncio.sleep(0.01)
         clock.now += 60
-        return await turns
+        return await permits
 
     times = run(scene())
     assert sum(60 < time < 60.05 for time in times) <= 2
 
 
-def test_a_new_limit_keeps_the_share_that_refusals_left(run):
+def test_a_new_limit_keeps_the_share_that_throttling_left(run):
     """A limit that is changed while the rate is halved is halved as well."""
 
     async def scene():
-        pace = AdaptiveRateLimiter(100)
+        limiter = AdaptiveRateLimiter(100)
         await asyncio.sleep(1)
-        pace.on_throttled(1.0, 0)
-        pace.limit = 10
-        return pace._rate
+        limiter.on_throttled(1.0, 0)
+        limiter.limit = 10
+        return limiter._rate
 
     assert run(scene()) == 5

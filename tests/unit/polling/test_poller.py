@@ -1,4 +1,4 @@
-"""Waiting: a fixed interval or the learned schedule, and what a wait may teach."""
+"""The poller: a fixed interval or the learned schedule, and what the schedule learns."""
 
 import pytest
 
@@ -23,7 +23,7 @@ class Clock:
 
 
 class Schedule:
-    """Remembers what it is told."""
+    """Records its calls."""
 
     def __init__(self):
         self.asked, self.learned = [], []
@@ -56,7 +56,7 @@ def poll(poller, clock, at, status):
 
 
 def test_an_interval_that_was_given_is_kept(clock, schedule):
-    """Who sets an interval gets it, and has nothing to do with the schedule."""
+    """The schedule neither changes an interval that is set nor learns from it."""
     poller = Poller(9, submitted_at=NOW - 50)
     poll(poller, clock, 1, "queued")
     poll(poller, clock, 2, "completed")
@@ -65,23 +65,23 @@ def test_an_interval_that_was_given_is_kept(clock, schedule):
 
 
 def test_the_schedule_counts_from_the_submission(clock, schedule):
-    """Without an interval, the age of the generation says when to look next."""
+    """Without an interval, the age of the generation decides when to poll next."""
     poller = Poller(None, submitted_at=NOW - 50)
     clock.now += 10
     assert poller.next_delay() == 7.0
     assert schedule.asked == [60.0]
 
 
-def test_a_completion_between_two_looks_is_learned(clock, schedule):
-    """It lies between the last look that found it unfinished and the one that found it completed."""
+def test_a_completion_between_two_polls_is_learned(clock, schedule):
+    """It was between the last poll that found it unfinished and the one that found it completed."""
     poller = Poller(None, submitted_at=NOW - 50)
     for at, status in ((1, "queued"), (9, "in_progress"), (15, "completed")):
         poll(poller, clock, at, status)
     assert schedule.learned == [(59.0, 65.0)]
 
 
-def test_a_completion_at_the_first_look_is_learned(clock, schedule):
-    """It lies anywhere before: without those, the schedule would never hear of the fast ones."""
+def test_a_completion_at_the_first_poll_is_learned(clock, schedule):
+    """It was at any time before: without these, the schedule would never learn of the fast ones."""
     poller = Poller(None, submitted_at=NOW - 50)
     poll(poller, clock, 1, "completed")
     assert schedule.learned == [(0.0, 51.0)]
@@ -89,7 +89,7 @@ def test_a_completion_at_the_first_look_is_learned(clock, schedule):
 
 @pytest.mark.parametrize("seen", [["failed"], ["queued", "failed"], ["queued"]])
 def test_what_was_not_seen_to_complete_teaches_nothing(clock, schedule, seen):
-    """How long a failure takes says nothing of a video."""
+    """The duration of a failure is not that of a video."""
     poller = Poller(None, submitted_at=NOW - 50)
     for at, status in enumerate(seen):
         poll(poller, clock, at, status)
@@ -98,7 +98,7 @@ def test_what_was_not_seen_to_complete_teaches_nothing(clock, schedule, seen):
 
 @pytest.mark.parametrize("submitted_at", [None, 0])
 def test_an_unknown_submission_has_no_schedule(clock, schedule, submitted_at):
-    """Without its begin, an age is not known: the documented interval counts, and nothing is taught."""
+    """Without its start, the age is unknown: the documented interval is used, and nothing is learned."""
     poller = Poller(None, submitted_at=submitted_at)
     poll(poller, clock, 3, "queued")
     poll(poller, clock, 5, "completed")
@@ -107,15 +107,15 @@ def test_an_unknown_submission_has_no_schedule(clock, schedule, submitted_at):
 
 
 def test_a_clock_that_is_ahead_is_not_believed(clock, schedule):
-    """A submission in the future was made now at the latest."""
+    """A submission in the future counts as one of now."""
     poller = Poller(None, submitted_at=NOW + 3600)
     clock.now += 4
     poller.next_delay()
     assert schedule.asked == [4.0]
 
 
-def test_an_error_is_no_look(clock, schedule):
-    """After an error the documented interval counts, or what the service asked for; nothing is learned."""
+def test_an_error_teaches_nothing(clock, schedule):
+    """After an error the documented interval is used, or what the service asked for."""
     poller = Poller(None, submitted_at=NOW)
     assert poller.on_error(VeoConnectionError("x")).seconds == DEFAULT_INTERVAL
     assert poller.on_error(VeoServerError("x", status=503, retry_after=90)).seconds == 90
