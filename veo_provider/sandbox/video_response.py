@@ -1,4 +1,4 @@
-"""Sends an MP4 as the service does, or as the fault rules would have it, without holding it in memory."""
+"""Streams an MP4 from disk as the service does, with the changes that fault rules ask for."""
 
 from __future__ import annotations
 
@@ -21,48 +21,47 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
 _CHUNK = 1 << 18
-_TICK = 0.1  # seconds between the pieces of a slow answer
+_TICK = 0.1  # seconds between the chunks of a throttled response
 _LARGEST_SHORT_BOX = 2**32 - 1
 _versions = itertools.count(1)
 
 
-class Delivery(web.StreamResponse):
-    """
-    An MP4 as an answer: Content-Length always, and Range where it is asked for.
+class VideoResponse(web.StreamResponse):
+    """Response with an MP4 as its body, with Content-Length and support for Range.
 
     :param path: the file.
-    :param action: how it is disturbed.
-    :param ending: bytes behind the file's own, before those of a rule.
+    :param action: the changes that fault rules make.
+    :param suffix: bytes sent after the file's own, before those of a rule.
     """
 
-    def __init__(self, path: Path, action: Action | None = None, ending: bytes = b"") -> None:
+    def __init__(self, path: Path, action: Action | None = None, suffix: bytes = b"") -> None:
         super().__init__(headers={"Content-Type": "video/mp4"})
         self._path = path
         self._action = action or Action()
-        self._behind = ending + _padding(self._action.pad)
+        self._suffix = suffix + _padding_header(self._action.pad)
         self._size = path.stat().st_size
-        self._total = self._size + len(ending) + self._action.pad
-        # Where the file is another one in each answer, this tells them apart.
+        self._total = self._size + len(suffix) + self._action.pad
+        # Makes each response of these two a different file.
         self._version = next(_versions) if self._action.etag in ("new", "mixed") else 0
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the headers and the body; what aiohttp does after that finds nothing left to do."""
-        start, stop = self._span(request)
+        """Send headers and body; aiohttp's own ``write_eof`` after this has nothing left to send."""
+        start, stop = self._byte_range(request)
         self.content_length = stop - start
         writer = await super().prepare(request)
         if self.status != web.HTTPRequestRangeNotSatisfiable.status_code:
             await self._send(request, start, stop)
         return writer
 
-    def _span(self, request: web.BaseRequest) -> tuple[int, int]:
-        """Which bytes to send; sets status and headers to match."""
-        tag = self._tag()
-        if tag is not None:
-            self.headers["ETag"] = tag
+    def _byte_range(self, request: web.BaseRequest) -> tuple[int, int]:
+        """Return start and stop of the bytes to send; sets status and headers to match."""
+        etag = self._etag()
+        if etag is not None:
+            self.headers["ETag"] = etag
         if not self._action.ranges:
             return 0, self._total
         self.headers["Accept-Ranges"] = "bytes"
-        if "Range" not in request.headers or not self._is_same(request.headers.get("If-Range"), tag):
+        if "Range" not in request.headers or not self._if_range_holds(request.headers.get("If-Range"), etag):
             return 0, self._total
         try:
             start, stop, _ = request.http_range.indices(self._total)
@@ -76,61 +75,61 @@ class Delivery(web.StreamResponse):
         self.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{self._total}"
         return start, stop
 
-    def _tag(self) -> str | None:
-        """The ETag of this answer."""
+    def _etag(self) -> str | None:
+        """Return the ETag of this response, or None."""
         if self._action.etag == "none":
             return None
-        tag = f'"{self._path.stem}-{zlib.crc32(self._behind):x}-{self._version}"'
-        return f"W/{tag}" if self._action.etag == "weak" else tag
+        etag = f'"{self._path.stem}-{zlib.crc32(self._suffix):x}-{self._version}"'
+        return f"W/{etag}" if self._action.etag == "weak" else etag
 
-    def _is_same(self, wanted: str | None, tag: str | None) -> bool:
-        """Whether a part may be sent: of the same file, which a weak tag does not say (RFC 9110, 13.1.5)."""
-        if wanted is None or self._action.etag == "mixed":
+    def _if_range_holds(self, if_range: str | None, etag: str | None) -> bool:
+        """Return whether a range may be sent; a weak ETag never matches (RFC 9110, 13.1.5)."""
+        if if_range is None or self._action.etag == "mixed":
             return True
-        return wanted == tag and not wanted.startswith("W/")
+        return if_range == etag and not if_range.startswith("W/")
 
     async def _send(self, request: web.BaseRequest, start: int, stop: int) -> None:
-        end = min(stop, start + self._limit(stop - start))
+        end = min(stop, start + self._bytes_to_send(stop - start))
         async for chunk in self._chunks(start, end):
             await self.write(chunk)
             if self._action.drip is not None:
                 await asyncio.sleep(len(chunk) / self._action.drip)
         if end < stop or self._action.reset:
-            _cut(request, reset=bool(self._action.reset))
+            _close(request, reset=bool(self._action.reset))
         else:
             await self.write_eof()
 
-    def _limit(self, length: int) -> int:
-        """How many bytes are sent at most."""
-        cut = self._action.truncate
-        if cut is None:
+    def _bytes_to_send(self, length: int) -> int:
+        """Return how many bytes are sent at most."""
+        limit = self._action.truncate
+        if limit is None:
             return length
-        return int(length * cut if 0 < cut < 1 else cut)
+        return int(length * limit if 0 < limit < 1 else limit)
 
     async def _chunks(self, start: int, stop: int) -> AsyncIterator[bytes]:
         step = _CHUNK if self._action.drip is None else max(1, int(self._action.drip * _TICK))
         with self._path.open("rb") as file:
             while start < stop:
-                chunk = self._piece(file, start, min(step, stop - start))
+                chunk = self._read(file, start, min(step, stop - start))
                 start += len(chunk)
                 yield chunk
 
-    def _piece(self, file: BinaryIO, start: int, size: int) -> bytes:
-        """Bytes of the file, then of the boxes behind it; the last one holds the same byte all over."""
+    def _read(self, file: BinaryIO, start: int, size: int) -> bytes:
+        """Return bytes of the file, then of the suffix, then padding: one byte value, repeated."""
         file.seek(start)
-        if piece := file.read(size):
-            return piece
+        if chunk := file.read(size):
+            return chunk
         offset = start - self._size
-        return self._behind[offset : offset + size] or bytes([self._version % 256]) * size
+        return self._suffix[offset : offset + size] or bytes([self._version % 256]) * size
 
 
 def free_box(content: bytes) -> bytes:
-    """An MP4 box that players skip."""
+    """Return an MP4 box of the type ``free``, which players skip."""
     return struct.pack(">I4s", 8 + len(content), b"free") + content
 
 
-def _padding(size: int) -> bytes:
-    """The header of such a box, whose content is not here."""
+def _padding_header(size: int) -> bytes:
+    """Return the header of a ``free`` box of that size in all, without its content."""
     if not size:
         return b""
     if size > _LARGEST_SHORT_BOX:
@@ -138,16 +137,16 @@ def _padding(size: int) -> bytes:
     return struct.pack(">I4s", size, b"free")
 
 
-def _cut(request: web.BaseRequest, *, reset: bool) -> None:
-    """End the connection in the middle of an answer."""
+def _close(request: web.BaseRequest, *, reset: bool) -> None:
+    """Close or reset the connection in the middle of a response."""
     if reset:
-        hang_up(request)
+        reset_connection(request)
     elif request.transport is not None:
         request.transport.close()
 
 
-def hang_up(request: web.BaseRequest) -> None:
-    """Reset the connection: the client hears of it at once, and hears nothing else."""
+def reset_connection(request: web.BaseRequest) -> None:
+    """Send a TCP reset: the client gets a connection error instead of the rest."""
     if request.transport is None:
         return
     connection = request.transport.get_extra_info("socket")

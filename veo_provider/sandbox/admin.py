@@ -1,4 +1,4 @@
-"""The calls about the sandbox itself, under ``/_sandbox``: what was asked, what it cost, what goes wrong."""
+"""Endpoints under ``/_sandbox``: submissions, charges, latency and fault rules of the sandbox itself."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from veo_provider.sandbox.errors import gateway_error
 from veo_provider.sandbox.faults import FaultError
 from veo_provider.sandbox.latency import Latency
-from veo_provider.sandbox.refusal import gateway
-from veo_provider.sandbox.service import parsed
+from veo_provider.sandbox.service import parse_json
 
 if TYPE_CHECKING:
     from veo_provider.sandbox.service import Service
 
 
-class Control:
-    """
-    Looks at a service and turns its knobs.
+class AdminApi:
+    """Handlers that inspect and configure a service.
 
     :param service: the service.
     """
@@ -28,7 +27,7 @@ class Control:
         self._service = service
 
     def routes(self) -> list[web.RouteDef]:
-        """The calls; none of them needs a key."""
+        """Return the endpoints; none of them needs a key."""
         return [
             web.get("/_sandbox/charges", self._charges),
             web.get("/_sandbox/summary", self._summary),
@@ -48,7 +47,7 @@ class Control:
         return web.json_response(self._service.ledger.summary(time.time()))
 
     async def _tasks(self, request: web.Request) -> web.Response:
-        after, limit = _whole(request, "after"), _whole(request, "limit")
+        after, limit = _query_number(request, "after"), _query_number(request, "limit")
         return web.json_response(self._service.ledger.record(time.time(), after or 0, limit))
 
     async def _latency(self, _request: web.Request) -> web.Response:
@@ -56,9 +55,9 @@ class Control:
 
     async def _set_latency(self, request: web.Request) -> web.Response:
         try:
-            self._service.latency = Latency(**parsed(await request.text()))
+            self._service.latency = Latency(**parse_json(await request.text()))
         except (TypeError, ValueError) as error:
-            raise gateway(400, f"latency: {error}") from error
+            raise gateway_error(400, f"latency: {error}") from error
         return await self._latency(request)
 
     async def _faults(self, _request: web.Request) -> web.Response:
@@ -66,9 +65,9 @@ class Control:
 
     async def _add_faults(self, request: web.Request) -> web.Response:
         try:
-            self._service.faults.add(parsed(await request.text()))
+            self._service.faults.add(parse_json(await request.text()))
         except FaultError as error:
-            raise gateway(400, str(error)) from error
+            raise gateway_error(400, str(error)) from error
         return await self._faults(request)
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
@@ -80,9 +79,9 @@ class Control:
         return await self._faults(request)
 
 
-def _whole(request: web.Request, name: str) -> int | None:
-    """A number from 0 in the query; None where it is not said."""
-    said = request.query.get(name)
-    if said is not None and not said.isdecimal():
-        raise gateway(400, f"`{name}` is a number from 0, not {said!r}")
-    return None if said is None else int(said)
+def _query_number(request: web.Request, name: str) -> int | None:
+    """Return a number from 0 of the query, or None if it is absent."""
+    text = request.query.get(name)
+    if text is not None and not text.isdecimal():
+        raise gateway_error(400, f"`{name}` is a number from 0, not {text!r}")
+    return None if text is None else int(text)
