@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from veo_provider.batch.outcome import Outcome, outcome_of_error
-from veo_provider.batch.report.summary import SummaryRow
+from veo_provider.batch.report.row import SummaryRow
 from veo_provider.batch.requests import Maker
 from veo_provider.concurrency.executors import map_ordered
 from veo_provider.exceptions import VeoError
@@ -42,7 +42,7 @@ def estimate(archive: Manifest, making: Making, price_usd: float) -> Iterator[Su
 def _row(item: ManifestItem, making: Making) -> SummaryRow:
     run = making.by.task_instance
     if item.outcome is not None:
-        return SummaryRow.of(item, None, run)
+        return SummaryRow.for_item(item, None, run)
     maker = Maker(item, making)
     held = None
     try:
@@ -52,15 +52,15 @@ def _row(item: ManifestItem, making: Making) -> SummaryRow:
             step = maker.next_step(held, plan.fingerprint)
         receipt = held.receipt if held else None
         if isinstance(step, Submit):
-            return SummaryRow.of(item, receipt, run, outcome=Outcome.TO_MAKE)
+            return SummaryRow.for_item(item, receipt, run, outcome=Outcome.TO_MAKE)
         if isinstance(step, Refuse):
             raise step.error
         if isinstance(step, Done):
-            return SummaryRow.of(item, receipt, run)
+            return SummaryRow.for_item(item, receipt, run)
         if isinstance(step, Verify):
-            return SummaryRow.of(item, receipt, run)
+            return SummaryRow.for_item(item, receipt, run)
         said = "It was submitted before." if isinstance(step, Attach) else f"{step.by} is submitting it."
-        return SummaryRow.of(item, receipt, run, outcome=Outcome.UNDER_WAY, reason=said)
+        return SummaryRow.for_item(item, receipt, run, outcome=Outcome.UNDER_WAY, reason=said)
     except VeoError as error:
         receipt = held.receipt if held else None
-        return SummaryRow.of(item, receipt, run, outcome=outcome_of_error(error), reason=str(error))
+        return SummaryRow.for_item(item, receipt, run, outcome=outcome_of_error(error), reason=str(error))

@@ -17,14 +17,24 @@ class AdaptiveConcurrencyLimiter:
 
     :param most: how many slots there are at most.
     :param size: how many there are at first; None for all.
+    :param shortest_pause: seconds without submissions after a refusal; doubled by each that follows it.
+    :param longest_pause: seconds of the longest such pause.
     """
 
-    def __init__(self, most: int, size: float | None = None) -> None:
+    def __init__(
+        self,
+        most: int,
+        size: float | None = None,
+        *,
+        shortest_pause: float = SHORTEST_PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
         self.used = 0
         self._loop = asyncio.get_running_loop()
         self._most = most
         self._size = min(float(most), max(1.0, size or most))
-        self._pause = SHORTEST_PAUSE
+        self._shortest_pause = self._pause = shortest_pause
+        self._longest_pause = longest_pause
         self._closed_until = 0.0
         self._halved_at = 0.0
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -63,7 +73,7 @@ class AdaptiveConcurrencyLimiter:
 
     def accepted(self) -> None:
         """Note that the service took a submission."""
-        self._pause = SHORTEST_PAUSE
+        self._pause = self._shortest_pause
         self._size = min(float(self._most), self._size + 1 / self._size)
         self._admit()
 
@@ -79,7 +89,7 @@ class AdaptiveConcurrencyLimiter:
         if began >= self._halved_at:
             self._halved_at = now
             self._closed_until = max(self._closed_until, now + self._pause)
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._pause = min(2 * self._pause, self._longest_pause)
             if too_many:
                 self._size = max(1.0, self._size / 2)
         self._closed_until = max(self._closed_until, now + (asked or 0.0))

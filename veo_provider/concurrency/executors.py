@@ -23,11 +23,15 @@ STORING_THREADS = 4
 
 
 class Executors:
-    """Makes calls that block; what is stored takes long, and has threads of its own."""
+    """Makes calls that block; what is stored takes long, and has threads of its own.
 
-    def __init__(self) -> None:
-        self._callers = ThreadPoolExecutor(CALLING_THREADS, "veo-batch")
-        self._storers = ThreadPoolExecutor(STORING_THREADS, "veo-batch-store")
+    :param calling: threads for receipts, images and submissions.
+    :param storing: threads for downloads into S3.
+    """
+
+    def __init__(self, calling: int = CALLING_THREADS, storing: int = STORING_THREADS) -> None:
+        self._callers = ThreadPoolExecutor(calling, "veo-batch")
+        self._storers = ThreadPoolExecutor(storing, "veo-batch-store")
 
     async def call(self, call: Callable[..., T], *args: Any) -> T:
         """Read a receipt or an image, submit, and the like."""

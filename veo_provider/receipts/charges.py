@@ -6,9 +6,7 @@ known whose charges were counted already, without comparing the clocks of two ma
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -267,68 +265,3 @@ def _readable(store: S3ReceiptStore) -> tuple[S3ReceiptStore, Receipt | None]:
     except VeoReceiptError:
         held = None
     return store, held.receipt if held else None
-
-
-class Budget:
-    """Counts what a run may be charged, and lets nobody spend past its ceiling.
-
-    Belongs to an event loop: all of it happens between two steps of it.
-
-    :param ceiling: USD that the run may be charged at most; None for no ceiling.
-    :param committed: USD that it may be charged already.
-    :param unknown: the part of it for submissions of unknown fate.
-    """
-
-    def __init__(self, ceiling: float | None, committed: float = 0.0, unknown: float = 0.0) -> None:
-        self._ceiling = ceiling
-        self._committed = committed
-        self._unknown = unknown
-        self._reserved = 0.0
-        self._queue: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def committed(self) -> float:
-        """USD that the run may be charged by now, to the cent."""
-        return round(self._committed, 2)
-
-    @property
-    def unknown(self) -> float:
-        """USD of it that nobody knows to be charged: the fate of their submissions is unknown."""
-        return round(self._unknown, 2)
-
-    def doubt(self, usd: float) -> None:
-        """Count a part of what may be charged as unknown; it stays set aside."""
-        self._unknown += usd
-
-    async def reserve(self, usd: float) -> None:
-        """Set money aside for one submission; while there is not enough, wait for others to give theirs back.
-
-        Follow it with :meth:`settle`.
-        """
-        while not self.pays(usd):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._queue.append(turn)
-            try:
-                await turn
-            finally:
-                self._queue.remove(turn)
-        self._reserved += usd
-
-    def settle(self, reserved: float, charged: float) -> None:
-        """Give back what was set aside, and count what may be charged instead."""
-        self._reserved -= reserved
-        self.add(charged)
-
-    def add(self, usd: float) -> None:
-        """Count what may be charged, or, below zero, what will not be charged after all."""
-        self._committed += usd
-        for turn in self._queue:
-            if not turn.done():
-                turn.set_result(None)
-
-    def pays(self, usd: float) -> bool:
-        """Whether there is enough left for one more submission."""
-        if self._ceiling is None:
-            return True
-        # Neither sums of prices nor a ceiling that somebody multiplied are exact.
-        return round(self._committed + self._reserved + usd - self._ceiling, 4) <= 0

@@ -1,7 +1,7 @@
-"""What a run has paid for images that are in its archive no more: moved away, deleted, or off the list.
+"""Orphans: what a run has paid for images that are no longer in its manifest.
 
-Their receipts lie below the folder of the outputs like all others. What is still to be fetched is fetched,
-and all of it is told in the summary; nothing is submitted for an image that nobody asks for any more.
+Such an image was moved, deleted or removed from the list. Its receipt is still below the output prefix. Its
+video is fetched if it was submitted, and its cost is in the summary; nothing more is submitted for it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NoReturn
 
-from veo_provider.batch.manifest import VIDEO_SUFFIX, ManifestItem
+from veo_provider.batch.manifest import VIDEO_SUFFIX, ManifestItem, Outputs
 from veo_provider.batch.requests import Maker
 from veo_provider.exceptions import VeoGenerationFailed, VeoReceiptError, VeoRequestError
 from veo_provider.receipts.charges import pays, read_below
@@ -20,37 +20,68 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from veo_provider.batch.manifest import Outputs
+    from veo_provider.batch.manifest import Manifest
+    from veo_provider.batch.report.journal import ResultJournal
+    from veo_provider.batch.spec import BatchSpec
     from veo_provider.receipts.receipt import Receipt, VersionedReceipt
 
 log = logging.getLogger(__name__)
 
-_GONE = "Its image is in the archive no more, so nothing is submitted for it."
+_GONE = "Its image is no longer in the archive, so nothing is submitted for it."
 
 
-def leftovers(
-    outputs: Outputs, s3: S3Client, output_prefix: str, run: str, since: float
-) -> Iterator[tuple[ManifestItem, Receipt]]:
-    """Yield what a run has paid for, or may have, and the archive does not hold any more; this call blocks.
+class OrphanFinder:
+    """Finds the orphans of a run; its methods block.
 
-    The receipts are listed once, and only those are read that do not belong to the archive.
-
-    :param outputs: of the archive.
-    :param output_prefix: where the receipts are, ``s3://bucket/prefix/``.
-    :param run: the task instance, see :class:`~veo_provider.receipts.receipt.Attempt`.
-    :param since: Unix seconds at which it began first: what is older is not its own.
-    :raises VeoReceiptUnavailableError: the receipts cannot be read now.
+    :param spec: of the batch.
+    :param manifest: of the batch.
+    :param journal: of the run, which knows when it started.
+    :param s3: boto3's client.
     """
 
-    def wanted(video: str, modified: float) -> bool:
-        return modified >= since and video not in outputs
+    def __init__(self, spec: BatchSpec, manifest: Manifest, journal: ResultJournal, s3: S3Client) -> None:
+        self._spec = spec
+        self._manifest = manifest
+        self._journal = journal
+        self._s3 = s3
 
-    try:
-        for store, receipt in read_below(s3, output_prefix, wanted):
-            if pays(receipt, run):
-                yield _item(store.uri.removesuffix(SUFFIX), output_prefix, receipt), receipt
-    except VeoReceiptError as error:
-        log.warning("%s What was paid for images that have left the archive is not told.", error)
+    def paid(self, outputs: Outputs | None = None) -> Iterator[tuple[ManifestItem, Receipt]]:
+        """Yield each orphan that the run has paid for, or may have, and its receipt.
+
+        The receipts are listed once; only those that belong to no image of the manifest are read.
+
+        :param outputs: of the manifest, complete when the first orphan is asked for; None to list it.
+        :raises VeoError: the manifest or the receipts cannot be listed or read now.
+        """
+        started_at = self._journal.run_started_at(fresh=False)
+        known = Outputs(self._manifest.items()) if outputs is None else outputs
+        return self._paid(known, started_at)
+
+    def to_fetch(self) -> list[ManifestItem]:
+        """Return the orphans that are paid and not stored.
+
+        What another run has generated anew since is left to that run.
+
+        :raises VeoError: the manifest or the receipts cannot be listed or read now.
+        """
+        return [
+            item
+            for item, receipt in self.paid()
+            if receipt.state is ReceiptState.SUBMITTED and receipt.claimant == self._spec.run
+        ]
+
+    def _paid(self, outputs: Outputs, started_at: float) -> Iterator[tuple[ManifestItem, Receipt]]:
+        prefix = self._spec.output_prefix
+
+        def wanted(video: str, modified: float) -> bool:
+            return modified >= started_at and video not in outputs
+
+        try:
+            for store, receipt in read_below(self._s3, prefix, wanted):
+                if pays(receipt, self._spec.run):
+                    yield _item(store.uri.removesuffix(SUFFIX), prefix, receipt), receipt
+        except VeoReceiptError as error:
+            log.warning("%s The summary leaves out what was paid for images that left the archive.", error)
 
 
 def _item(output: str, output_prefix: str, receipt: Receipt) -> ManifestItem:
@@ -59,13 +90,13 @@ def _item(output: str, output_prefix: str, receipt: Receipt) -> ManifestItem:
 
 
 class Finisher(Maker):
-    """Brings what was submitted to its end, and never submits."""
+    """Fetches the video of an orphan, and never submits."""
 
     def require_submittable(self, held: VersionedReceipt | None) -> NoReturn:
         """Refuse.
 
         :raises VeoGenerationFailed: the generation failed.
-        :raises VeoRequestError: there is nothing any more that could be fetched.
+        :raises VeoRequestError: there is nothing left to fetch.
         """
         if held is None or held.receipt.state is not ReceiptState.FAILED:
             raise VeoRequestError(_GONE)
@@ -75,6 +106,6 @@ class Finisher(Maker):
             moderated=receipt.moderated,
         )
 
-    def _is_ours(self, receipt: Receipt) -> bool:  # noqa: ARG002 - it needs no second look
-        """Whatever was asked for at the time: it is paid."""
+    def _is_ours(self, receipt: Receipt) -> bool:  # noqa: ARG002 - it was paid, whatever was asked for then
+        """Trust the receipt."""
         return True
