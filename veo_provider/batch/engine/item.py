@@ -1,4 +1,4 @@
-"""The way of one item through a leg: looked at, submitted, watched, and stored.
+"""The way of one item through a segment: looked at, submitted, watched, and stored.
 
 What an item comes to is its :class:`Ending`. An error is one, too, if trying again would not help: one bad
 image is one row of the summary, and never the end of the batch.
@@ -16,7 +16,6 @@ from veo_provider.batch.engine.submission_gate import (
     STOPPERS,
     StoppedError,
     is_denied,
-    one_submission,
     require_permission,
 )
 from veo_provider.batch.engine.watch import Watch
@@ -41,7 +40,7 @@ from veo_provider.receipts.charges import Charges
 if TYPE_CHECKING:
     from veo_provider.api.video import Video
     from veo_provider.batch.engine.state import SegmentState
-    from veo_provider.batch.report.summary import SummaryRow
+    from veo_provider.batch.report.row import SummaryRow
     from veo_provider.batch.requests import Maker
     from veo_provider.generation.state_machine import PreparedRequest, Step
     from veo_provider.receipts.receipt import Receipt, VersionedReceipt
@@ -51,16 +50,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CLAIM_PAUSE = 15.0
-"""Seconds between two looks at a receipt that another attempt has claimed."""
-MOST_TRIES = 6
-"""Attempts at an item that fail for a reason that may pass, while others succeed."""
-LAST_TRIES = 12
-"""The same where no others are left; that is some seven minutes."""
-RECENT_SUCCESS = 30.0
-"""Seconds without a success after which a failure is not the item's own fault."""
-LONGEST_PAUSE = 60.0
-"""Seconds between two attempts at an item, at most."""
 
 _MAYBE_CHARGED = (Outcome.UNKNOWN, Outcome.UNDER_WAY)
 _RECEIPT_ERRORS = (VeoReceiptUnavailableError, VeoReceiptChangedError)
@@ -80,24 +69,24 @@ class ItemResult(NamedTuple):
 
 
 class ItemTask:
-    """The way of one item through a leg.
+    """The way of one item through a segment.
 
     :param maker: makes its video.
-    :param leg: what it shares with the others.
+    :param state: what it shares with the others.
     :param known: its row of the summary, if it had its video before.
     """
 
-    def __init__(self, maker: Maker, leg: SegmentState, known: SummaryRow | None = None) -> None:
+    def __init__(self, maker: Maker, state: SegmentState, known: SummaryRow | None = None) -> None:
         self.item = maker.item
         self._known = known
         self.phase = Phase.READY
         self._maker = maker
-        self._leg = leg
+        self._state = state
         self._seen: Seen | Exception = None, None
         self._accepted = ""
         self._cost = Charges()
         self.late = Charges()
-        """What others were found to have submitted for it since the leg began."""
+        """What others were found to have submitted for it since the segment began."""
         self._reserved = 0.0
         self._has_slot = False
         self._tries = 0
@@ -107,16 +96,16 @@ class ItemTask:
         if self._known is not None:
             return
         try:
-            self._seen = await self._leg.threads.call(self._maker.look)
-            self._leg.denials = 0
+            self._seen = await self._state.executors.call(self._maker.look)
+            self._state.denials = 0
         except Exception as error:  # noqa: BLE001 - it becomes the item's own, not the walk's
             self._seen = error
-            self._leg.denials += not self._tries and is_denied(error)
+            self._state.denials += not self._tries and is_denied(error)
 
     def begin(self) -> ItemResult | None:
         """Take up the item after the first look; return what it has come to if nothing needs to be done."""
-        leg = self._leg
-        self._cost = leg.ledger.found(self.item.output)
+        state = self._state
+        self._cost = state.ledger.found(self.item.output)
         if self._known is not None:
             self._charge(Charges(self._known.cost_usd, self._known.unknown_usd))
             return ItemResult(self._known.outcome)
@@ -129,13 +118,13 @@ class ItemTask:
             return self._done(held)
         if isinstance(step, Attach):
             self._take_slot()
-        elif step is None and (leg.stopped or leg.phases[Phase.BLOCKED]):
+        elif step is None and (state.gate.stopped or state.phases[Phase.BLOCKED]):
             # Some that wait for money are enough; behind them may be others that are paid, and not stored.
-            return ItemResult(Outcome.NOT_STARTED, leg.stopped or leg.ceiling_reached)
+            return ItemResult(Outcome.NOT_STARTED, state.gate.stopped or state.ceiling_reached)
         return None
 
     async def travel(self) -> ItemResult:
-        """Bring the item to its end, or to where this leg leaves it: that ends with the leg.
+        """Bring the item to its end, or to where this segment leaves it: that ends with the segment.
 
         :raises VeoReceiptsDeniedError: receipts may not be read.
         """
@@ -144,17 +133,17 @@ class ItemTask:
                 return await self._follow()
             except Exception as error:  # noqa: BLE001 - a bad image is one row, and never the batch's end
                 self._leave_slot()
-                if self._leg.cancelled:
+                if self._state.cancelled:
                     await self._wait_for_the_end()
                 ending = self._ending(error)
                 if ending is not None:
                     return ending
             # What could not be looked at may be paid as well.
             paid = self._accepted or isinstance(self._seen, Exception)
-            if self._leg.stopped and not paid:
+            if self._state.gate.stopped and not paid:
                 await self._wait_for_the_end()
-            self._enter(Phase.TROUBLED)
-            await self._leg.sleep(min(2.0**self._tries, LONGEST_PAUSE))
+            self._enter(Phase.BACKOFF)
+            await self._state.waits.sleep(min(2.0**self._tries, self._state.tuning.longest_retry_pause))
             self._enter(Phase.READY)
             await self.look()
             if not isinstance(self._seen, Exception):
@@ -168,7 +157,7 @@ class ItemTask:
     async def _follow(self) -> ItemResult:
         """Do one step after another until the video is stored, or nothing can be done."""
         if isinstance(self._seen, Exception):
-            require_permission(self._leg, self._seen)
+            require_permission(self._state, self._seen)
             raise self._seen
         step, held = self._seen
         if held is None and self._accepted:
@@ -189,7 +178,7 @@ class ItemTask:
             elif isinstance(step, Done):
                 return self._done(held)
             elif isinstance(step, Verify):
-                step, held = await self._leg.threads.call(self._maker.verify, held)
+                step, held = await self._state.executors.call(self._maker.verify, held)
                 self._recharge(held)
             elif isinstance(step, WaitForClaim):
                 step, held = await self._look_later()
@@ -203,10 +192,10 @@ class ItemTask:
 
     async def _look_later(self) -> Seen:
         """Leave a claim to who has it, and see what has become of it."""
-        self._enter(Phase.CLAIMED)
-        await self._leg.sleep(CLAIM_PAUSE)
+        self._enter(Phase.AWAITING_CLAIM)
+        await self._state.waits.sleep(self._state.tuning.claim_pause)
         self._enter(Phase.READY)
-        step, held = await self._leg.threads.call(self._maker.look)
+        step, held = await self._state.executors.call(self._maker.look)
         self._recharge(held)
         return step, held
 
@@ -217,13 +206,13 @@ class ItemTask:
         """
         count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
-        held = await self._leg.threads.call(self._maker.record_failure, held, video)
+        held = await self._state.executors.call(self._maker.record_failure, held, video)
         self._recharge(held)
         self._enter(Phase.READY)
         return held
 
     def _done(self, held: VersionedReceipt | None) -> ItemResult:
-        own = held is not None and held.receipt.claimant == self._leg.terms.run
+        own = held is not None and held.receipt.claimant == self._state.spec.run
         outcome = Outcome.STORED if own else Outcome.SKIPPED
         return ItemResult(outcome, receipt=held.receipt if held else None)
 
@@ -231,84 +220,84 @@ class ItemTask:
 
     async def _submit(self, held: VersionedReceipt | None) -> Seen:
         """Submit the item in its turn, unless its image tells that there is something else to do."""
-        leg, maker = self._leg, self._maker
+        state, maker = self._state, self._maker
         maker.require_submittable(held)
         await self._reserve()
         try:
-            with leg.may_leave():
-                await leg.hands.acquire()
+            with state.waits.cancel_at_end():
+                await state.prepare_slots.acquire()
             try:
-                plan = await leg.threads.call(maker.plan, held)
-                step = await leg.threads.call(maker.next_step, held, plan.fingerprint)
+                plan = await state.executors.call(maker.plan, held)
+                step = await state.executors.call(maker.next_step, held, plan.fingerprint)
                 if not isinstance(step, Submit):
                     return step, held
                 if plan.image_error is not None:
                     raise plan.image_error
                 return await self._submit_planned(plan)
             finally:
-                leg.hands.release()
+                state.prepare_slots.release()
         finally:
             self._give_back()
 
     async def _reserve(self) -> None:
         """Set the money aside for one more submission, once there is enough of it."""
-        leg, price = self._leg, self._leg.terms.price_usd
-        if leg.stopped:
+        state, price = self._state, self._state.spec.price_usd
+        if state.gate.stopped:
             await self._wait_for_the_end()
-        if not leg.budget.pays(price):
+        if not state.budget.can_afford(price):
             self._enter(Phase.BLOCKED)
-        with leg.may_leave():
-            await leg.budget.reserve(price)
+        with state.waits.cancel_at_end():
+            await state.budget.reserve(price)
         self._reserved = price
         self._enter(Phase.READY)
 
     def _give_back(self) -> None:
-        self._leg.budget.settle(self._reserved, 0.0)
+        self._state.budget.settle(self._reserved, 0.0)
         self._reserved = 0.0
-        self._leg.changed()
+        self._state.on_change()
 
     async def _submit_planned(self, plan: PreparedRequest) -> Seen:
         """Submit, again and again as long as the service provably accepts nothing."""
-        leg = self._leg
+        state = self._state
         while True:
-            with leg.may_leave():
-                await leg.caught_up.wait()
-                await leg.window.enter()
+            with state.waits.cancel_at_end():
+                await state.reattached.wait()
+                await state.limiter.enter()
                 self._has_slot = True
-            leg.starting += 1
+            state.gate.starting += 1
             try:
-                async with one_submission(leg):
+                async with state.gate.submission():
                     await self._take_turn()
                     return await self._submit_once(plan)
             except (VeoRateLimitError, VeoNotSentError) as error:
                 log.warning("%s: %s", self.item.image, error)
             finally:
-                leg.starting -= 1
+                state.gate.starting -= 1
 
     async def _take_turn(self) -> None:
         """Wait for the turn that the line gives; a connection that is no good is so for every image.
 
         :raises StoppedError: the batch has stopped.
         """
-        leg = self._leg
+        state = self._state
         try:
-            with leg.may_leave():
-                await leg.line.turn(math.inf)
+            with state.waits.cancel_at_end():
+                await state.session.turn(math.inf)
         except VeoError as error:
-            leg.stop(error)
-        if leg.stopped:
+            state.gate.stop(error)
+        if state.gate.stopped:
             raise StoppedError
 
     async def _submit_once(self, plan: PreparedRequest) -> Seen:
         """Submit, in a slot and with the money set aside; the slot is kept while the generation runs."""
-        leg, began = self._leg, asyncio.get_running_loop().time()
+        state, began = self._state, asyncio.get_running_loop().time()
         self._enter(Phase.SUBMITTING)
         try:
-            step, held = await leg.threads.call(self._maker.submit, plan)
+            step, held = await state.executors.call(self._maker.submit, plan)
         except (VeoRateLimitError, VeoNotSentError) as error:
             self._leave_slot()
             too_many = isinstance(error, VeoRateLimitError)
-            leg.window.refused(began, getattr(error, "retry_after", None), too_many=too_many)
+            state.limiter.refused(began, getattr(error, "retry_after", None), too_many=too_many)
             raise
         except VeoError as error:
             if outcome_of_error(error) in _MAYBE_CHARGED or isinstance(error, _RECEIPT_ERRORS):
@@ -322,23 +311,23 @@ class ItemTask:
         self._recharge(held)
         count("submitted")
         if isinstance(step, Attach):
-            leg.accepted()
+            state.on_accepted()
         else:
             self._leave_slot()
         return step, held
 
     def _recharge(self, held: VersionedReceipt | None) -> None:
         """Count what a receipt tells now instead of what it told before, or what was feared."""
-        leg, before = self._leg, self.late
-        self._charge(leg.ledger.charges(held.receipt) if held else Charges())
-        self.late = leg.ledger.late(held.receipt) if held else Charges()
-        leg.late += self.late - before
+        state, before = self._state, self.late
+        self._charge(state.ledger.charges(held.receipt) if held else Charges())
+        self.late = state.ledger.late(held.receipt) if held else Charges()
+        state.late += self.late - before
 
     def _charge(self, cost: Charges) -> None:
-        """Count what the item costs in place of what was counted for it in this leg before."""
+        """Count what the item costs in place of what was counted for it in this segment before."""
         change, self._cost = cost - self._cost, cost
-        self._leg.budget.add(change.total)
-        self._leg.budget.doubt(change.unknown)
+        self._state.budget.add(change.total)
+        self._state.budget.add_unknown(change.unknown)
 
     # Watching and storing
 
@@ -348,21 +337,21 @@ class ItemTask:
         :param fresh: whether it was submitted just now.
         """
         self._take_slot()
-        self._enter(Phase.FLYING if fresh else Phase.UNSEEN)
-        watch = Watch(self._leg, held.receipt, fresh=fresh, polled=lambda: self._enter(Phase.FLYING))
+        self._enter(Phase.GENERATING if fresh else Phase.ATTACHING)
+        watch = Watch(self._state, held.receipt, fresh=fresh, polled=lambda: self._enter(Phase.GENERATING))
         video = await watch.until_finished()
         self._leave_slot()
         return video
 
     async def _store(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
-        """Store a completed video, or leave that to the next leg."""
+        """Store a completed video, or leave that to the next segment."""
         self._enter(Phase.COMPLETED)
-        if self._leg.cancelled or not self._leg.stores:
-            await self._leg.sleep(math.inf)
-        stored = await self._leg.threads.store(self._maker.store, held, video)
+        if self._state.cancelled or not self._state.store_videos:
+            await self._state.waits.sleep(math.inf)
+        stored = await self._state.executors.store(self._maker.store, held, video)
         count("completed")
         count("cost_cents", round(100 * (held.receipt.price_usd or 0.0)))
-        self._leg.succeeded()
+        self._state.throughput.on_success()
         return stored
 
     # Ending
@@ -372,14 +361,14 @@ class ItemTask:
 
         :raises VeoReceiptsDeniedError: it is the end of the whole batch.
         """
-        leg = self._leg
+        state = self._state
         if isinstance(error, VeoReceiptsDeniedError):
             raise error
         if isinstance(error, STOPPERS):
-            leg.stop(error)
+            state.gate.stop(error)
         if self._accepted:
             return self._ending_of_accepted(error)
-        if leg.stopped and isinstance(error, (*STOPPERS, StoppedError)):
+        if state.gate.stopped and isinstance(error, (*STOPPERS, StoppedError)):
             return None
         outcome = outcome_of_error(error) if isinstance(error, VeoError) else Outcome.ERROR
         lasting = isinstance(error, VeoError) and not error.retryable
@@ -404,16 +393,18 @@ class ItemTask:
 
     def _may_try_again(self, error: Exception) -> bool:
         """Whether there is an attempt left; while nothing else succeeds, it is not the item's fault."""
-        leg = self._leg
+        state = self._state
         self._tries += 1
-        leg.last_trouble = str(error) or repr(error)
+        state.last_error = str(error) or repr(error)
         log.warning("%s: %s", self.item.image, error, exc_info=not isinstance(error, VeoError))
-        alone = leg.without_success() > RECENT_SUCCESS
-        return self._tries < (LAST_TRIES if alone else MOST_TRIES) or (alone and not leg.walked)
+        alone = state.throughput.seconds_without_success() > state.tuning.recent_success
+        return self._tries < (
+            state.tuning.max_attempts_when_alone if alone else state.tuning.max_attempts
+        ) or (alone and not state.all_started)
 
     async def _wait_for_the_end(self) -> None:
         self._enter(Phase.BLOCKED)
-        await self._leg.sleep(math.inf)
+        await self._state.waits.sleep(math.inf)
 
     # Slots and phases
 
@@ -421,15 +412,15 @@ class ItemTask:
         """Take a slot for a generation that is under way."""
         if not self._has_slot:
             self._has_slot = True
-            self._leg.window.join()
+            self._state.limiter.join()
 
     def _leave_slot(self) -> None:
         if self._has_slot:
             self._has_slot = False
-            self._leg.window.leave()
+            self._state.limiter.leave()
 
     def _enter(self, phase: Phase) -> None:
-        self._leg.phases[self.phase] -= 1
-        self._leg.phases[phase] += 1
+        self._state.phases[self.phase] -= 1
+        self._state.phases[phase] += 1
         self.phase = phase
-        self._leg.changed()
+        self._state.on_change()

@@ -40,27 +40,27 @@ _REFUSALS = (*STOPPERS, VeoTaskNotFoundError, VeoRequestError)
 class Watch:
     """Polls one generation.
 
-    :param leg: what it shares with the others.
+    :param state: what it shares with the others.
     :param receipt: of the generation.
     :param fresh: whether it was submitted just now.
     :param polled: called after each poll that did not end the watch.
     """
 
     def __init__(
-        self, leg: SegmentState, receipt: Receipt, *, fresh: bool, polled: Callable[[], None]
+        self, state: SegmentState, receipt: Receipt, *, fresh: bool, polled: Callable[[], None]
     ) -> None:
-        self._leg = leg
+        self._state = state
         self._veo_task_id = receipt.veo_task_id or ""
         self._submitted_at = receipt.submitted_at or time.time()
-        self._deadline = self._submitted_at + leg.terms.timeout
+        self._deadline = self._submitted_at + state.spec.timeout
         self._running = fresh
         self._polled = polled
         self._waiting = Poller(
-            leg.terms.poll_interval,
+            state.spec.poll_interval,
             model=receipt.request.get("model", ""),
             resolution=receipt.request.get("resolution", ""),
             submitted_at=receipt.submitted_at,
-            mean=leg.progress.mean_seconds,
+            mean=state.throughput.mean_seconds,
         )
         self._trouble: VeoError | None = None
         self._refusals = 0
@@ -73,7 +73,7 @@ class Watch:
         :raises VeoNotFetchedError: it is not known to be, as the last polls failed.
         """
         if self._running:
-            await self._leg.sleep(self._waiting.pause())
+            await self._state.waits.sleep(self._waiting.pause())
         while True:
             video, pause = await self._poll()
             if video is not None:
@@ -82,22 +82,22 @@ class Watch:
             left = self._deadline - time.time()
             if left <= 0 or self._is_refused():
                 raise self._not_finished()
-            await self._leg.sleep(min(pause, left))
+            await self._state.waits.sleep(min(pause, left))
 
     async def _poll(self) -> tuple[Video | None, float]:
         """Poll once; return the generation if it is finished, and else the seconds to the next poll."""
-        leg, waiting = self._leg, self._waiting
+        state, waiting = self._state, self._waiting
         try:
-            with leg.may_leave():
+            with state.waits.cancel_at_end():
                 last_turn = max(self._deadline, time.time() + LATE_LOOK_SECONDS)
-                video = await leg.line.get(self._veo_task_id, until=last_turn)
+                video = await state.session.get(self._veo_task_id, until=last_turn)
         except VeoError as error:
             self._failed(error)
             return None, waiting.pause_after(error)
         if video is not None:
             self._trouble, self._refusals = None, 0
             waiting.saw(video)
-            leg.succeeded()
+            state.throughput.on_success()
             if video.finished:
                 self._measure()
                 return video, 0.0
@@ -107,7 +107,7 @@ class Watch:
     def _failed(self, error: VeoError) -> None:
         """Note a poll that failed; a wrong key is one for submissions, too."""
         if isinstance(error, STOPPERS):
-            self._leg.stop(error)
+            self._state.gate.stop(error)
         if self._waiting.is_news(error.what):
             log.warning("%s: %s Waiting on.", self._veo_task_id, error)
         self._trouble = error
@@ -124,7 +124,7 @@ class Watch:
 
     def _not_finished(self) -> VeoError:
         if self._trouble is None:
-            timeout = self._leg.terms.timeout
+            timeout = self._state.spec.timeout
             return VeoWaitTimeoutError(
                 f"The generation {self._veo_task_id} was not finished within {timeout:.0f} s."
             )
@@ -134,8 +134,8 @@ class Watch:
         )
 
     def _measure(self) -> None:
-        """Note what the generation has taken, unless it may have been finished before this leg."""
+        """Note what the generation has taken, unless it may have been finished before this segment."""
         if self._running:
             seconds = time.time() - self._submitted_at
-            self._leg.completed(seconds)
+            self._state.throughput.on_completed(seconds)
             time_taken("generation_seconds", seconds)
