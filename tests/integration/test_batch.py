@@ -321,12 +321,12 @@ def test_submissions_keep_to_the_pace_of_the_connection(sandbox, archive, monkey
     """Each takes its turn, refused ones included, among all that call the service."""
     taken = []
 
-    async def turn(self, until):
+    async def acquire(self, until):
         taken.append(until)
-        return await take_turn(self, until)
+        return await really_acquire(self, until)
 
-    take_turn = PollingSession.turn
-    monkeypatch.setattr(PollingSession, "turn", turn)
+    really_acquire = PollingSession.acquire
+    monkeypatch.setattr(PollingSession, "acquire", acquire)
     archive(3)
     sandbox.add_faults([{"call": "submit", "first": 1, "status": 429, "headers": {"Retry-After": "0"}}])
     assert make(max_in_flight=1)["counts"] == {"stored": 3}

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from veo_provider.batch.engine.feeder import ItemFeeder
@@ -20,7 +21,7 @@ from veo_provider.batch.report.journal import ResultJournal
 from veo_provider.batch.report.run_folder import run_folder
 from veo_provider.batch.requests import Making
 from veo_provider.batch.spec import BatchSpec, BatchTuning
-from veo_provider.exceptions import VeoError, VeoReceiptUnavailableError
+from veo_provider.exceptions import VeoReceiptUnavailableError
 from veo_provider.generation.state_machine import GenerationPolicy, account_of
 from veo_provider.polling.session import shared_session
 from veo_provider.receipts.receipt import SUFFIX, Attempt, S3ReceiptStore
@@ -63,7 +64,7 @@ async def run_segment(
     :raises VeoError: the batch cannot go on.
     """
     tuning = tuning or DEFAULT_TUNING
-    settings, s3 = await _find_connections(spec, tuning)
+    settings, s3 = await _read_connections(spec, tuning)
     client = await asyncio.to_thread(settings.client)
     try:
         manifest, making = await asyncio.to_thread(
@@ -183,27 +184,16 @@ def _prepare_checkpoint(checkpoint: Checkpoint, manifest: Manifest, journal: Res
     return checkpoint
 
 
-async def _find_connections(spec: BatchSpec, tuning: BatchTuning) -> tuple[VeoSettings, S3Client]:
-    """Look up both connections, and wait while Airflow's API or database is unavailable."""
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+async def _read_connections(spec: BatchSpec, tuning: BatchTuning) -> tuple[VeoSettings, S3Client]:
+    """Read both connections, waiting until Airflow responds."""
     from asgiref.sync import sync_to_async
 
-    from veo_provider.hooks.veo import VeoHook
+    from veo_provider.hooks.veo import VeoHook, wait_for_airflow
 
-    for left in reversed(range(tuning.connection_attempts)):
-        try:
-            settings = await VeoHook(spec.veo_conn_id).get_async_settings()
-            # Airflow before 3.2 allows a look-up in a thread only if it is started in this way.
-            return settings, await sync_to_async(s3_client)(
-                spec.aws_conn_id, tuning.s3_connections, spec.s3_extra_args
-            )
-        # The database, the API server, a secrets backend, AWS's STS: each has errors of its own.
-        except Exception as error:
-            lasting = isinstance(error, AirflowNotFoundException) or (
-                isinstance(error, VeoError) and not error.retryable
-            )
-            if lasting or not left:
-                raise
-            log.warning("Could not read the connections (%s); retrying.", type(error).__name__)
-            await asyncio.sleep(tuning.connection_pause)
-    raise AssertionError("the last attempt raises")
+    attempts = tuning.connection_attempts
+    settings = await VeoHook(spec.veo_conn_id).wait_for_settings(max_attempts=attempts)
+    # Airflow before 3.2 reads a connection in a thread only if the thread was started in this way.
+    client_in_thread = partial(
+        sync_to_async(s3_client), spec.aws_conn_id, tuning.s3_connections, spec.s3_extra_args
+    )
+    return settings, await wait_for_airflow(client_in_thread, spec.aws_conn_id, max_attempts=attempts)

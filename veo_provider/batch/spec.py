@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from veo_provider.batch.checkpoint import known_fields
 from veo_provider.concurrency import circuit_breaker, concurrency_limiter
-from veo_provider.concurrency.executors import CALLING_THREADS, STORING_THREADS
+from veo_provider.concurrency.executors import IO_THREADS, TRANSFER_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,8 +110,7 @@ class BatchTuning:
     :param max_cache_age: age up to which cached rows of a crashed try are used. The writer's clock may be
         wrong, so they must look younger than this by the clock difference that is allowed for.
     :param max_cached_rows: maximum number of cached rows in memory, about a kilobyte each.
-    :param connection_pause: pause between two look-ups of the connections while Airflow is unavailable.
-    :param connection_attempts: how often the connections are looked up.
+    :param connection_attempts: attempts to read a connection while Airflow is unavailable.
     :param io_threads: threads for receipts, images and submissions.
     :param transfer_threads: threads for transfers into S3, with up to 15 MB each.
     """
@@ -136,10 +135,9 @@ class BatchTuning:
     balance_interval: float = 180.0
     max_cache_age: float = 900.0
     max_cached_rows: int = 2_000
-    connection_pause: float = 8.0
     connection_attempts: int = 40
-    io_threads: int = CALLING_THREADS
-    transfer_threads: int = STORING_THREADS
+    io_threads: int = IO_THREADS
+    transfer_threads: int = TRANSFER_THREADS
 
     @property
     def s3_connections(self) -> int:

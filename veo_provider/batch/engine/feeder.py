@@ -109,7 +109,7 @@ class ItemFeeder:
     async def _find_orphans(self) -> list[ItemTask]:
         while True:
             try:
-                return await self._prepare_orphans(await self._state.executors.call(self._orphans.to_fetch))
+                return await self._prepare_orphans(await self._state.executors.run_io(self._orphans.to_fetch))
             except VeoError as error:
                 await self._pause_after(error)
 
@@ -128,7 +128,7 @@ class ItemFeeder:
                 items = self._manifest.items(
                     self._open_keys[-1] if self._open_keys else self._checkpoint.cursor
                 )
-                while chunk := await self._state.executors.call(self._next_chunk, items):
+                while chunk := await self._state.executors.run_io(self._next_chunk, items):
                     await self._until_room()
                     async for task in self._start_chunk(chunk):
                         yield task

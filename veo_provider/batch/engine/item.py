@@ -96,7 +96,7 @@ class ItemTask:
         if self._known is not None:
             return
         try:
-            self._seen = await self._state.executors.call(self._maker.look)
+            self._seen = await self._state.executors.run_io(self._maker.look)
             self._state.denials = 0
         except Exception as error:  # noqa: BLE001 - it becomes the item's own, not the walk's
             self._seen = error
@@ -178,7 +178,7 @@ class ItemTask:
             elif isinstance(step, Done):
                 return self._done(held)
             elif isinstance(step, Verify):
-                step, held = await self._state.executors.call(self._maker.verify, held)
+                step, held = await self._state.executors.run_io(self._maker.verify, held)
                 self._recharge(held)
             elif isinstance(step, WaitForClaim):
                 step, held = await self._look_later()
@@ -195,7 +195,7 @@ class ItemTask:
         self._enter(Phase.AWAITING_CLAIM)
         await self._state.waits.sleep(self._state.tuning.claim_pause)
         self._enter(Phase.READY)
-        step, held = await self._state.executors.call(self._maker.look)
+        step, held = await self._state.executors.run_io(self._maker.look)
         self._recharge(held)
         return step, held
 
@@ -206,7 +206,7 @@ class ItemTask:
         """
         count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
-        held = await self._state.executors.call(self._maker.record_failure, held, video)
+        held = await self._state.executors.run_io(self._maker.record_failure, held, video)
         self._recharge(held)
         self._enter(Phase.READY)
         return held
@@ -227,8 +227,8 @@ class ItemTask:
             with state.waits.cancel_at_end():
                 await state.prepare_slots.acquire()
             try:
-                plan = await state.executors.call(maker.plan, held)
-                step = await state.executors.call(maker.next_step, held, plan.fingerprint)
+                plan = await state.executors.run_io(maker.plan, held)
+                step = await state.executors.run_io(maker.next_step, held, plan.fingerprint)
                 if not isinstance(step, Submit):
                     return step, held
                 if plan.image_error is not None:
@@ -262,7 +262,7 @@ class ItemTask:
         while True:
             with state.waits.cancel_at_end():
                 await state.reattached.wait()
-                await state.limiter.enter()
+                await state.limiter.acquire()
                 self._has_slot = True
             state.gate.starting += 1
             try:
@@ -282,7 +282,7 @@ class ItemTask:
         state = self._state
         try:
             with state.waits.cancel_at_end():
-                await state.session.turn(math.inf)
+                await state.session.acquire(math.inf)
         except VeoError as error:
             state.gate.stop(error)
         if state.gate.stopped:
@@ -293,11 +293,11 @@ class ItemTask:
         state, began = self._state, asyncio.get_running_loop().time()
         self._enter(Phase.SUBMITTING)
         try:
-            step, held = await state.executors.call(self._maker.submit, plan)
+            step, held = await state.executors.run_io(self._maker.submit, plan)
         except (VeoRateLimitError, VeoNotSentError) as error:
             self._leave_slot()
             too_many = isinstance(error, VeoRateLimitError)
-            state.limiter.refused(began, getattr(error, "retry_after", None), too_many=too_many)
+            state.limiter.on_throttled(began, getattr(error, "retry_after", None), overloaded=too_many)
             raise
         except VeoError as error:
             if outcome_of_error(error) in _MAYBE_CHARGED or isinstance(error, _RECEIPT_ERRORS):
@@ -348,7 +348,7 @@ class ItemTask:
         self._enter(Phase.COMPLETED)
         if self._state.cancelled or not self._state.store_videos:
             await self._state.waits.sleep(math.inf)
-        stored = await self._state.executors.store(self._maker.store, held, video)
+        stored = await self._state.executors.run_transfer(self._maker.store, held, video)
         count("completed")
         count("cost_cents", round(100 * (held.receipt.price_usd or 0.0)))
         self._state.throughput.on_success()
@@ -412,12 +412,12 @@ class ItemTask:
         """Take a slot for a generation that is under way."""
         if not self._has_slot:
             self._has_slot = True
-            self._state.limiter.join()
+            self._state.limiter.acquire_nowait()
 
     def _leave_slot(self) -> None:
         if self._has_slot:
             self._has_slot = False
-            self._state.limiter.leave()
+            self._state.limiter.release()
 
     def _enter(self, phase: Phase) -> None:
         self._state.phases[self.phase] -= 1

@@ -150,7 +150,7 @@ class BatchRunner:
         if state.spec.max_cost_usd is None:
             return
         since = state.checkpoint.at
-        found = await state.executors.call(state.ledger.recount, self._s3, state.spec.output_prefix, since)
+        found = await state.executors.run_io(state.ledger.recount, self._s3, state.spec.output_prefix, since)
         state.budget.add(found.total)
         state.budget.add_unknown(found.unknown)
 
@@ -193,7 +193,7 @@ class BatchRunner:
 
     def _stats(self) -> SegmentStats:
         state, phases, gate = self._state, self._state.phases, self._state.gate
-        may_start = phases[Phase.READY] > 0 and state.limiter.is_open
+        may_start = phases[Phase.READY] > 0 and state.limiter.has_capacity
         return SegmentStats(
             store_videos=state.store_videos,
             may_defer=self._may_defer,

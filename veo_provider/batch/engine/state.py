@@ -266,6 +266,6 @@ class SegmentState:
 
     def on_accepted(self) -> None:
         """Record that the service has accepted a submission."""
-        self.limiter.accepted()
+        self.limiter.on_success()
         self.gate.on_accepted()
         self.throughput.on_success()

@@ -180,7 +180,7 @@ class SubmissionGate:
         """Record that the service has accepted a submission."""
         if self.breaker.is_open:
             log.info("The service accepts submissions again.")
-        self.breaker.succeeded()
+        self.breaker.on_success()
         self._notify()
 
     @asynccontextmanager
@@ -203,7 +203,7 @@ class SubmissionGate:
     async def _enter(self) -> None:
         breaker = self.breaker
         while not self.stopped:
-            if not breaker.enter():
+            if not breaker.try_acquire():
                 await self._until_change(breaker.next_change)
             elif not breaker.is_open:
                 return
@@ -219,7 +219,7 @@ class SubmissionGate:
         raise StoppedError
 
     def _leave(self) -> None:
-        self.breaker.leave()
+        self.breaker.release()
         self._notify()
 
     def _notify(self) -> None:
@@ -237,7 +237,7 @@ class SubmissionGate:
         fault = fault_of(error)
         if fault is None:
             return
-        paused = self.breaker.failed(fault.kind, may_pass=fault.may_pass)
+        paused = self.breaker.on_failure(fault.kind, retryable=fault.may_pass)
         if not self.breaker.gave_up:
             if paused:
                 log.warning("No submissions for %.0f s: %s", self.breaker.pause_left, error)
@@ -269,7 +269,7 @@ class SubmissionGate:
             answered = isinstance(error, VeoAPIError) and error.status in _ANSWERS
             if answered and not isinstance(error, _NOT_WELL):
                 return True
-            if self.breaker.check_failed():
+            if self.breaker.on_check_failed():
                 log.warning("No submissions for another %.0f s: %s", self.breaker.pause_left, error)
             else:
                 self._give_up(error)

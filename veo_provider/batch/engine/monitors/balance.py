@@ -38,7 +38,7 @@ class BalanceMonitor:
         """Stop submitting if the account cannot pay for one more video."""
         state, spec = self._state, self._state.spec
         try:
-            balance = await state.executors.call(self._read_balance)
+            balance = await state.executors.run_io(self._read_balance)
         except VeoError as error:
             log.warning("Could not read the account's balance: %s", error)
             return

@@ -49,13 +49,13 @@ class ProgressReporter:
         state = self._state
         with state.waits.cancel_at_end():
             with suppress(VeoError):
-                state.checkpoint.images = state.checkpoint.images or await state.executors.call(self._count)
+                state.checkpoint.images = state.checkpoint.images or await state.executors.run_io(self._count)
             for number in itertools.count(1):
                 await asyncio.sleep(state.tuning.report_interval)
                 figures = snapshot(state)
                 if not number % _REPORTS_PER_LOG_LINE:
                     log.info("%s", ", ".join(f"{name}: {value}" for name, value in figures.items()))
-                await state.executors.call(self._write, figures)
+                await state.executors.run_io(self._write, figures)
 
     def _count(self) -> int:
         return sum(1 for _ in self._manifest.items())

@@ -20,16 +20,16 @@ async def test_no_more_enter_than_there_are_slots():
     window, entered = AdaptiveConcurrencyLimiter(2), []
 
     async def enter(name):
-        await window.enter()
+        await window.acquire()
         entered.append(name)
 
     tasks = [asyncio.create_task(enter(name)) for name in "abcd"]
     await settled()
     assert entered == ["a", "b"]
-    window.leave()
+    window.release()
     await settled()
     assert entered == ["a", "b", "c"]
-    window.leave()
+    window.release()
     await asyncio.gather(*tasks)
 
 
@@ -37,15 +37,15 @@ async def test_no_more_enter_than_there_are_slots():
 async def test_who_joins_needs_no_slot_but_takes_one():
     """What is under way already counts, even beyond the window."""
     window = AdaptiveConcurrencyLimiter(1)
-    window.join()
-    window.join()
-    assert not window.is_open
-    waiting = asyncio.create_task(window.enter())
+    window.acquire_nowait()
+    window.acquire_nowait()
+    assert not window.has_capacity
+    waiting = asyncio.create_task(window.acquire())
     await settled()
-    window.leave()
+    window.release()
     await settled()
     assert not waiting.done()
-    window.leave()
+    window.release()
     await waiting
 
 
@@ -55,9 +55,9 @@ async def test_a_refusal_halves_it_once_for_all_that_were_on_their_way():
     window, began = AdaptiveConcurrencyLimiter(16), asyncio.get_running_loop().time()
     await asyncio.sleep(1)
     for _ in range(10):
-        window.refused(began)
+        window.on_throttled(began)
     assert window.size == 8
-    window.refused(asyncio.get_running_loop().time())
+    window.on_throttled(asyncio.get_running_loop().time())
     assert window.size == 4
 
 
@@ -66,7 +66,7 @@ async def test_it_never_closes_for_good():
     """However often it is halved, one slot remains."""
     window = AdaptiveConcurrencyLimiter(4)
     for _ in range(10):
-        window.refused(asyncio.get_running_loop().time())
+        window.on_throttled(asyncio.get_running_loop().time())
     assert window.size == 1
 
 
@@ -75,10 +75,10 @@ async def test_acceptances_open_it_again_and_never_too_far():
     """A window's worth of acceptances adds one slot, up to the most that there may be."""
     window = AdaptiveConcurrencyLimiter(8, size=4.0)
     for _ in range(5):
-        window.accepted()
+        window.on_success()
     assert 5 < window.size < 6
     for _ in range(1000):
-        window.accepted()
+        window.on_success()
     assert window.size == 8
 
 
@@ -87,8 +87,8 @@ async def test_nobody_enters_during_the_pause_that_was_asked_for():
     """Then, the next one does, without anybody leaving."""
     window, loop = AdaptiveConcurrencyLimiter(4), asyncio.get_running_loop()
     began = loop.time()
-    window.refused(began, 90.0)
-    waiting = asyncio.create_task(window.enter())
+    window.on_throttled(began, 90.0)
+    waiting = asyncio.create_task(window.acquire())
     await settled()
     assert not waiting.done()
     await waiting
@@ -99,9 +99,9 @@ async def test_nobody_enters_during_the_pause_that_was_asked_for():
 async def test_another_trouble_makes_a_pause_and_leaves_the_size():
     """A connection that was refused is no sign of too many."""
     window = AdaptiveConcurrencyLimiter(4)
-    window.refused(asyncio.get_running_loop().time(), too_many=False)
+    window.on_throttled(asyncio.get_running_loop().time(), overloaded=False)
     assert window.size == 4
-    assert not window.is_open
+    assert not window.has_capacity
     assert SHORTEST_PAUSE > 0
 
 
@@ -109,10 +109,10 @@ async def test_another_trouble_makes_a_pause_and_leaves_the_size():
 async def test_who_gives_up_leaves_no_slot_behind():
     """Cancelled while waiting, or in the very moment of entering, nobody keeps a slot."""
     window = AdaptiveConcurrencyLimiter(1)
-    await window.enter()
-    waiting = asyncio.create_task(window.enter())
+    await window.acquire()
+    waiting = asyncio.create_task(window.acquire())
     await settled()
-    window.leave()
+    window.release()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

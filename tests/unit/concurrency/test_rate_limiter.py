@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from moments import VirtualLoop
 
-from veo_provider.concurrency.rate_limiter import SLOWEST, UNASKED_PAUSE, AdaptiveRateLimiter
+from veo_provider.concurrency.rate_limiter import DEFAULT_PAUSE, SLOWEST, AdaptiveRateLimiter
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def times_of_turns(pace, clock, count, patience=1e9):
     """Queue all at once, and return when each had its turn."""
 
     async def turn():
-        assert await pace.turn(patience)
+        assert await pace.acquire(patience)
         return round(clock.now, 3)
 
     return await asyncio.gather(*(turn() for _ in range(count)))
@@ -54,7 +54,7 @@ def test_who_is_first_goes_before_all_who_queue(run, clock):
 
         async def submission():
             await asyncio.sleep(0.05)
-            await pace.turn(1e9, first=True)
+            await pace.acquire(1e9, priority=True)
             return round(clock.now, 3)
 
         looks, submitted_at = await asyncio.gather(times_of_turns(pace, clock, 4), submission())
@@ -63,7 +63,7 @@ def test_who_is_first_goes_before_all_who_queue(run, clock):
     assert run(scene()) == ([0.0, 0.2, 0.3, 0.4], 0.1)
 
 
-@pytest.mark.parametrize(("asked", "first"), [(5.0, 5.05), (None, 0.05 + UNASKED_PAUSE)])
+@pytest.mark.parametrize(("asked", "first"), [(5.0, 5.05), (None, 0.05 + DEFAULT_PAUSE)])
 def test_a_refusal_holds_back_those_who_queue_already(run, clock, asked, first):
     """Nobody calls before the time that the service asked for, and then at half the rate."""
 
@@ -71,7 +71,7 @@ def test_a_refusal_holds_back_those_who_queue_already(run, clock, asked, first):
         pace = AdaptiveRateLimiter(10)
         turns = asyncio.ensure_future(times_of_turns(pace, clock, 4))
         await asyncio.sleep(0.05)
-        pace.refused(0.0, asked)
+        pace.on_throttled(0.0, asked)
         return await turns
 
     assert run(scene()) == pytest.approx([0.0, first, first + 0.2, first + 0.4], abs=0.002)
@@ -84,10 +84,10 @@ def test_refusals_of_calls_that_were_on_their_way_together_count_once(run, clock
         pace = AdaptiveRateLimiter(80)
         await asyncio.sleep(1)
         for _ in range(10):
-            pace.refused(0.5, 0)
+            pace.on_throttled(0.5, 0)
         once = pace._rate
         await asyncio.sleep(1)
-        pace.refused(1.5, 0)
+        pace.on_throttled(1.5, 0)
         return once, pace._rate
 
     assert run(scene()) == (40, 20)
@@ -100,10 +100,10 @@ def test_the_rate_has_a_floor_and_grows_back_to_the_limit(run, clock):
         pace = AdaptiveRateLimiter(100)
         for second in range(20):
             await asyncio.sleep(1)
-            pace.refused(second + 1, 0)
+            pace.on_throttled(second + 1, 0)
         lowest, rates = pace._rate, []
         for _ in range(5000):
-            pace.succeeded()
+            pace.on_success()
             rates.append(pace._rate)
         return lowest, rates
 
@@ -119,7 +119,7 @@ def test_a_low_limit_is_its_own_floor(run):
     async def scene():
         pace = AdaptiveRateLimiter(0.2)
         await asyncio.sleep(1)
-        pace.refused(1.0, 0)
+        pace.on_throttled(1.0, 0)
         return pace._rate
 
     assert run(scene()) == 0.2
@@ -130,9 +130,9 @@ def test_patience_ends_on_time(run, clock):
 
     async def scene():
         pace = AdaptiveRateLimiter(0.1)
-        assert await pace.turn(0)
-        assert not await pace.turn(0)
-        assert not await pace.turn(3.0)
+        assert await pace.acquire(0)
+        assert not await pace.acquire(0)
+        assert not await pace.acquire(3.0)
         return clock.now
 
     assert run(scene()) == pytest.approx(3.0)
@@ -143,9 +143,9 @@ def test_who_gives_up_leaves_the_turn_to_the_next(run, clock):
 
     async def scene():
         pace = AdaptiveRateLimiter(1)
-        assert await pace.turn(0)
-        impatient = asyncio.ensure_future(pace.turn(0.5))
-        cancelled = asyncio.ensure_future(pace.turn(100))
+        assert await pace.acquire(0)
+        impatient = asyncio.ensure_future(pace.acquire(0.5))
+        cancelled = asyncio.ensure_future(pace.acquire(100))
         last = asyncio.ensure_future(times_of_turns(pace, clock, 1))
         await asyncio.sleep(0.2)
         cancelled.cancel()
@@ -174,7 +174,7 @@ def test_a_new_limit_keeps_the_share_that_refusals_left(run):
     async def scene():
         pace = AdaptiveRateLimiter(100)
         await asyncio.sleep(1)
-        pace.refused(1.0, 0)
+        pace.on_throttled(1.0, 0)
         pace.limit = 10
         return pace._rate
 
