@@ -18,10 +18,11 @@ from veo_provider.batch.manifest import Outputs, open_manifest
 from veo_provider.batch.prompts import prompts_of
 from veo_provider.batch.report.journal import ResultJournal
 from veo_provider.batch.report.summary import get, put, run_folder, write_progress
-from veo_provider.batch.requests import Making
+from veo_provider.batch.requests import ItemJobs
 from veo_provider.concurrency.executors import CALLING_THREADS, STORING_THREADS
 from veo_provider.exceptions import VeoReceiptUnavailableError, VeoSummaryUnavailableError
-from veo_provider.generation.state_machine import GenerationPolicy, account_of
+from veo_provider.generation.fingerprint import account_of
+from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.receipts.receipt import SUFFIX, Attempt, ReceiptState, S3ReceiptStore
 from veo_provider.s3.client import s3_client
 from veo_provider.s3.uri import S3Uri
@@ -156,17 +157,17 @@ class BatchSpec(Terms):
         asked = json.dumps({**self.to_dict(), "try_number": None}, sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
-    def making(self, client: VeoClient, s3: S3Client) -> Making:
-        """Return how the videos are made.
+    def jobs(self, client: VeoClient, s3: S3Client) -> ItemJobs:
+        """Return what makes the jobs of the videos.
 
         :raises VeoRequestError: a parameter is not of its form.
         """
-        return Making(
+        return ItemJobs(
             client=client,
             s3=s3,
             prompts=prompts_of(self.prompt, self.prompt_suffix, s3),
             # A thread of a leg that was broken off may be submitting still.
-            by=Attempt(self.run, self.try_number, alone=False),
+            attempt=Attempt(self.run, self.try_number, alone=False),
             policy=GenerationPolicy(**self.policy),
             fields=self.fields,
             account=account_of(self.veo_conn_id, client),
@@ -196,7 +197,7 @@ class BatchSpec(Terms):
         settings, s3 = await self._look_up()
         client = await asyncio.to_thread(settings.client)
         try:
-            archive, making = await asyncio.to_thread(lambda: (self.archive(s3), self.making(client, s3)))
+            archive, jobs = await asyncio.to_thread(lambda: (self.archive(s3), self.jobs(client, s3)))
             await asyncio.to_thread(self._check_receipts, s3)
             notes = self.notes(s3)
             progress = await asyncio.to_thread(_ready, progress, archive, notes)
@@ -211,7 +212,7 @@ class BatchSpec(Terms):
 
             batch = BatchRunner(
                 archive,
-                making,
+                jobs,
                 self,
                 progress,
                 stores=stores,

@@ -18,14 +18,13 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from veo_provider.batch.engine import orphans
 from veo_provider.batch.engine.balance import check_balance, watch_balance
 from veo_provider.batch.engine.item import ItemResult, ItemTask
-from veo_provider.batch.engine.orphans import Finisher
 from veo_provider.batch.engine.progress import tell_often
 from veo_provider.batch.engine.state import Phase, SegmentState, happens
 from veo_provider.batch.manifest import ManifestItem
 from veo_provider.batch.outcome import WITH_VIDEO, Outcome
-from veo_provider.batch.requests import Maker
 from veo_provider.concurrency.executors import CALLING_THREADS
 from veo_provider.exceptions import VeoError, VeoOutageError
 from veo_provider.polling.session import shared_session
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from veo_provider.batch.manifest import Manifest
     from veo_provider.batch.report.journal import JournalReplay
     from veo_provider.batch.report.summary import SummaryRow
-    from veo_provider.batch.requests import Making
+    from veo_provider.batch.requests import ItemJobs
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class BatchRunner:
     """One leg of a batch's way. Belongs to the event loop that it is made in.
 
     :param archive: the images.
-    :param making: how each video is made.
+    :param jobs: makes the job of each video.
     :param terms: under which terms.
     :param progress: how far the legs before have come; it is brought up to date.
     :param stores: whether to store what is completed, as a worker does.
@@ -80,7 +79,7 @@ class BatchRunner:
     def __init__(
         self,
         archive: Manifest,
-        making: Making,
+        jobs: ItemJobs,
         terms: Terms,
         progress: Checkpoint,
         *,
@@ -95,7 +94,7 @@ class BatchRunner:
     ) -> None:
         self.progress = progress
         self._archive = archive
-        self._making = making
+        self._jobs = jobs
         self._terms = terms
         self._stores = stores
         self._defers = defers
@@ -106,7 +105,7 @@ class BatchRunner:
         self._note = note
         self._tell = tell
         self._balance = balance
-        self._leg = SegmentState(terms, progress, making.by.id, stores=stores, changed=self._changed)
+        self._leg = SegmentState(terms, progress, jobs.attempt.id, stores=stores, changed=self._changed)
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._failure: BaseException | None = None
         self._taken_up = 0
@@ -147,7 +146,7 @@ class BatchRunner:
         terms, leg = self._terms, self._leg
         if terms.max_cost_usd is None:
             return
-        recount = leg.ledger.recount, self._making.s3, terms.output_prefix, self.progress.at
+        recount = leg.ledger.recount, self._jobs.s3, terms.output_prefix, self.progress.at
         found = await leg.threads.call(*recount)
         leg.budget.add(found.total)
         leg.budget.doubt(found.unknown)
@@ -263,7 +262,7 @@ class BatchRunner:
         """Take up what is to be fetched of images that are in the archive no more."""
         under_way = {way.item.output for way in self._ways.values()}
         new = [item for item in leftovers if item.output not in under_way]
-        ways = [ItemTask(Finisher(item, self._making), self._leg) for item in new]
+        ways = [ItemTask(item, self._jobs.fetch_only(item, orphans.refusal), self._leg) for item in new]
         self._leftovers.update(item.key for item in new)
         await asyncio.gather(*(way.look() for way in ways))
         for way in ways:
@@ -273,7 +272,7 @@ class BatchRunner:
         items = self._archive.items(self._order[-1] if self._order else self.progress.cursor)
         while taken := await self._leg.threads.call(self._next, items):
             await self._until_room()
-            ways = [ItemTask(Maker(item, self._making), self._leg, row) for item, row in taken]
+            ways = [ItemTask(item, self._jobs.job_for(item), self._leg, row) for item, row in taken]
             await asyncio.gather(*(way.look() for way in ways if self._is_open(way.item)))
             for way in ways:
                 await self._until_room()

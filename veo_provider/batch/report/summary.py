@@ -10,13 +10,12 @@ import importlib.util
 import json
 import logging
 import re
-import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.batch.outcome import RETRYABLE, Outcome
+from veo_provider.batch.outcome import RETRYABLE, Outcome, outcome_of_receipt
 from veo_provider.exceptions import VeoSummaryDeniedError, VeoSummaryUnavailableError
 from veo_provider.receipts.charges import charges_of
 from veo_provider.receipts.receipt import ReceiptState
@@ -141,21 +140,7 @@ def _outcome(item: ManifestItem, receipt: Receipt | None, run: str) -> tuple[Out
         return item.outcome, item.reason
     if receipt is None:
         return Outcome.NOT_STARTED, ""
-    alive = receipt.is_claim_alive(time.time())
-    found = {
-        ReceiptState.STORED: (Outcome.STORED if receipt.claimant == run else Outcome.SKIPPED, ""),
-        ReceiptState.SUBMITTED: (Outcome.UNDER_WAY, f"Submitted by {receipt.claimed_by}, not stored yet."),
-        ReceiptState.CLAIMED: (
-            (Outcome.UNDER_WAY, f"Being submitted by {receipt.claimed_by}.")
-            if alive
-            else (Outcome.UNKNOWN, f"{receipt.claimed_by} ended without recording what came of it.")
-        ),
-        ReceiptState.LOST: (Outcome.LOST, receipt.reason),
-        ReceiptState.UNKNOWN: (Outcome.UNKNOWN, receipt.reason),
-        ReceiptState.FAILED: (Outcome.MODERATED if receipt.moderated else Outcome.FAILED, receipt.reason),
-        ReceiptState.REFUSED: (Outcome.NOT_STARTED, receipt.reason),
-    }
-    return found[receipt.state]
+    return outcome_of_receipt(receipt, run)
 
 
 @dataclass(frozen=True)
