@@ -8,11 +8,11 @@ from pathlib import Path
 from veo_provider.batch.checkpoint import Checkpoint
 from veo_provider.batch.engine import item, runner
 from veo_provider.batch.segment import BatchSpec
-from veo_provider.generation import state_machine
+from veo_provider.generation import submission
 
 # A dead claim is one for some seconds only.
-state_machine.ANSWER_SECONDS, state_machine.CLAIM_SECONDS = 1.0, 4.0
-item.CLAIM_PAUSE, runner.STORE_BATCH_SIZE = 0.5, 6
+submission.ANSWER_SECONDS, submission.CLAIM_SECONDS = 1.0, 4.0
+item.CLAIM_POLL_SECONDS, runner.STORE_BATCH_SIZE = 0.5, 6
 
 
 def main(folder: Path, stores: bool) -> None:

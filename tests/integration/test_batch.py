@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("connections")
 def _quick(monkeypatch):
     """Only the pauses of a batch are shortened."""
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(item, "CLAIM_PAUSE", 0.2)
+    monkeypatch.setattr(item, "CLAIM_POLL_SECONDS", 0.2)
 
 
 @pytest.fixture(autouse=True)

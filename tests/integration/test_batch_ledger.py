@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("connections")
 def _quick(monkeypatch):
     """Short pauses, and a worker for every two videos, so that there are many legs."""
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(item, "CLAIM_PAUSE", 0.2)
+    monkeypatch.setattr(item, "CLAIM_POLL_SECONDS", 0.2)
     monkeypatch.setattr(engine, "STORE_BATCH_SIZE", 2)
     monkeypatch.setattr(engine, "LOOK_AHEAD_SECONDS", 0.1)
 
