@@ -8,10 +8,10 @@ from pathlib import Path
 from veo_provider.batch.checkpoint import Checkpoint
 from veo_provider.batch.segment import run_segment
 from veo_provider.batch.spec import BatchSpec, BatchTuning
-from veo_provider.generation import state_machine
+from veo_provider.generation import submission
 
 # A dead claim is one for some seconds only.
-state_machine.ANSWER_SECONDS, state_machine.CLAIM_SECONDS = 1.0, 4.0
+submission.ANSWER_SECONDS, submission.CLAIM_SECONDS = 1.0, 4.0
 TUNING = BatchTuning(claim_pause=0.5, store_batch_size=6)
 
 

@@ -16,11 +16,11 @@ from veo_provider.batch.outcome import Outcome
 from veo_provider.batch.report.row import SummaryRow
 from veo_provider.batch.spec import BatchSpec, BatchTuning
 from veo_provider.exceptions import VeoBatchUnfinishedError, VeoGenerationFailed, VeoSubmissionUnknown
+from veo_provider.generation.fingerprint import PreparedRequest
 from veo_provider.generation.state_machine import (
     Attach,
     Done,
     GenerationPolicy,
-    PreparedRequest,
     Refuse,
     Submit,
     WaitForClaim,

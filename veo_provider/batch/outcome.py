@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from typing import TYPE_CHECKING
 
 from veo_provider.exceptions import (
@@ -11,14 +12,19 @@ from veo_provider.exceptions import (
     VeoGenerationFailed,
     VeoModerationError,
     VeoNotFetchedError,
+    VeoRecordLostError,
+    VeoRequestChangedError,
     VeoRequestError,
     VeoSubmissionUnknown,
     VeoVideoLostError,
     VeoWaitTimeoutError,
 )
+from veo_provider.receipts.receipt import ReceiptState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from veo_provider.receipts.receipt import Receipt
 
 
 class Outcome(str, enum.Enum):
@@ -62,9 +68,6 @@ RETRYABLE = (Outcome.ERROR, Outcome.UNDER_WAY)
 
 def outcome_of_error(error: VeoError) -> Outcome:
     """Return what an error makes of an image."""
-    # Operators import this module where a DAG is parsed, and generation brings much along.
-    from veo_provider.exceptions import VeoRecordLostError, VeoRequestChangedError
-
     if isinstance(error, VeoGenerationFailed) and error.moderated:
         return Outcome.MODERATED
     outcomes: tuple[tuple[type[VeoError], Outcome], ...] = (
@@ -80,6 +83,33 @@ def outcome_of_error(error: VeoError) -> Outcome:
         (VeoBadRequestError, Outcome.REJECTED),
     )
     return next((outcome for kind, outcome in outcomes if isinstance(error, kind)), Outcome.ERROR)
+
+
+def outcome_of_video(receipt: Receipt, run: str) -> Outcome:
+    """Return what a stored video makes of an image: stored, or skipped if another run has paid for it."""
+    return Outcome.STORED if receipt.claimant == run else Outcome.SKIPPED
+
+
+def outcome_of_receipt(receipt: Receipt, run: str) -> tuple[Outcome, str]:
+    """Return what a receipt says about an image, and the reason.
+
+    :param run: the task instance that asks.
+    """
+    by, alive = receipt.claimed_by, receipt.is_claim_alive(time.time())
+    found = {
+        ReceiptState.STORED: (outcome_of_video(receipt, run), ""),
+        ReceiptState.SUBMITTED: (Outcome.UNDER_WAY, f"Submitted by {by}, not stored yet."),
+        ReceiptState.CLAIMED: (
+            (Outcome.UNDER_WAY, f"Being submitted by {by}.")
+            if alive
+            else (Outcome.UNKNOWN, f"{by} ended without recording what came of it.")
+        ),
+        ReceiptState.LOST: (Outcome.LOST, receipt.reason),
+        ReceiptState.UNKNOWN: (Outcome.UNKNOWN, receipt.reason),
+        ReceiptState.FAILED: (Outcome.MODERATED if receipt.moderated else Outcome.FAILED, receipt.reason),
+        ReceiptState.REFUSED: (Outcome.NOT_STARTED, receipt.reason),
+    }
+    return found[receipt.state]
 
 
 def parse_fail_on(fail_on: object) -> str | float:

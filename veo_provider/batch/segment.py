@@ -19,10 +19,11 @@ from veo_provider.batch.manifest import Manifest, Outputs, open_manifest
 from veo_provider.batch.prompts import prompts_of
 from veo_provider.batch.report.journal import ResultJournal
 from veo_provider.batch.report.run_folder import run_folder
-from veo_provider.batch.requests import Making
+from veo_provider.batch.requests import ItemJobs
 from veo_provider.batch.spec import BatchSpec, BatchTuning
 from veo_provider.exceptions import VeoReceiptUnavailableError
-from veo_provider.generation.state_machine import GenerationPolicy, account_of
+from veo_provider.generation.fingerprint import account_of
+from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.polling.session import shared_session
 from veo_provider.receipts.receipt import SUFFIX, Attempt, S3ReceiptStore
 from veo_provider.s3.client import s3_client
@@ -67,9 +68,7 @@ async def run_segment(
     settings, s3 = await _read_connections(spec, tuning)
     client = await asyncio.to_thread(settings.client)
     try:
-        manifest, making = await asyncio.to_thread(
-            lambda: (manifest_of(spec, s3), making_of(spec, client, s3))
-        )
+        manifest, jobs = await asyncio.to_thread(lambda: (manifest_of(spec, s3), jobs_of(spec, client, s3)))
         await asyncio.to_thread(_check_receipts, spec, s3)
         journal = journal_of(spec, s3, tuning)
         checkpoint = await asyncio.to_thread(_prepare_checkpoint, checkpoint, manifest, journal)
@@ -78,12 +77,12 @@ async def run_segment(
         replay = await asyncio.to_thread(journal.start_try) if is_first else None
         async with shared_session(spec.veo_conn_id) as session:
             state = SegmentState.start(
-                spec, checkpoint, making.by.id, session, tuning, store_videos=store_videos
+                spec, checkpoint, jobs.attempt.id, session, tuning, store_videos=store_videos
             )
             feeder = ItemFeeder(
                 state,
                 manifest,
-                making,
+                jobs,
                 OrphanFinder(spec, manifest, journal, s3),
                 replay=replay,
                 orphans_first=store_videos and spec.try_number > 1 and not checkpoint.legs,
@@ -113,17 +112,17 @@ def manifest_of(spec: BatchSpec, s3: S3Client) -> Manifest:
     return open_manifest(spec.images, spec.output_prefix, s3, prompt_suffix=spec.prompt_suffix)
 
 
-def making_of(spec: BatchSpec, client: VeoClient, s3: S3Client) -> Making:
-    """Return how the videos of a batch are made.
+def jobs_of(spec: BatchSpec, client: VeoClient, s3: S3Client) -> ItemJobs:
+    """Return what makes the jobs of the videos of a batch.
 
     :raises VeoRequestError: a parameter is not of its form.
     """
-    return Making(
+    return ItemJobs(
         client=client,
         s3=s3,
         prompts=prompts_of(spec.prompt, spec.prompt_suffix, s3),
         # A thread of an earlier segment of this try may still be submitting.
-        by=Attempt(spec.run, spec.try_number, alone=False),
+        attempt=Attempt(spec.run, spec.try_number, alone=False),
         policy=GenerationPolicy(**spec.policy),
         fields=spec.fields,
         account=account_of(spec.veo_conn_id, client),

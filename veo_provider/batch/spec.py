@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from veo_provider.batch.checkpoint import known_fields
 from veo_provider.concurrency import circuit_breaker, concurrency_limiter
 from veo_provider.concurrency.executors import IO_THREADS, TRANSFER_THREADS
+from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,7 +121,7 @@ class BatchTuning:
     max_open_keys: int = 5_000
     outage_patience: float = 900.0
     list_pause: float = 15.0
-    claim_pause: float = 15.0
+    claim_pause: float = CLAIM_POLL_SECONDS
     max_attempts: int = 6
     max_attempts_when_alone: int = 12
     recent_success: float = 30.0

@@ -14,9 +14,9 @@ from veo_provider.batch.outcome import RETRYABLE, is_failure, parse_fail_on
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
 from veo_provider.operators import fixed_request
+from veo_provider.operators.base import VeoRequestOperator, attempt_of, seconds_of
 from veo_provider.operators.outlets import report_to_outlets
 from veo_provider.operators.template_fields import TemplateFields
-from veo_provider.operators.veo import VeoRequestOperator, attempt_of, seconds_of
 from veo_provider.parameters import as_bool, as_positive, as_usd
 from veo_provider.retry_policy import fail_on_permanent_errors
 
@@ -49,7 +49,7 @@ class VeoBatchOperator(VeoRequestOperator):
     what differs then is logged and ignored until the next try.
 
     The parameters of a request, and those for receipts, are those of
-    :class:`~veo_provider.operators.veo.VeoRequestOperator`, without ``image`` and ``text_to_video``.
+    :class:`~veo_provider.operators.base.VeoRequestOperator`.
 
     :param images: ``s3://bucket/prefix/``, the same with wildcards (``s3://bucket/2026/**/*.jpg``), or a list
         of URIs and paths. (templated)
@@ -82,7 +82,8 @@ class VeoBatchOperator(VeoRequestOperator):
             "output_prefix",
             "max_cost_usd",
             "only_estimate",
-            *(name for name in VeoRequestOperator.template_fields if name != "image"),
+            "prompt",
+            *VeoRequestOperator.template_fields,
         ),
         ("dry_run",),
     )
@@ -106,11 +107,8 @@ class VeoBatchOperator(VeoRequestOperator):
         deferrable: bool = True,
         **kwargs: Any,
     ) -> None:
-        for name in ("image", "text_to_video"):
-            if name in kwargs:
-                raise TypeError(f"VeoBatchOperator has no parameter {name}.")
-        super().__init__(prompt="", **kwargs)
-        self.prompt = prompt  # type: ignore[assignment]  # a mapping here, or none
+        super().__init__(**kwargs)
+        self.prompt = prompt
         self.images = images
         self.output_prefix = output_prefix
         self.prompt_suffix = prompt_suffix
@@ -308,13 +306,13 @@ class VeoBatchOperator(VeoRequestOperator):
         """Look at everything, submit nothing, and write the summary of what would be."""
         from veo_provider.batch.dry_run import estimate
         from veo_provider.batch.report.summary import write_summary
-        from veo_provider.batch.segment import folder_of, making_of, manifest_of
+        from veo_provider.batch.segment import folder_of, jobs_of, manifest_of
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3.client import s3_client
 
         began, s3 = time.time(), s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
         with VeoHook(self.veo_conn_id).get_conn() as client:
-            rows = estimate(manifest_of(job, s3), making_of(job, client, s3), job.price_usd)
+            rows = estimate(manifest_of(job, s3), jobs_of(job, client, s3), job.price_usd)
             summary = write_summary(rows, s3, f"{folder_of(job)}dry-run/")
         self.log.info("A dry run: %s, it would cost $%.2f.", summary.counts, summary.cost_usd)
         self._warn_if_empty(job, summary)

@@ -9,10 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from veo_provider.batch.engine.item import ItemTask
-from veo_provider.batch.engine.orphans import Finisher
+from veo_provider.batch.engine.orphans import refusal
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.manifest import ManifestItem
-from veo_provider.batch.requests import Maker
 from veo_provider.exceptions import VeoError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from veo_provider.batch.manifest import Manifest
     from veo_provider.batch.report.journal import JournalReplay
     from veo_provider.batch.report.row import SummaryRow
-    from veo_provider.batch.requests import Making
+    from veo_provider.batch.requests import ItemJobs
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class ItemFeeder:
 
     :param state: of the segment.
     :param manifest: the images.
-    :param making: how each video is made.
+    :param jobs: makes the job of each video.
     :param orphans: finds paid videos of images that are no longer in the manifest.
     :param replay: cached rows of items with a video, whose receipts are not read again.
     :param orphans_first: whether an earlier try may have left orphans.
@@ -45,7 +44,7 @@ class ItemFeeder:
         self,
         state: SegmentState,
         manifest: Manifest,
-        making: Making,
+        jobs: ItemJobs,
         orphans: OrphanFinder,
         *,
         replay: JournalReplay | None = None,
@@ -54,7 +53,7 @@ class ItemFeeder:
         self._state = state
         self._checkpoint = state.checkpoint
         self._manifest = manifest
-        self._making = making
+        self._jobs = jobs
         self._orphans = orphans
         self._replay = replay
         self._orphans_first = orphans_first
@@ -116,7 +115,7 @@ class ItemFeeder:
     async def _prepare_orphans(self, orphans: Iterable[ManifestItem]) -> list[ItemTask]:
         running = {task.item.output for task in self._state.running.values()}
         new = [item for item in orphans if item.output not in running]
-        tasks = [ItemTask(Finisher(item, self._making), self._state) for item in new]
+        tasks = [ItemTask(item, self._jobs.fetch_only(item, refusal), self._state) for item in new]
         self._orphan_keys.update(item.key for item in new)
         await asyncio.gather(*(task.look() for task in tasks))
         return tasks
@@ -147,7 +146,7 @@ class ItemFeeder:
     ) -> AsyncGenerator[ItemTask, None]:
         """Read the receipts of a chunk at once, and yield its unfinished items one by one."""
         finished = self._checkpoint.finished
-        tasks = [ItemTask(Maker(item, self._making), self._state, row) for item, row in chunk]
+        tasks = [ItemTask(item, self._jobs.job_for(item), self._state, row) for item, row in chunk]
         unknown = [task for task in tasks if task.item.key not in finished and task.item.outcome is None]
         await asyncio.gather(*(task.look() for task in unknown))
         for task in tasks:

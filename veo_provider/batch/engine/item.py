@@ -1,6 +1,6 @@
-"""The way of one item through a segment: looked at, submitted, watched, and stored.
+"""One item of a batch in its event loop: it drives a :class:`~veo_provider.generation.lifecycle.VideoJob`.
 
-What an item comes to is its :class:`Ending`. An error is one, too, if trying again would not help: one bad
+The result of an item is an :class:`ItemResult`. An error is one, too, if trying again would not help: one bad
 image is one row of the summary, and never the end of the batch.
 """
 
@@ -11,6 +11,8 @@ import logging
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from typing_extensions import assert_never
+
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.engine.submission_gate import (
     STOPPERS,
@@ -19,7 +21,7 @@ from veo_provider.batch.engine.submission_gate import (
     require_permission,
 )
 from veo_provider.batch.engine.watch import Watch
-from veo_provider.batch.outcome import RETRYABLE, Outcome, outcome_of_error
+from veo_provider.batch.outcome import RETRYABLE, Outcome, outcome_of_error, outcome_of_video
 from veo_provider.exceptions import (
     VeoError,
     VeoNotFetchedError,
@@ -33,20 +35,30 @@ from veo_provider.exceptions import (
     VeoVideoLostError,
     VeoWaitTimeoutError,
 )
-from veo_provider.generation.state_machine import Attach, Done, Refuse, Submit, Verify, WaitForClaim
+from veo_provider.generation.lifecycle import existing
+from veo_provider.generation.state_machine import (
+    Attach,
+    Done,
+    NeedsImage,
+    Refuse,
+    Submit,
+    Verify,
+    WaitForClaim,
+)
 from veo_provider.metrics import count
 from veo_provider.receipts.charges import Charges
 
 if TYPE_CHECKING:
     from veo_provider.api.video import Video
     from veo_provider.batch.engine.state import SegmentState
+    from veo_provider.batch.manifest import ManifestItem
     from veo_provider.batch.report.row import SummaryRow
-    from veo_provider.batch.requests import Maker
-    from veo_provider.generation.state_machine import PreparedRequest, Step
+    from veo_provider.generation.lifecycle import VideoJob
+    from veo_provider.generation.state_machine import Step
     from veo_provider.receipts.receipt import Receipt, VersionedReceipt
 
-    Seen = tuple[Step | None, VersionedReceipt | None]
-    """What follows from a receipt, and the receipt; no step where it takes the image to tell."""
+    Seen = tuple[Step, VersionedReceipt | None]
+    """A receipt, and what was decided from it."""
 
 log = logging.getLogger(__name__)
 
@@ -69,21 +81,27 @@ class ItemResult(NamedTuple):
 
 
 class ItemTask:
-    """The way of one item through a segment.
+    """Drives the video of one item through a segment: read, submitted, polled, and stored.
 
-    :param maker: makes its video.
+    :param item: the image, and where its video goes.
+    :param job: the steps of its video.
     :param state: what it shares with the others.
-    :param known: its row of the summary, if it had its video before.
+    :param known: its row of the summary, if its video was stored before.
     """
 
-    def __init__(self, maker: Maker, state: SegmentState, known: SummaryRow | None = None) -> None:
-        self.item = maker.item
-        self._known = known
+    def __init__(
+        self, item: ManifestItem, job: VideoJob, state: SegmentState, known: SummaryRow | None = None
+    ) -> None:
+        self.item = item
         self.phase = Phase.READY
-        self._maker = maker
+        self._job = job
         self._state = state
-        self._seen: Seen | Exception = None, None
+        self._known = known
+        self._seen: Seen | Exception = NeedsImage(), None
         self._accepted = ""
+        """The generation that was accepted, and is not known to have failed."""
+        self._fresh = False
+        """Whether that was just now."""
         self._cost = Charges()
         self.late = Charges()
         """What others were found to have submitted for it since the segment began."""
@@ -92,18 +110,22 @@ class ItemTask:
         self._tries = 0
 
     async def look(self) -> None:
-        """Read the item's receipt; an error is kept as what was seen, for the way to deal with."""
+        """Read the item's receipt, and decide; an error is kept, and raised by :meth:`travel`."""
         if self._known is not None:
             return
         try:
-            self._seen = await self._state.executors.run_io(self._maker.look)
+            self._seen = await self._state.executors.run_io(self._read_and_decide)
             self._state.denials = 0
         except Exception as error:  # noqa: BLE001 - it becomes the item's own, not the walk's
             self._seen = error
             self._state.denials += not self._tries and is_denied(error)
 
+    def _read_and_decide(self) -> Seen:
+        held = self._job.read()
+        return self._job.decide(held), held
+
     def begin(self) -> ItemResult | None:
-        """Take up the item after the first look; return what it has come to if nothing needs to be done."""
+        """Start the item after its receipt was read; return its result if nothing needs to be done."""
         state = self._state
         self._cost = state.ledger.found(self.item.output)
         if self._known is not None:
@@ -115,22 +137,22 @@ class ItemTask:
         if held is not None:
             self._recharge(held)
         if isinstance(step, Done):
-            return self._done(held)
+            return self._done(existing(held))
         if isinstance(step, Attach):
             self._take_slot()
-        elif step is None and (state.gate.stopped or state.phases[Phase.BLOCKED]):
-            # Some that wait for money are enough; behind them may be others that are paid, and not stored.
+        elif isinstance(step, (NeedsImage, Submit)) and (state.gate.stopped or state.phases[Phase.BLOCKED]):
+            # Do not queue more items for budget: later ones may already be paid for and need storing.
             return ItemResult(Outcome.NOT_STARTED, state.gate.stopped or state.ceiling_reached)
         return None
 
     async def travel(self) -> ItemResult:
-        """Bring the item to its end, or to where this segment leaves it: that ends with the segment.
+        """Drive the item to its end, or to where this segment leaves it: that ends with the segment.
 
         :raises VeoReceiptsDeniedError: receipts may not be read.
         """
         while True:
             try:
-                return await self._follow()
+                return await self._drive()
             except Exception as error:  # noqa: BLE001 - a bad image is one row, and never the batch's end
                 self._leave_slot()
                 if self._state.cancelled:
@@ -138,7 +160,7 @@ class ItemTask:
                 ending = self._ending(error)
                 if ending is not None:
                     return ending
-            # What could not be looked at may be paid as well.
+            # An item whose receipt could not be read may be paid as well.
             paid = self._accepted or isinstance(self._seen, Exception)
             if self._state.gate.stopped and not paid:
                 await self._wait_for_the_end()
@@ -150,54 +172,61 @@ class ItemTask:
                 self._recharge(self._seen[1])
 
     def cancel(self) -> None:
-        """Take back what is being uploaded; from a signal, too."""
+        """Abort the upload; from a signal handler, too."""
         if self.phase is Phase.COMPLETED:
-            self._maker.cancel()
+            self._job.cancel()
 
-    async def _follow(self) -> ItemResult:
+    async def _drive(self) -> ItemResult:
         """Do one step after another until the video is stored, or nothing can be done."""
+        step, held = self._first_step()
+        while True:
+            match step:
+                case NeedsImage() | Submit():
+                    held = await self._submit(held)
+                case Verify():
+                    held = await self._state.executors.run_io(self._job.verify, existing(held))
+                case WaitForClaim():
+                    held = await self._read_later()
+                case Attach():
+                    held = await self._attach(existing(held))
+                case Done():
+                    return self._done(existing(held))
+                case Refuse(error):
+                    raise error
+                case _:
+                    assert_never(step)
+            self._recharge(held)
+            step = await self._state.executors.run_io(self._job.decide, held)
+
+    def _first_step(self) -> Seen:
+        """Return what was decided when the receipt was read last, or raise what kept it from being read."""
         if isinstance(self._seen, Exception):
             require_permission(self._state, self._seen)
             raise self._seen
-        step, held = self._seen
-        if held is None and self._accepted:
+        if self._seen[1] is None and self._accepted:
             raise VeoReceiptError(
                 f"The receipt of {self.item.output} is gone, though {self._accepted} was submitted by it: "
                 "put it back first, or the output is paid for again."
             )
-        self._accepted = ""
-        submitted = False
-        while True:
-            if step is None:
-                step, held = await self._submit(held)
-                submitted = isinstance(step, Attach) and self._has_slot
-            if held is None or isinstance(step, Submit):
-                step = None
-            elif isinstance(step, Refuse):
-                raise step.error
-            elif isinstance(step, Done):
-                return self._done(held)
-            elif isinstance(step, Verify):
-                step, held = await self._state.executors.run_io(self._maker.verify, held)
-                self._recharge(held)
-            elif isinstance(step, WaitForClaim):
-                step, held = await self._look_later()
-            else:
-                self._accepted = held.receipt.veo_task_id or "without an id"
-                video = await self._watch(held, fresh=submitted)
-                if video.status is video.status.COMPLETED:
-                    return self._done(await self._store(held, video))
-                step, held = None, await self._record_failure(held, video)
-                self._accepted = ""
+        self._accepted, self._fresh = "", False
+        return self._seen
 
-    async def _look_later(self) -> Seen:
-        """Leave a claim to who has it, and see what has become of it."""
+    async def _read_later(self) -> VersionedReceipt | None:
+        """Let the claim holder submit, and read the receipt again later."""
         self._enter(Phase.AWAITING_CLAIM)
         await self._state.waits.sleep(self._state.tuning.claim_pause)
         self._enter(Phase.READY)
-        step, held = await self._state.executors.run_io(self._maker.look)
-        self._recharge(held)
-        return step, held
+        return await self._state.executors.run_io(self._job.read)
+
+    async def _attach(self, held: VersionedReceipt) -> VersionedReceipt:
+        """Poll a generation until it is finished, and store its video or record its failure."""
+        self._accepted = held.receipt.veo_task_id or "without an id"
+        video = await self._watch(held)
+        if video.status is video.status.COMPLETED:
+            return await self._store(held, video)
+        held = await self._record_failure(held, video)
+        self._accepted = ""
+        return held
 
     async def _record_failure(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
         """Record that the service gave up on a generation, which is not charged.
@@ -206,35 +235,31 @@ class ItemTask:
         """
         count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
-        held = await self._state.executors.run_io(self._maker.record_failure, held, video)
-        self._recharge(held)
+        held = await self._state.executors.run_io(self._job.record_failure, held, video)
         self._enter(Phase.READY)
         return held
 
-    def _done(self, held: VersionedReceipt | None) -> ItemResult:
-        own = held is not None and held.receipt.claimant == self._state.spec.run
-        outcome = Outcome.STORED if own else Outcome.SKIPPED
-        return ItemResult(outcome, receipt=held.receipt if held else None)
+    def _done(self, held: VersionedReceipt) -> ItemResult:
+        return ItemResult(outcome_of_video(held.receipt, self._state.spec.run), receipt=held.receipt)
 
     # Submitting
 
-    async def _submit(self, held: VersionedReceipt | None) -> Seen:
-        """Submit the item in its turn, unless its image tells that there is something else to do."""
-        state, maker = self._state, self._maker
-        maker.require_submittable(held)
+    async def _submit(self, held: VersionedReceipt | None) -> VersionedReceipt | None:
+        """Submit the item in its turn, unless its image shows that there is something else to do."""
+        state, job = self._state, self._job
         await self._reserve()
         try:
             with state.waits.cancel_at_end():
                 await state.prepare_slots.acquire()
             try:
-                plan = await state.executors.run_io(maker.plan, held)
-                step = await state.executors.run_io(maker.next_step, held, plan.fingerprint)
-                if not isinstance(step, Submit):
-                    return step, held
-                if plan.image_error is not None:
-                    raise plan.image_error
-                return await self._submit_planned(plan)
+                prepared = await state.executors.run_io(job.prepare, held)
+                if not isinstance(await state.executors.run_io(job.decide, held), Submit):
+                    return held
+                if prepared.image_error is not None:
+                    raise prepared.image_error
+                return await self._submit_prepared()
             finally:
+                job.release_image()
                 state.prepare_slots.release()
         finally:
             self._give_back()
@@ -256,7 +281,7 @@ class ItemTask:
         self._reserved = 0.0
         self._state.on_change()
 
-    async def _submit_planned(self, plan: PreparedRequest) -> Seen:
+    async def _submit_prepared(self) -> VersionedReceipt | None:
         """Submit, again and again as long as the service provably accepts nothing."""
         state = self._state
         while True:
@@ -268,7 +293,7 @@ class ItemTask:
             try:
                 async with state.gate.submission():
                     await self._take_turn()
-                    return await self._submit_once(plan)
+                    return await self._submit_once()
             except (VeoRateLimitError, VeoNotSentError) as error:
                 log.warning("%s: %s", self.item.image, error)
             finally:
@@ -288,12 +313,12 @@ class ItemTask:
         if state.gate.stopped:
             raise StoppedError
 
-    async def _submit_once(self, plan: PreparedRequest) -> Seen:
+    async def _submit_once(self) -> VersionedReceipt | None:
         """Submit, in a slot and with the money set aside; the slot is kept while the generation runs."""
         state, began = self._state, asyncio.get_running_loop().time()
         self._enter(Phase.SUBMITTING)
         try:
-            step, held = await state.executors.run_io(self._maker.submit, plan)
+            held = await state.executors.run_io(self._job.submit_once)
         except (VeoRateLimitError, VeoNotSentError) as error:
             self._leave_slot()
             too_many = isinstance(error, VeoRateLimitError)
@@ -309,12 +334,13 @@ class ItemTask:
         finally:
             self._enter(Phase.READY)
         self._recharge(held)
-        count("submitted")
-        if isinstance(step, Attach):
+        if self._job.has_submitted(held):
+            count("submitted")
             state.on_accepted()
+            self._fresh = True
         else:
             self._leave_slot()
-        return step, held
+        return held
 
     def _recharge(self, held: VersionedReceipt | None) -> None:
         """Count what a receipt tells now instead of what it told before, or what was feared."""
@@ -331,12 +357,10 @@ class ItemTask:
 
     # Watching and storing
 
-    async def _watch(self, held: VersionedReceipt, *, fresh: bool) -> Video:
-        """Poll a generation until it is finished; it has a slot for as long.
-
-        :param fresh: whether it was submitted just now.
-        """
+    async def _watch(self, held: VersionedReceipt) -> Video:
+        """Poll a generation until it is finished; it has a slot for as long."""
         self._take_slot()
+        fresh, self._fresh = self._fresh, False
         self._enter(Phase.GENERATING if fresh else Phase.ATTACHING)
         watch = Watch(self._state, held.receipt, fresh=fresh, polled=lambda: self._enter(Phase.GENERATING))
         video = await watch.until_finished()
@@ -344,11 +368,11 @@ class ItemTask:
         return video
 
     async def _store(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
-        """Store a completed video, or leave that to the next segment."""
+        """Store a completed video, or leave that to the next segment, on a worker."""
         self._enter(Phase.COMPLETED)
         if self._state.cancelled or not self._state.store_videos:
             await self._state.waits.sleep(math.inf)
-        stored = await self._state.executors.run_transfer(self._maker.store, held, video)
+        stored = await self._state.executors.run_transfer(self._job.store, held, video)
         count("completed")
         count("cost_cents", round(100 * (held.receipt.price_usd or 0.0)))
         self._state.throughput.on_success()

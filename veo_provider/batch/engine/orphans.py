@@ -7,10 +7,9 @@ video is fetched if it was submitted, and its cost is in the summary; nothing mo
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from veo_provider.batch.manifest import VIDEO_SUFFIX, ManifestItem, Outputs
-from veo_provider.batch.requests import Maker
 from veo_provider.exceptions import VeoGenerationFailed, VeoReceiptError, VeoRequestError
 from veo_provider.receipts.charges import pays, read_below
 from veo_provider.receipts.receipt import SUFFIX, ReceiptState
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from veo_provider.batch.manifest import Manifest
     from veo_provider.batch.report.journal import ResultJournal
     from veo_provider.batch.spec import BatchSpec
-    from veo_provider.receipts.receipt import Receipt, VersionedReceipt
+    from veo_provider.exceptions import VeoError
+    from veo_provider.receipts.receipt import Receipt
 
 log = logging.getLogger(__name__)
 
@@ -89,23 +89,11 @@ def _item(output: str, output_prefix: str, receipt: Receipt) -> ManifestItem:
     return ManifestItem(output, str(receipt.request.get("image") or ""), path, output)
 
 
-class Finisher(Maker):
-    """Fetches the video of an orphan, and never submits."""
-
-    def require_submittable(self, held: VersionedReceipt | None) -> NoReturn:
-        """Refuse.
-
-        :raises VeoGenerationFailed: the generation failed.
-        :raises VeoRequestError: there is nothing left to fetch.
-        """
-        if held is None or held.receipt.state is not ReceiptState.FAILED:
-            raise VeoRequestError(_GONE)
-        receipt = held.receipt
-        raise VeoGenerationFailed(
-            f"The generation {receipt.veo_task_id} failed: {receipt.reason}. {_GONE}",
-            moderated=receipt.moderated,
-        )
-
-    def _is_ours(self, receipt: Receipt) -> bool:  # noqa: ARG002 - it was paid, whatever was asked for then
-        """Trust the receipt."""
-        return True
+def refusal(receipt: Receipt | None) -> VeoError:
+    """Return why nothing is submitted for an orphan, whose video is only fetched."""
+    if receipt is None or receipt.state is not ReceiptState.FAILED:
+        return VeoRequestError(_GONE)
+    return VeoGenerationFailed(
+        f"The generation {receipt.veo_task_id} failed: {receipt.reason}. {_GONE}",
+        moderated=receipt.moderated,
+    )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.batch.checkpoint import known_fields
-from veo_provider.batch.outcome import Outcome
+from veo_provider.batch.outcome import Outcome, outcome_of_receipt
 from veo_provider.receipts.charges import charges_of
 from veo_provider.receipts.receipt import ReceiptState
 
@@ -80,7 +79,7 @@ class SummaryRow:
         :param reason: the reason for that outcome.
         """
         if outcome is None:
-            outcome, reason = _outcome_of_receipt(item, receipt, run)
+            outcome, reason = _outcome(item, receipt, run)
         # A service's message may contain a lone surrogate, which UTF-8 cannot encode.
         reason = reason.encode("utf-8", "replace").decode()
         if receipt is None:
@@ -113,24 +112,10 @@ class SummaryRow:
         return cls(**{**known_fields(cls, data), "outcome": Outcome(data["outcome"])})
 
 
-def _outcome_of_receipt(item: ManifestItem, receipt: Receipt | None, run: str) -> tuple[Outcome, str]:
+def _outcome(item: ManifestItem, receipt: Receipt | None, run: str) -> tuple[Outcome, str]:
     """Return what became of an item, by its name and its receipt, and the reason."""
     if item.outcome is not None:
         return item.outcome, item.reason
     if receipt is None:
         return Outcome.NOT_STARTED, ""
-    alive = receipt.is_claim_alive(time.time())
-    found = {
-        ReceiptState.STORED: (Outcome.STORED if receipt.claimant == run else Outcome.SKIPPED, ""),
-        ReceiptState.SUBMITTED: (Outcome.UNDER_WAY, f"Submitted by {receipt.claimed_by}, not stored yet."),
-        ReceiptState.CLAIMED: (
-            (Outcome.UNDER_WAY, f"Being submitted by {receipt.claimed_by}.")
-            if alive
-            else (Outcome.UNKNOWN, f"{receipt.claimed_by} ended without recording what came of it.")
-        ),
-        ReceiptState.LOST: (Outcome.LOST, receipt.reason),
-        ReceiptState.UNKNOWN: (Outcome.UNKNOWN, receipt.reason),
-        ReceiptState.FAILED: (Outcome.MODERATED if receipt.moderated else Outcome.FAILED, receipt.reason),
-        ReceiptState.REFUSED: (Outcome.NOT_STARTED, receipt.reason),
-    }
-    return found[receipt.state]
+    return outcome_of_receipt(receipt, run)
