@@ -125,7 +125,7 @@ def old(found, times):
     return Receipt.from_json(json.dumps(data).encode(), "here")
 
 
-def leg_of(attempt):
+def segment_of(attempt):
     return attempt.id[:12]
 
 
@@ -134,10 +134,10 @@ def test_what_a_leg_has_counted_is_not_counted_again():
     worker, trigger = Attempt(RUN, 2), Attempt(RUN, 2)
     submitted = receipt("submitted", by=worker)
     failed = submitted.moved(ReceiptState.FAILED, trigger)
-    assert charges(submitted, RUN, {leg_of(worker): None}) == 0
-    assert charges(submitted, RUN, {leg_of(trigger): None}) == pytest.approx(0.30)
-    assert charges(failed, RUN, {leg_of(worker): None}) == pytest.approx(-0.30)
-    assert charges(failed, RUN, {leg_of(worker): None, leg_of(trigger): None}) == 0
+    assert charges(submitted, RUN, {segment_of(worker): None}) == 0
+    assert charges(submitted, RUN, {segment_of(trigger): None}) == pytest.approx(0.30)
+    assert charges(failed, RUN, {segment_of(worker): None}) == pytest.approx(-0.30)
+    assert charges(failed, RUN, {segment_of(worker): None, segment_of(trigger): None}) == 0
 
 
 @pytest.mark.parametrize("apart", [-299.0, -20.0, 0.0, 20.0, 299.0])
@@ -148,7 +148,7 @@ def test_clocks_do_not_decide_what_is_counted(apart):
     made = made.moved(ReceiptState.STORED, worker)
     made = receipts.claim("f", {}, 0.30, trigger, seconds=10, after=made)
     found = dated(made, [1000.0, 1001.0, 1002.0, 1003.0 + apart])
-    assert charges(found, RUN, {leg_of(worker): None}) == pytest.approx(0.30)
+    assert charges(found, RUN, {segment_of(worker): None}) == pytest.approx(0.30)
 
 
 def test_steps_of_an_earlier_release_are_rather_counted_twice():
@@ -181,9 +181,9 @@ def test_parts_of_a_history_add_up(steps, times):
         else:
             found = found.moved(ReceiptState(state), by)
     found = dated(found, times[: len(found.history)])
-    everybody = {leg_of(leg): None for leg in LEGS}
+    everybody = {segment_of(leg): None for leg in LEGS}
     parts = [
-        charges_of(found, RUN, {name: None for name in everybody if name != leg_of(leg)}) for leg in LEGS
+        charges_of(found, RUN, {name: None for name in everybody if name != segment_of(leg)}) for leg in LEGS
     ]
     whole = charges_of(found, RUN)
     assert sum(one.total for one in parts) == pytest.approx(whole.total)

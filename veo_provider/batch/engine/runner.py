@@ -150,7 +150,9 @@ class BatchRunner:
         if state.spec.max_cost_usd is None:
             return
         since = state.checkpoint.at
-        found = await state.executors.run_io(state.ledger.recount, self._s3, state.spec.output_prefix, since)
+        found = await state.executors.run_io(
+            state.ledger.count_others, self._s3, state.spec.output_prefix, since
+        )
         state.budget.add(found.total)
         state.budget.add_unknown(found.unknown)
 
