@@ -110,7 +110,7 @@ def test_every_image_has_a_row(s3, archive, folder):
     assert found[9:] == [
         ("10.jpg", "rejected", "empty", 0),
         ("11.jpg", "not started", "", 0),
-        ("01.jpg", "skipped", "It stands in the list before.", 0),
+        ("01.jpg", "skipped", "It is in the list twice.", 0),
     ]
     assert made.counts == Counter(row[1] for row in found)
     assert (made.cost_usd, made.unknown_usd) == (0.90, 0.30)
