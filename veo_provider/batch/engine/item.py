@@ -1,7 +1,7 @@
 """One item of a batch in its event loop: it drives a :class:`~veo_provider.generation.lifecycle.VideoJob`.
 
-The result of an item is an :class:`ItemResult`. An error is one, too, if trying again would not help: one bad
-image is one row of the summary, and never the end of the batch.
+An error is the result of an item, too, if trying again would not help: one bad image is one row of the
+summary, and never the end of the batch.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from typing_extensions import assert_never
 
+from veo_provider.batch.engine.account import ItemAccount
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.engine.submission_gate import (
     STOPPERS,
@@ -22,7 +23,7 @@ from veo_provider.batch.engine.submission_gate import (
     require_permission,
 )
 from veo_provider.batch.engine.watch import Watch
-from veo_provider.batch.outcome import RETRYABLE, Outcome, outcome_of_error, outcome_of_video
+from veo_provider.batch.outcome import RETRYABLE, ItemResult, Outcome, outcome_of_error, outcome_of_video
 from veo_provider.exceptions import (
     VeoError,
     VeoNotFetchedError,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from veo_provider.batch.report.summary import SummaryRow
     from veo_provider.generation.lifecycle import VideoJob
     from veo_provider.generation.state_machine import Step
-    from veo_provider.receipts.receipt import Receipt, VersionedReceipt
+    from veo_provider.receipts.receipt import VersionedReceipt
 
     Seen = tuple[Step, VersionedReceipt | None]
     """A receipt, and what was decided from it."""
@@ -78,18 +79,6 @@ _RECEIPT_ERRORS = (VeoReceiptUnavailableError, VeoReceiptChangedError)
 """A submission that ends so may have been accepted: its answer, or its receipt, is not settled yet."""
 
 
-class ItemResult(NamedTuple):
-    """What has become of an item.
-
-    :param reason: why there is no video.
-    :param receipt: of the video, where there is one.
-    """
-
-    outcome: Outcome
-    reason: str = ""
-    receipt: Receipt | None = None
-
-
 class ItemTask:
     """Drives the video of one item through a segment: read, submitted, polled, and stored.
 
@@ -103,7 +92,7 @@ class ItemTask:
         self, item: ManifestItem, job: VideoJob, leg: SegmentState, known: SummaryRow | None = None
     ) -> None:
         self.item = item
-        self.phase = Phase.READY
+        self._account = ItemAccount(item.output, leg)
         self._job = job
         self._leg = leg
         self._known = known
@@ -112,12 +101,17 @@ class ItemTask:
         """The generation that was accepted, and is not known to have failed."""
         self._fresh = False
         """Whether that was just now."""
-        self._cost = Charges()
-        self.late = Charges()
-        """What others were found to have submitted for it since the leg began."""
-        self._reserved = 0.0
-        self._has_slot = False
         self._tries = 0
+
+    @property
+    def phase(self) -> Phase:
+        """What the item is waiting for."""
+        return self._account.phase
+
+    @property
+    def late(self) -> Charges:
+        """What others were found to have submitted for it since the leg began."""
+        return self._account.late
 
     async def look(self) -> None:
         """Read the item's receipt, and decide; an error is kept, and raised by :meth:`travel`."""
@@ -137,19 +131,19 @@ class ItemTask:
     def begin(self) -> ItemResult | None:
         """Start the item after its receipt was read; return its result if nothing needs to be done."""
         leg = self._leg
-        self._cost = leg.ledger.found(self.item.output)
+        self._account.count_found()
         if self._known is not None:
-            self._charge(Charges(self._known.cost_usd, self._known.unknown_usd))
+            self._account.charge(Charges(self._known.cost_usd, self._known.unknown_usd))
             return ItemResult(self._known.outcome)
         if isinstance(self._seen, Exception):
             return None
         step, held = self._seen
         if held is not None:
-            self._recharge(held)
+            self._account.recharge(held)
         if isinstance(step, Done):
             return self._done(existing(held))
         if isinstance(step, Attach):
-            self._take_slot()
+            self._account.take_slot()
         elif isinstance(step, (NeedsImage, Submit)) and (leg.stopped or leg.phases[Phase.BLOCKED]):
             # Do not queue more items for budget: later ones may already be paid for and need storing.
             return ItemResult(Outcome.NOT_STARTED, leg.stopped or leg.ceiling_reached)
@@ -164,7 +158,7 @@ class ItemTask:
             try:
                 return await self._drive()
             except Exception as error:  # noqa: BLE001 - a bad image is one row, and never the batch's end
-                self._leave_slot()
+                self._account.leave_slot()
                 if self._leg.cancelled:
                     await self._wait_for_the_end()
                 ending = self._ending(error)
@@ -174,12 +168,12 @@ class ItemTask:
             paid = self._accepted or isinstance(self._seen, Exception)
             if self._leg.stopped and not paid:
                 await self._wait_for_the_end()
-            self._enter(Phase.TROUBLED)
+            self._account.enter(Phase.TROUBLED)
             await self._leg.sleep(min(2.0**self._tries, LONGEST_PAUSE))
-            self._enter(Phase.READY)
+            self._account.enter(Phase.READY)
             await self.look()
             if not isinstance(self._seen, Exception):
-                self._recharge(self._seen[1])
+                self._account.recharge(self._seen[1])
 
     def cancel(self) -> None:
         """Abort the upload; from a signal handler, too."""
@@ -205,7 +199,7 @@ class ItemTask:
                     raise error
                 case _:
                     assert_never(step)
-            self._recharge(held)
+            self._account.recharge(held)
             step = await self._leg.threads.call(self._job.decide, held)
 
     def _first_step(self) -> Seen:
@@ -223,30 +217,25 @@ class ItemTask:
 
     async def _read_later(self) -> VersionedReceipt | None:
         """Let the claim holder submit, and read the receipt again later."""
-        self._enter(Phase.CLAIMED)
+        self._account.enter(Phase.CLAIMED)
         await self._leg.sleep(CLAIM_POLL_SECONDS)
-        self._enter(Phase.READY)
+        self._account.enter(Phase.READY)
         return await self._leg.threads.call(self._job.read)
 
     async def _attach(self, held: VersionedReceipt) -> VersionedReceipt:
-        """Poll a generation until it is finished, and store its video or record its failure."""
+        """Poll a generation until it is finished, and store its video or record its failure.
+
+        :raises VeoChargeOpenError: it failed, and may be charged: nothing is submitted in its place.
+        """
         self._accepted = held.receipt.veo_task_id or "without an id"
         video = await self._watch(held)
         if video.status is video.status.COMPLETED:
             return await self._store(held, video)
-        held = await self._record_failure(held, video)
-        self._accepted = ""
-        return held
-
-    async def _record_failure(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
-        """Record that the service gave up on a generation, which is not charged.
-
-        :raises VeoChargeOpenError: it may be charged: nothing is submitted in its place.
-        """
         count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
         held = await self._leg.threads.call(self._job.record_failure, held, video)
-        self._enter(Phase.READY)
+        self._accepted = ""
+        self._account.enter(Phase.READY)
         return held
 
     def _done(self, held: VersionedReceipt) -> ItemResult:
@@ -255,9 +244,11 @@ class ItemTask:
     # Submitting
 
     async def _submit(self, held: VersionedReceipt | None) -> VersionedReceipt | None:
-        """Submit the item in its turn, unless its image shows that there is something else to do."""
+        """Submit the item, unless its image shows that there is something else to do; few images at once."""
         leg, job = self._leg, self._job
-        await self._reserve()
+        if leg.stopped:
+            await self._wait_for_the_end()
+        await self._account.reserve()
         try:
             with leg.may_leave():
                 await leg.hands.acquire()
@@ -272,24 +263,7 @@ class ItemTask:
                 job.release_image()
                 leg.hands.release()
         finally:
-            self._give_back()
-
-    async def _reserve(self) -> None:
-        """Set the money aside for one more submission, once there is enough of it."""
-        leg, price = self._leg, self._leg.terms.price_usd
-        if leg.stopped:
-            await self._wait_for_the_end()
-        if not leg.budget.pays(price):
-            self._enter(Phase.BLOCKED)
-        with leg.may_leave():
-            await leg.budget.reserve(price)
-        self._reserved = price
-        self._enter(Phase.READY)
-
-    def _give_back(self) -> None:
-        self._leg.budget.settle(self._reserved, 0.0)
-        self._reserved = 0.0
-        self._leg.changed()
+            self._account.give_back()
 
     async def _submit_prepared(self) -> VersionedReceipt | None:
         """Submit, again and again as long as the service provably accepts nothing."""
@@ -297,8 +271,7 @@ class ItemTask:
         while True:
             with leg.may_leave():
                 await leg.caught_up.wait()
-                await leg.window.enter()
-                self._has_slot = True
+                await self._account.wait_for_slot()
             leg.starting += 1
             try:
                 async with one_submission(leg):
@@ -326,60 +299,47 @@ class ItemTask:
     async def _submit_once(self) -> VersionedReceipt | None:
         """Submit, in a slot and with the money set aside; the slot is kept while the generation runs."""
         leg, began = self._leg, asyncio.get_running_loop().time()
-        self._enter(Phase.SUBMITTING)
+        self._account.enter(Phase.SUBMITTING)
         try:
             held = await leg.threads.call(self._job.submit_once)
         except (VeoRateLimitError, VeoNotSentError) as error:
-            self._leave_slot()
+            self._account.leave_slot()
             too_many = isinstance(error, VeoRateLimitError)
             leg.window.refused(began, getattr(error, "retry_after", None), too_many=too_many)
             raise
         except VeoError as error:
             if outcome_of_error(error) in _MAYBE_CHARGED or isinstance(error, _RECEIPT_ERRORS):
-                self._charge(self._cost + Charges(unknown=self._reserved))
+                self._account.charge_reserved()
             raise
         except Exception as error:
-            self._charge(self._cost + Charges(unknown=self._reserved))
+            self._account.charge_reserved()
             raise VeoSubmissionUnknown(f"The submission ended with {error!r}.") from error
         finally:
-            self._enter(Phase.READY)
-        self._recharge(held)
+            self._account.enter(Phase.READY)
+        self._account.recharge(held)
         if self._job.has_submitted(held):
             count("submitted")
             leg.accepted()
             self._fresh = True
         else:
-            self._leave_slot()
+            self._account.leave_slot()
         return held
-
-    def _recharge(self, held: VersionedReceipt | None) -> None:
-        """Count what a receipt tells now instead of what it told before, or what was feared."""
-        leg, before = self._leg, self.late
-        self._charge(leg.ledger.charges(held.receipt) if held else Charges())
-        self.late = leg.ledger.late(held.receipt) if held else Charges()
-        leg.late += self.late - before
-
-    def _charge(self, cost: Charges) -> None:
-        """Count what the item costs in place of what was counted for it in this leg before."""
-        change, self._cost = cost - self._cost, cost
-        self._leg.budget.add(change.total)
-        self._leg.budget.doubt(change.unknown)
 
     # Watching and storing
 
     async def _watch(self, held: VersionedReceipt) -> Video:
         """Poll a generation until it is finished; it has a slot for as long."""
-        self._take_slot()
+        self._account.take_slot()
         fresh, self._fresh = self._fresh, False
-        self._enter(Phase.FLYING if fresh else Phase.UNSEEN)
-        watch = Watch(self._leg, held.receipt, fresh=fresh, polled=lambda: self._enter(Phase.FLYING))
+        self._account.enter(Phase.FLYING if fresh else Phase.UNSEEN)
+        watch = Watch(self._leg, held.receipt, fresh=fresh, polled=lambda: self._account.enter(Phase.FLYING))
         video = await watch.until_finished()
-        self._leave_slot()
+        self._account.leave_slot()
         return video
 
     async def _store(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
         """Store a completed video, or leave that to the next leg, on a worker."""
-        self._enter(Phase.COMPLETED)
+        self._account.enter(Phase.COMPLETED)
         if self._leg.cancelled or not self._leg.stores:
             await self._leg.sleep(math.inf)
         stored = await self._leg.threads.store(self._job.store, held, video)
@@ -435,24 +395,5 @@ class ItemTask:
         return self._tries < (LAST_TRIES if alone else MOST_TRIES) or (alone and not leg.walked)
 
     async def _wait_for_the_end(self) -> None:
-        self._enter(Phase.BLOCKED)
+        self._account.enter(Phase.BLOCKED)
         await self._leg.sleep(math.inf)
-
-    # Slots and phases
-
-    def _take_slot(self) -> None:
-        """Take a slot for a generation that is under way."""
-        if not self._has_slot:
-            self._has_slot = True
-            self._leg.window.join()
-
-    def _leave_slot(self) -> None:
-        if self._has_slot:
-            self._has_slot = False
-            self._leg.window.leave()
-
-    def _enter(self, phase: Phase) -> None:
-        self._leg.phases[self.phase] -= 1
-        self._leg.phases[phase] += 1
-        self.phase = phase
-        self._leg.changed()

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from veo_provider.batch.engine import orphans
 from veo_provider.batch.engine.balance import check_balance, watch_balance
-from veo_provider.batch.engine.item import ItemResult, ItemTask
+from veo_provider.batch.engine.item import ItemTask
 from veo_provider.batch.engine.progress import tell_often
 from veo_provider.batch.engine.state import Phase, SegmentState, happens
 from veo_provider.batch.manifest import ManifestItem
-from veo_provider.batch.outcome import WITH_VIDEO, Outcome
+from veo_provider.batch.outcome import WITH_VIDEO, ItemResult, Outcome
 from veo_provider.concurrency.executors import CALLING_THREADS
 from veo_provider.exceptions import VeoError, VeoOutageError
 from veo_provider.polling.session import shared_session
