@@ -140,6 +140,26 @@ def test_a_lost_answer_ends_the_task_and_every_later_one(sandbox, s3):
     assert len(sandbox.tasks()) == 1
 
 
+def test_after_a_lost_answer_the_image_makes_no_difference(sandbox):
+    """What may be paid is said first, even where the image is gone by now."""
+    sandbox.add_faults([{"call": "submit", "reset": "after"}])
+    with pytest.raises(AirflowFailException):
+        make()
+    with pytest.raises(AirflowFailException, match=r"its answer was lost"):
+        make("tuesday", image="s3://images/gone.jpg")
+
+
+def test_a_retry_looks_at_its_image_again(sandbox, s3):
+    """A receipt of the same task is not trusted for the image: other bytes are another request."""
+    for name in ("rocket.jpg", "chelsea.png"):
+        s3.copy_object(Bucket="images", Key="twice.jpg", CopySource={"Bucket": "images", "Key": name})
+        if name == "rocket.jpg":
+            make(image="s3://images/twice.jpg")
+    with pytest.raises(AirflowFailException, match="belongs to another request"):
+        make(try_number=2, image="s3://images/twice.jpg")
+    assert len(sandbox.tasks()) == 1
+
+
 def test_after_a_lost_answer_the_id_can_be_put_into_the_receipt(sandbox, s3):
     """Who finds the task in the service's log goes on with it, and pays once."""
     sandbox.add_faults([{"call": "submit", "reset": "after"}])

@@ -2,9 +2,9 @@
 
 A manifest is a list of images, or a prefix in S3, with or without wildcards, which is listed page by page and
 never held in memory. Below a prefix every object counts as an image, except what this package or a person
-puts beside images: folder markers, videos (``.mp4``), receipts, everything in a folder ``_veo`` and, if they are
-used, the prompts' sidecars. A file of an unknown type is an item, too: when its first bytes are read, it is
-rejected with a reason.
+puts beside images: folder markers, videos (``.mp4``), receipts, everything in a folder ``_veo`` and, if they
+are used, the prompts' sidecars. A file of an unknown type is an item, too: when its first bytes are read, it
+is rejected with a reason.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from veo_provider.exceptions import (
     VeoBadRequestError,
@@ -64,6 +64,18 @@ class Outcome(str, enum.Enum):
 WITH_VIDEO = (Outcome.STORED, Outcome.SKIPPED)
 RETRYABLE = (Outcome.ERROR, Outcome.UNDER_WAY)
 """The next try may change these."""
+
+
+class ItemResult(NamedTuple):
+    """What became of one image of a batch.
+
+    :param reason: why there is no video.
+    :param receipt: of the video, where there is one.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    receipt: Receipt | None = None
 
 
 def outcome_of_error(error: VeoError) -> Outcome:

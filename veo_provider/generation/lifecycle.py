@@ -131,16 +131,13 @@ class GenerationJob:
         :returns: the receipt as it is then, for the next decision.
         :raises VeoError: nothing was submitted, or the receipt says what is not known.
         """
-        held = self.read()
-        if not isinstance(self.decide(held), Submit):
+        prepared, held = self._prepared, self.read()
+        if prepared is None or not isinstance(self.decide(held), Submit):
             return held
-        assert self._prepared is not None, "decide() asks for the image first"  # noqa: S101 - for the type
-        if self._prepared.image_error:
-            raise self._prepared.image_error
+        if prepared.image_error:
+            raise prepared.image_error
         try:
-            held = submission.claim_and_submit(
-                self.receipts, self._client, self._prepared, self.attempt, held
-            )
+            held = submission.claim_and_submit(self.receipts, self._client, prepared, self.attempt, held)
         except ReceiptConflictError:
             log.info("Another attempt has claimed %s first.", self.receipts.uri)
             return self.read()

@@ -26,6 +26,7 @@ from veo_provider.generation.state_machine import (
     Attach,
     Done,
     GenerationPolicy,
+    NeedsImage,
     Refuse,
     Submit,
     Verify,
@@ -263,3 +264,39 @@ def test_a_retry_asks_for_what_its_task_has_asked_for_first():
     assert is_retry_of(found, replace(TRY_2, first_try=1))
     for by in (TRY_1, TRY_2, replace(TRY_2, first_try=2), replace(TUESDAY, first_try=1)):
         assert not is_retry_of(found, by)
+
+
+WITHOUT_THE_IMAGE = [
+    # state, policy, whether the claim is alive -> what to do before the image is read
+    ("claimed", FAIL, True, WaitForClaim),
+    ("claimed", FAIL, False, exceptions.VeoUnknownReceiptError),
+    ("claimed", RESUBMIT, False, NeedsImage),
+    ("unknown", FAIL, False, exceptions.VeoUnknownReceiptError),
+    ("unknown", RESUBMIT, False, NeedsImage),
+    ("refused", FAIL, False, NeedsImage),
+    ("submitted", FAIL, False, NeedsImage),
+    ("failed", FAIL, False, NeedsImage),
+    ("stored", FAIL, False, NeedsImage),
+    ("lost", FAIL, False, NeedsImage),
+]
+
+
+@pytest.mark.parametrize(("state", "policy", "alive", "expected"), WITHOUT_THE_IMAGE)
+def test_the_image_is_read_only_where_it_makes_a_difference(state, policy, alive, expected):
+    """A claim is waited for, and a lost submission refused, before anybody opens the image."""
+    found = receipt(state, alive=alive)
+    assert kind(next_step(found, None, ME, policy, now=NOW, stored=True)) is expected
+
+
+def test_without_a_fingerprint_nothing_is_submitted():
+    """Neither where there is no receipt nor where the claim is the attempt's own."""
+    own = replace(receipt("claimed", veo_task_id=None), claim_id=ME.id)
+    for found in (None, own):
+        assert next_step(found, None, ME, RESUBMIT, now=NOW, stored=False) == NeedsImage()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_id_is_verified_before_the_image_is_read(policy):
+    """The free status call may settle all of it."""
+    found = receipt("unknown", veo_task_id=None, candidate_task_id="task_7")
+    assert next_step(found, None, ME, policy, now=NOW, stored=False) == Verify("task_7")

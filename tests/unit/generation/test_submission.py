@@ -212,3 +212,22 @@ def test_an_id_that_cannot_be_verified_now_waits_for_a_retry():
     service.get = lambda veo_task_id: Video(veo_task_id, VideoStatus.QUEUED)
     assert submitted_by(store, OTHER, service=service).receipt.veo_task_id == "task_1"
     assert service.submitted == 1
+
+
+def test_an_id_that_is_none_is_asked_for_once_before_another_submission(clock):
+    """An attempt that may submit again does so after one free status call, and makes no second one."""
+    store, service, asked = Memory(), named("req_1"), []
+
+    def get(veo_task_id):
+        asked.append(veo_task_id)
+        raise exceptions.VeoTaskNotFoundError("There is no such task.")
+
+    service.get = get
+    clock.now = time.time()
+    with pytest.raises(exceptions.VeoSubmissionUnknown):
+        submitted_by(store, ME, RESUBMIT, service)
+    clock.now += submission.NOT_KNOWN_YET_SECONDS + 1
+    service.ends = None
+    asked.clear()
+    held = submitted_by(store, replace(ME, try_number=3, id="3"), RESUBMIT, service)
+    assert (held.receipt.state, asked) == (ReceiptState.SUBMITTED, ["req_1"])

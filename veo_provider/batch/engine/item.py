@@ -1,7 +1,7 @@
 """One item of a batch in its event loop: it drives a :class:`~veo_provider.generation.lifecycle.VideoJob`.
 
-The result of an item is an :class:`ItemResult`. An error is one, too, if trying again would not help: one bad
-image is one row of the summary, and never the end of the batch.
+An error is the result of an item, too, if trying again would not help: one bad image is one row of the
+summary, and never the end of the batch.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from typing_extensions import assert_never
 
+from veo_provider.batch.engine.account import ItemAccount
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.engine.submission_gate import (
     STOPPERS,
@@ -21,7 +22,7 @@ from veo_provider.batch.engine.submission_gate import (
     require_permission,
 )
 from veo_provider.batch.engine.watch import Watch
-from veo_provider.batch.outcome import RETRYABLE, Outcome, outcome_of_error, outcome_of_video
+from veo_provider.batch.outcome import RETRYABLE, ItemResult, Outcome, outcome_of_error, outcome_of_video
 from veo_provider.exceptions import (
     VeoError,
     VeoNotFetchedError,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from veo_provider.batch.report.row import SummaryRow
     from veo_provider.generation.lifecycle import VideoJob
     from veo_provider.generation.state_machine import Step
-    from veo_provider.receipts.receipt import Receipt, VersionedReceipt
+    from veo_provider.receipts.receipt import VersionedReceipt
 
     Seen = tuple[Step, VersionedReceipt | None]
     """A receipt, and what was decided from it."""
@@ -66,18 +67,6 @@ log = logging.getLogger(__name__)
 _MAYBE_CHARGED = (Outcome.UNKNOWN, Outcome.UNDER_WAY)
 _RECEIPT_ERRORS = (VeoReceiptUnavailableError, VeoReceiptChangedError)
 """A submission that ends so may have been accepted: its answer, or its receipt, is not settled yet."""
-
-
-class ItemResult(NamedTuple):
-    """What has become of an item.
-
-    :param reason: why there is no video.
-    :param receipt: of the video, where there is one.
-    """
-
-    outcome: Outcome
-    reason: str = ""
-    receipt: Receipt | None = None
 
 
 class ItemTask:
@@ -93,7 +82,7 @@ class ItemTask:
         self, item: ManifestItem, job: VideoJob, state: SegmentState, known: SummaryRow | None = None
     ) -> None:
         self.item = item
-        self.phase = Phase.READY
+        self._account = ItemAccount(item.output, state)
         self._job = job
         self._state = state
         self._known = known
@@ -102,12 +91,17 @@ class ItemTask:
         """The generation that was accepted, and is not known to have failed."""
         self._fresh = False
         """Whether that was just now."""
-        self._cost = Charges()
-        self.late = Charges()
-        """What others were found to have submitted for it since the segment began."""
-        self._reserved = 0.0
-        self._has_slot = False
         self._tries = 0
+
+    @property
+    def phase(self) -> Phase:
+        """What the item is waiting for."""
+        return self._account.phase
+
+    @property
+    def late(self) -> Charges:
+        """What others were found to have submitted for it since the segment began."""
+        return self._account.late
 
     async def look(self) -> None:
         """Read the item's receipt, and decide; an error is kept, and raised by :meth:`travel`."""
@@ -127,19 +121,19 @@ class ItemTask:
     def begin(self) -> ItemResult | None:
         """Start the item after its receipt was read; return its result if nothing needs to be done."""
         state = self._state
-        self._cost = state.ledger.found(self.item.output)
+        self._account.count_found()
         if self._known is not None:
-            self._charge(Charges(self._known.cost_usd, self._known.unknown_usd))
+            self._account.charge(Charges(self._known.cost_usd, self._known.unknown_usd))
             return ItemResult(self._known.outcome)
         if isinstance(self._seen, Exception):
             return None
         step, held = self._seen
         if held is not None:
-            self._recharge(held)
+            self._account.recharge(held)
         if isinstance(step, Done):
             return self._done(existing(held))
         if isinstance(step, Attach):
-            self._take_slot()
+            self._account.take_slot()
         elif isinstance(step, (NeedsImage, Submit)) and (state.gate.stopped or state.phases[Phase.BLOCKED]):
             # Do not queue more items for budget: later ones may already be paid for and need storing.
             return ItemResult(Outcome.NOT_STARTED, state.gate.stopped or state.ceiling_reached)
@@ -154,7 +148,7 @@ class ItemTask:
             try:
                 return await self._drive()
             except Exception as error:  # noqa: BLE001 - a bad image is one row, and never the batch's end
-                self._leave_slot()
+                self._account.leave_slot()
                 if self._state.cancelled:
                     await self._wait_for_the_end()
                 ending = self._ending(error)
@@ -164,12 +158,12 @@ class ItemTask:
             paid = self._accepted or isinstance(self._seen, Exception)
             if self._state.gate.stopped and not paid:
                 await self._wait_for_the_end()
-            self._enter(Phase.BACKOFF)
+            self._account.enter(Phase.BACKOFF)
             await self._state.waits.sleep(min(2.0**self._tries, self._state.tuning.longest_retry_pause))
-            self._enter(Phase.READY)
+            self._account.enter(Phase.READY)
             await self.look()
             if not isinstance(self._seen, Exception):
-                self._recharge(self._seen[1])
+                self._account.recharge(self._seen[1])
 
     def cancel(self) -> None:
         """Abort the upload; from a signal handler, too."""
@@ -195,7 +189,7 @@ class ItemTask:
                     raise error
                 case _:
                     assert_never(step)
-            self._recharge(held)
+            self._account.recharge(held)
             step = await self._state.executors.run_io(self._job.decide, held)
 
     def _first_step(self) -> Seen:
@@ -213,30 +207,25 @@ class ItemTask:
 
     async def _read_later(self) -> VersionedReceipt | None:
         """Let the claim holder submit, and read the receipt again later."""
-        self._enter(Phase.AWAITING_CLAIM)
+        self._account.enter(Phase.AWAITING_CLAIM)
         await self._state.waits.sleep(self._state.tuning.claim_pause)
-        self._enter(Phase.READY)
+        self._account.enter(Phase.READY)
         return await self._state.executors.run_io(self._job.read)
 
     async def _attach(self, held: VersionedReceipt) -> VersionedReceipt:
-        """Poll a generation until it is finished, and store its video or record its failure."""
+        """Poll a generation until it is finished, and store its video or record its failure.
+
+        :raises VeoChargeOpenError: it failed, and may be charged: nothing is submitted in its place.
+        """
         self._accepted = held.receipt.veo_task_id or "without an id"
         video = await self._watch(held)
         if video.status is video.status.COMPLETED:
             return await self._store(held, video)
-        held = await self._record_failure(held, video)
-        self._accepted = ""
-        return held
-
-    async def _record_failure(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
-        """Record that the service gave up on a generation, which is not charged.
-
-        :raises VeoChargeOpenError: it may be charged: nothing is submitted in its place.
-        """
         count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
         held = await self._state.executors.run_io(self._job.record_failure, held, video)
-        self._enter(Phase.READY)
+        self._accepted = ""
+        self._account.enter(Phase.READY)
         return held
 
     def _done(self, held: VersionedReceipt) -> ItemResult:
@@ -245,9 +234,11 @@ class ItemTask:
     # Submitting
 
     async def _submit(self, held: VersionedReceipt | None) -> VersionedReceipt | None:
-        """Submit the item in its turn, unless its image shows that there is something else to do."""
+        """Submit the item, unless its image shows that there is something else to do; few images at once."""
         state, job = self._state, self._job
-        await self._reserve()
+        if state.gate.stopped:
+            await self._wait_for_the_end()
+        await self._account.reserve()
         try:
             with state.waits.cancel_at_end():
                 await state.prepare_slots.acquire()
@@ -262,24 +253,7 @@ class ItemTask:
                 job.release_image()
                 state.prepare_slots.release()
         finally:
-            self._give_back()
-
-    async def _reserve(self) -> None:
-        """Set the money aside for one more submission, once there is enough of it."""
-        state, price = self._state, self._state.spec.price_usd
-        if state.gate.stopped:
-            await self._wait_for_the_end()
-        if not state.budget.can_afford(price):
-            self._enter(Phase.BLOCKED)
-        with state.waits.cancel_at_end():
-            await state.budget.reserve(price)
-        self._reserved = price
-        self._enter(Phase.READY)
-
-    def _give_back(self) -> None:
-        self._state.budget.settle(self._reserved, 0.0)
-        self._reserved = 0.0
-        self._state.on_change()
+            self._account.give_back()
 
     async def _submit_prepared(self) -> VersionedReceipt | None:
         """Submit, again and again as long as the service provably accepts nothing."""
@@ -287,8 +261,7 @@ class ItemTask:
         while True:
             with state.waits.cancel_at_end():
                 await state.reattached.wait()
-                await state.limiter.acquire()
-                self._has_slot = True
+                await self._account.wait_for_slot()
             state.gate.starting += 1
             try:
                 async with state.gate.submission():
@@ -316,60 +289,49 @@ class ItemTask:
     async def _submit_once(self) -> VersionedReceipt | None:
         """Submit, in a slot and with the money set aside; the slot is kept while the generation runs."""
         state, began = self._state, asyncio.get_running_loop().time()
-        self._enter(Phase.SUBMITTING)
+        self._account.enter(Phase.SUBMITTING)
         try:
             held = await state.executors.run_io(self._job.submit_once)
         except (VeoRateLimitError, VeoNotSentError) as error:
-            self._leave_slot()
+            self._account.leave_slot()
             too_many = isinstance(error, VeoRateLimitError)
             state.limiter.on_throttled(began, getattr(error, "retry_after", None), overloaded=too_many)
             raise
         except VeoError as error:
             if outcome_of_error(error) in _MAYBE_CHARGED or isinstance(error, _RECEIPT_ERRORS):
-                self._charge(self._cost + Charges(unknown=self._reserved))
+                self._account.charge_reserved()
             raise
         except Exception as error:
-            self._charge(self._cost + Charges(unknown=self._reserved))
+            self._account.charge_reserved()
             raise VeoSubmissionUnknown(f"The submission ended with {error!r}.") from error
         finally:
-            self._enter(Phase.READY)
-        self._recharge(held)
+            self._account.enter(Phase.READY)
+        self._account.recharge(held)
         if self._job.has_submitted(held):
             count("submitted")
             state.on_accepted()
             self._fresh = True
         else:
-            self._leave_slot()
+            self._account.leave_slot()
         return held
-
-    def _recharge(self, held: VersionedReceipt | None) -> None:
-        """Count what a receipt tells now instead of what it told before, or what was feared."""
-        state, before = self._state, self.late
-        self._charge(state.ledger.charges(held.receipt) if held else Charges())
-        self.late = state.ledger.late(held.receipt) if held else Charges()
-        state.late += self.late - before
-
-    def _charge(self, cost: Charges) -> None:
-        """Count what the item costs in place of what was counted for it in this segment before."""
-        change, self._cost = cost - self._cost, cost
-        self._state.budget.add(change.total)
-        self._state.budget.add_unknown(change.unknown)
 
     # Watching and storing
 
     async def _watch(self, held: VersionedReceipt) -> Video:
         """Poll a generation until it is finished; it has a slot for as long."""
-        self._take_slot()
+        self._account.take_slot()
         fresh, self._fresh = self._fresh, False
-        self._enter(Phase.GENERATING if fresh else Phase.ATTACHING)
-        watch = Watch(self._state, held.receipt, fresh=fresh, polled=lambda: self._enter(Phase.GENERATING))
+        self._account.enter(Phase.GENERATING if fresh else Phase.ATTACHING)
+        watch = Watch(
+            self._state, held.receipt, fresh=fresh, polled=lambda: self._account.enter(Phase.GENERATING)
+        )
         video = await watch.until_finished()
-        self._leave_slot()
+        self._account.leave_slot()
         return video
 
     async def _store(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
         """Store a completed video, or leave that to the next segment, on a worker."""
-        self._enter(Phase.COMPLETED)
+        self._account.enter(Phase.COMPLETED)
         if self._state.cancelled or not self._state.store_videos:
             await self._state.waits.sleep(math.inf)
         stored = await self._state.executors.run_transfer(self._job.store, held, video)
@@ -427,24 +389,5 @@ class ItemTask:
         ) or (alone and not state.all_started)
 
     async def _wait_for_the_end(self) -> None:
-        self._enter(Phase.BLOCKED)
+        self._account.enter(Phase.BLOCKED)
         await self._state.waits.sleep(math.inf)
-
-    # Slots and phases
-
-    def _take_slot(self) -> None:
-        """Take a slot for a generation that is under way."""
-        if not self._has_slot:
-            self._has_slot = True
-            self._state.limiter.acquire_nowait()
-
-    def _leave_slot(self) -> None:
-        if self._has_slot:
-            self._has_slot = False
-            self._state.limiter.release()
-
-    def _enter(self, phase: Phase) -> None:
-        self._state.phases[self.phase] -= 1
-        self._state.phases[phase] += 1
-        self.phase = phase
-        self._state.on_change()

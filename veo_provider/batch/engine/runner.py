@@ -18,9 +18,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from veo_provider.batch.engine.item import ItemResult, ItemTask
 from veo_provider.batch.engine.state import Phase, happens
-from veo_provider.batch.outcome import WITH_VIDEO, Outcome
+from veo_provider.batch.outcome import WITH_VIDEO, ItemResult, Outcome
 from veo_provider.exceptions import VeoOutageError
 from veo_provider.receipts.charges import Charges
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from veo_provider.batch.checkpoint import Checkpoint
     from veo_provider.batch.engine.feeder import ItemFeeder
+    from veo_provider.batch.engine.item import ItemTask
     from veo_provider.batch.engine.monitors.balance import BalanceMonitor
     from veo_provider.batch.engine.monitors.progress import ProgressReporter
     from veo_provider.batch.engine.state import SegmentState
