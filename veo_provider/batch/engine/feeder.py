@@ -9,18 +9,18 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from veo_provider.batch.engine.item import ItemTask
-from veo_provider.batch.engine.orphans import refusal
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.manifest import ManifestItem
+from veo_provider.batch.report.orphans import refusal
 from veo_provider.exceptions import VeoError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator
 
-    from veo_provider.batch.engine.orphans import OrphanFinder
     from veo_provider.batch.engine.state import SegmentState
     from veo_provider.batch.manifest import Manifest
     from veo_provider.batch.report.journal import JournalReplay
+    from veo_provider.batch.report.orphans import OrphanFinder
     from veo_provider.batch.report.row import SummaryRow
     from veo_provider.batch.requests import ItemJobs
 
