@@ -32,6 +32,9 @@ class CircuitBreaker:
     too long a time.
 
     :param state: what :meth:`to_dict` of an earlier breaker returned, possibly in another process.
+    :param shortest_pause: seconds of the first pause.
+    :param longest_pause: seconds of the longest pause.
+    :param patience: seconds since the first failure after which it gives up.
     :param clock: returns Unix seconds.
     :param jitter: returns a number from 0 to 1.
     """
@@ -40,18 +43,24 @@ class CircuitBreaker:
         self,
         state: Mapping[str, Any] | None = None,
         *,
+        shortest_pause: float = SHORTEST_PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
+        patience: float = PATIENCE,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         state = state or {}
         self._clock = clock
         self._jitter = jitter
+        self._shortest_pause = shortest_pause
+        self._longest_pause = longest_pause
+        self._patience = patience
         self._failures: dict[str, int] = dict(state.get("failures", {}))
         self._failing_since: float | None = state.get("failing_since")
         self._pauses = int(state.get("pauses", 0))
         self._failed_probes = int(state.get("failed_probes", 0))
         # The earlier process's clock may have been ahead of ours.
-        longest = clock() + LONGEST_PAUSE * (1 + JITTER)
+        longest = clock() + longest_pause * (1 + JITTER)
         self._paused_until = min(float(state.get("paused_until", 0.0)), longest)
         self._has_succeeded = False
         self._running = 0
@@ -148,9 +157,9 @@ class CircuitBreaker:
 
     def _pause(self) -> bool:
         """Start the next pause, unless it is time to give up."""
-        too_long = self.is_open and self.failing_for >= PATIENCE
+        too_long = self.is_open and self.failing_for >= self._patience
         self.gave_up = self.gave_up or too_long or self._failed_probes >= MAX_FAILED_PROBES
-        pause = min(SHORTEST_PAUSE * 2.0**self._pauses, LONGEST_PAUSE)
+        pause = min(self._shortest_pause * 2.0**self._pauses, self._longest_pause)
         self._paused_until = self._clock() + pause * (1 + JITTER * (2 * self._jitter() - 1))
         self._pauses += 1
         return not self.gave_up

@@ -18,14 +18,24 @@ class AdaptiveConcurrencyLimiter:
 
     :param limit: the maximum number of slots.
     :param size: the number of slots at the start; None for the maximum.
+    :param shortest_pause: seconds of the pause after a throttled operation; doubled each time.
+    :param longest_pause: seconds of the longest such pause.
     """
 
-    def __init__(self, limit: int, size: float | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        size: float | None = None,
+        *,
+        shortest_pause: float = SHORTEST_PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
         self.used = 0
         self._loop = asyncio.get_running_loop()
         self._limit = limit
         self._size = min(float(limit), max(1.0, size or limit))
-        self._pause = SHORTEST_PAUSE
+        self._shortest_pause = self._pause = shortest_pause
+        self._longest_pause = longest_pause
         self._paused_until = 0.0
         self._slowed_at = 0.0
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -64,7 +74,7 @@ class AdaptiveConcurrencyLimiter:
 
     def on_success(self) -> None:
         """Record an operation that the service accepted."""
-        self._pause = SHORTEST_PAUSE
+        self._pause = self._shortest_pause
         self._size = min(float(self._limit), self._size + 1 / self._size)
         self._give_slots()
 
@@ -82,7 +92,7 @@ class AdaptiveConcurrencyLimiter:
         if started_at >= self._slowed_at:
             self._slowed_at = now
             self._paused_until = max(self._paused_until, now + self._pause)
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._pause = min(2 * self._pause, self._longest_pause)
             if overloaded:
                 self._size = max(1.0, self._size / 2)
         self._paused_until = max(self._paused_until, now + (retry_after or 0.0))

@@ -23,11 +23,15 @@ TRANSFER_THREADS = 4
 
 
 class Executors:
-    """Runs blocking calls in two thread pools, so that long transfers do not delay short calls."""
+    """Runs blocking calls in two thread pools, so that long transfers do not delay short calls.
 
-    def __init__(self) -> None:
-        self._io = ThreadPoolExecutor(IO_THREADS, "veo-batch")
-        self._transfers = ThreadPoolExecutor(TRANSFER_THREADS, "veo-batch-store")
+    :param io_threads: threads for short calls.
+    :param transfer_threads: threads for transfers.
+    """
+
+    def __init__(self, io_threads: int = IO_THREADS, transfer_threads: int = TRANSFER_THREADS) -> None:
+        self._io = ThreadPoolExecutor(io_threads, "veo-batch")
+        self._transfers = ThreadPoolExecutor(transfer_threads, "veo-batch-store")
 
     async def run_io(self, call: Callable[..., T], *args: Any) -> T:
         """Run a short call: read a receipt or an image, submit, and the like."""

@@ -36,10 +36,10 @@ IN_BATCH = Patience(ends_when_permanent=False, repeated=(*STOPPERS, VeoTaskNotFo
 be temporary, and the batch still has other generations in flight."""
 
 
-async def watch(segment: SegmentState, receipt: Receipt, *, fresh: bool, polled: Callable[[], None]) -> Video:
+async def watch(state: SegmentState, receipt: Receipt, *, fresh: bool, polled: Callable[[], None]) -> Video:
     """Poll a generation until it is finished, and return it.
 
-    :param segment: what the items of the segment share.
+    :param state: what the items of the segment share.
     :param receipt: the generation's receipt.
     :param fresh: whether it was submitted just now.
     :param polled: called after each poll that found it unfinished or failed.
@@ -49,53 +49,53 @@ async def watch(segment: SegmentState, receipt: Receipt, *, fresh: bool, polled:
     veo_task_id = receipt.veo_task_id or ""
     submitted_at = receipt.submitted_at or time.time()
     poller = Poller(
-        segment.terms.poll_interval,
-        deadline=submitted_at + segment.terms.timeout,
+        state.spec.poll_interval,
+        deadline=submitted_at + state.spec.timeout,
         patience=IN_BATCH,
         model=receipt.request.get("model", ""),
         resolution=receipt.request.get("resolution", ""),
         submitted_at=receipt.submitted_at,
-        mean=segment.progress.mean_seconds,
+        mean=state.throughput.mean_seconds,
     )
     if fresh:
-        await segment.sleep(poller.next_delay())
+        await state.waits.sleep(poller.next_delay())
     while True:
-        match await _poll(segment, veo_task_id, poller):
+        match await _poll(state, veo_task_id, poller):
             case PollAgain(seconds):
                 polled()
-                await segment.sleep(seconds)
+                await state.waits.sleep(seconds)
             case Finished(video):
                 # Otherwise, it may have been finished long before this segment started.
                 if fresh or poller.seen_unfinished:
-                    _record_duration(segment, time.time() - submitted_at)
+                    _record_duration(state, time.time() - submitted_at)
                 return video
             case TimedOut(trouble):
                 polled()
-                raise _not_finished(veo_task_id, trouble, segment.terms.timeout)
+                raise _not_finished(veo_task_id, trouble, state.spec.timeout)
             case Refused(error):
                 polled()
-                raise _not_finished(veo_task_id, error.what, segment.terms.timeout)
+                raise _not_finished(veo_task_id, error.what, state.spec.timeout)
 
 
-async def _poll(segment: SegmentState, veo_task_id: str, poller: Poller) -> Decision:
+async def _poll(state: SegmentState, veo_task_id: str, poller: Poller) -> Decision:
     """Poll once; a wrong key also stops submissions."""
     try:
-        with segment.may_leave():
-            video = await segment.line.get(veo_task_id, until=poller.permit_deadline)
+        with state.waits.cancel_at_end():
+            video = await state.session.get(veo_task_id, until=poller.permit_deadline)
     except VeoError as error:
         if isinstance(error, STOPPERS):
-            segment.stop(error)
+            state.gate.stop(error)
         decision = poller.on_error(error)
         if poller.has_news:
             log.warning("%s: %s Polling again.", veo_task_id, error)
         return decision
     if video is not None:
-        segment.succeeded()
+        state.throughput.on_success()
     return poller.on_video(video)
 
 
-def _record_duration(segment: SegmentState, seconds: float) -> None:
-    segment.completed(seconds)
+def _record_duration(state: SegmentState, seconds: float) -> None:
+    state.throughput.on_completed(seconds)
     time_taken("generation_seconds", seconds)
 
 
