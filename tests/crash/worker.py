@@ -241,7 +241,7 @@ def main():
         "airflow.providers.common.compat.connection",
         "boto3",
         "veo_provider.api.async_client",
-        "veo_provider.generation.state_machine",
+        "veo_provider.generation.lifecycle",
         "veo_provider.hooks.veo",
         "veo_provider.media.image_source",
         "veo_provider.operators.veo",

@@ -3,11 +3,12 @@
 import hashlib
 
 import pytest
+from support.generations import advance
 
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
 from veo_provider.exceptions import VeoImageUnavailableError
-from veo_provider.generation import state_machine
+from veo_provider.generation import fingerprint
 from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.media.image_source import open_image
 from veo_provider.receipts.receipt import Attempt, ReceiptState, S3ReceiptStore
@@ -36,7 +37,7 @@ def place(request, tmp_path, s3, connections):
 
 def submit(store, client, plan, try_number):
     by = Attempt("clips / monday / make", try_number)
-    return state_machine.advance(store, client, plan, by, GenerationPolicy(), is_stored=lambda _: False)
+    return advance(store, client, plan, by, GenerationPolicy(), is_stored=lambda _: False)
 
 
 def test_an_image_that_changes_is_refused_and_the_next_attempt_sends_what_is_there(
@@ -49,7 +50,7 @@ def test_an_image_that_changes_is_refused_and_the_next_attempt_sends_what_is_the
 
     def plan():
         held = store.read()
-        return state_machine.prepare(
+        return fingerprint.prepare(
             lambda: open_image(uri, "aws_default"),
             lambda image: VeoRequest(prompt="The rocket lifts off", seconds="4", image=image),
             held.receipt if held else None,
@@ -74,7 +75,7 @@ def test_an_image_that_changes_is_refused_and_the_next_attempt_sends_what_is_the
 
 def test_the_plans_image_knows_its_digest(photo):
     """Read once for the plan, it is not read again for its digest."""
-    plan = state_machine.prepare(
+    plan = fingerprint.prepare(
         lambda: Image.from_path(photo),
         lambda image: VeoRequest(prompt="The rocket lifts off", image=image),
         None,

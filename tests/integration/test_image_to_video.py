@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from veo_provider import exceptions
 from veo_provider.exceptions import VeoReceiptError
-from veo_provider.operators import veo as operators
+from veo_provider.operators import waiting
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
 from veo_provider.triggers import veo as trigger_module
 from veo_provider.triggers.veo import VeoTaskTrigger
@@ -112,7 +112,7 @@ def run_trigger(trigger):
 def test_a_timeout_keeps_the_id(sandbox, s3):
     """The next attempt waits on for the same generation."""
     sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
-    with pytest.raises(operators.VeoWaitTimeoutError, match="waits on for the same generation"):
+    with pytest.raises(exceptions.VeoWaitTimeoutError, match="waits on for the same generation"):
         make(timeout=0.3)
     sandbox.clear_faults()
     make(try_number=2)
@@ -137,6 +137,26 @@ def test_a_lost_answer_ends_the_task_and_every_later_one(sandbox, s3):
     for run_id in ("monday", "tuesday"):
         with pytest.raises(AirflowFailException, match=r"its answer was lost.*veo_task_id.*resubmit"):
             make(run_id, 2)
+    assert len(sandbox.tasks()) == 1
+
+
+def test_after_a_lost_answer_the_image_makes_no_difference(sandbox):
+    """What may be paid is said first, even where the image is gone by now."""
+    sandbox.add_faults([{"call": "submit", "reset": "after"}])
+    with pytest.raises(AirflowFailException):
+        make()
+    with pytest.raises(AirflowFailException, match=r"its answer was lost"):
+        make("tuesday", image="s3://images/gone.jpg")
+
+
+def test_a_retry_looks_at_its_image_again(sandbox, s3):
+    """A receipt of the same task is not trusted for the image: other bytes are another request."""
+    for name in ("rocket.jpg", "chelsea.png"):
+        s3.copy_object(Bucket="images", Key="twice.jpg", CopySource={"Bucket": "images", "Key": name})
+        if name == "rocket.jpg":
+            make(image="s3://images/twice.jpg")
+    with pytest.raises(AirflowFailException, match="belongs to another request"):
+        make(try_number=2, image="s3://images/twice.jpg")
     assert len(sandbox.tasks()) == 1
 
 
@@ -228,10 +248,10 @@ def test_another_live_attempt_is_waited_for(sandbox, s3, monkeypatch):
     """A claim of another task is respected while it may be alive, and its video is used."""
     make()
     stored = receipt(s3)
-    monkeypatch.setattr(operators, "_CLAIM_PAUSE", 0.0)
+    monkeypatch.setattr(waiting, "CLAIM_POLL_SECONDS", 0.0)
     claimed = {"state": "claimed", "claimant": "another task", "claimed_until": time.time() + 100}
     rewrite(s3, **claimed)
-    with pytest.raises(operators.VeoWaitTimeoutError):
+    with pytest.raises(exceptions.VeoWaitTimeoutError):
         make("tuesday", timeout=0.2)
     with pytest.raises(TaskDeferred) as deferral:
         make("tuesday", deferrable=True)

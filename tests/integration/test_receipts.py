@@ -12,6 +12,7 @@ import pytest
 import requests
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
+from support import generations
 
 from veo_provider.api import protocol
 from veo_provider.api.client import VeoClient
@@ -24,8 +25,9 @@ from veo_provider.exceptions import (
     VeoRequestError,
     VeoSubmissionUnknown,
 )
-from veo_provider.generation import retries, state_machine
-from veo_provider.generation.state_machine import Attach, GenerationPolicy, PreparedRequest, WaitForClaim
+from veo_provider.generation import recording, retries
+from veo_provider.generation.fingerprint import PreparedRequest, sha256_of
+from veo_provider.generation.state_machine import Attach, GenerationPolicy, WaitForClaim
 from veo_provider.receipts.receipt import (
     SUFFIX,
     Attempt,
@@ -501,7 +503,7 @@ def test_a_receipt_can_be_read_by_people(s3, sandbox, client, request_4s):
     store = S3ReceiptStore(s3, TARGET)
     plan = plan_of(request_4s, prompt="Die Rakete über dem Fjord 🚀")
     _, held = advance(store, client, plan, ME)
-    state_machine.record_video(store, held, {"uri": "s3://videos/clips/rocket.mp4", "bytes": 1}, ME)
+    recording.record_video(store, held, {"uri": "s3://videos/clips/rocket.mp4", "bytes": 1}, ME)
     found = s3.get_object(Bucket=TARGET.bucket, Key=TARGET.key)
     text = found["Body"].read().decode()
     data = json.loads(text)
@@ -587,14 +589,12 @@ class State(dict):
 
 def plan_of(request, **changes):
     request = replace(request, **changes)
-    digest = state_machine.sha256_of(request)
+    digest = sha256_of(request)
     return PreparedRequest.of(request, image="rocket.jpg", image_sha256=digest, account="veo_default")
 
 
 def advance(store, client, plan, by, policy=None):
-    return state_machine.advance(
-        store, client, plan, by, policy or GenerationPolicy(), is_stored=lambda _: True
-    )
+    return generations.advance(store, client, plan, by, policy or GenerationPolicy())
 
 
 def test_a_lost_answer_pays_nothing_more(s3, sandbox, client, request_4s):

@@ -19,7 +19,7 @@ from PIL import ImageChops
 from veo_provider.api.image import MAX_IMAGE_BYTES, Image
 from veo_provider.api.request import VeoRequest
 from veo_provider.exceptions import VeoImageError, VeoImageUnavailableError, VeoRequestError
-from veo_provider.generation.state_machine import sha256_of
+from veo_provider.generation.fingerprint import sha256_of
 from veo_provider.media import conversion
 from veo_provider.media.conversion import ConvertedImage, aspect_ratio_of, verify
 from veo_provider.media.image_source import open_image

@@ -1,7 +1,7 @@
-"""The way of one item through a leg: looked at, submitted, watched, and stored.
+"""One item of a batch in its event loop: it drives a :class:`~veo_provider.generation.lifecycle.VideoJob`.
 
-What an item comes to is its :class:`Ending`. An error is one, too, if trying again would not help: one bad
-image is one row of the summary, and never the end of the batch.
+An error is the result of an item, too, if trying again would not help: one bad image is one row of the
+summary, and never the end of the batch.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from typing_extensions import assert_never
+
+from veo_provider.batch.engine.account import ItemAccount
 from veo_provider.batch.engine.state import Phase
-from veo_provider.batch.engine.submission_gate import (
-    STOPPERS,
-    StoppedError,
-    is_denied,
-    one_submission,
-    require_permission,
-)
-from veo_provider.batch.engine.watch import Watch
-from veo_provider.batch.outcome import RETRYABLE, Outcome, outcome_of_error
+from veo_provider.batch.engine.submission_gate import STOPPERS, StoppedError, is_denied, require_permission
+from veo_provider.batch.engine.watch import watch
+from veo_provider.batch.outcome import RETRYABLE, ItemResult, Outcome, outcome_of_error, outcome_of_video
 from veo_provider.exceptions import (
     VeoError,
     VeoNotFetchedError,
@@ -34,335 +31,307 @@ from veo_provider.exceptions import (
     VeoVideoLostError,
     VeoWaitTimeoutError,
 )
-from veo_provider.generation.state_machine import Attach, Done, Refuse, Submit, Verify, WaitForClaim
+from veo_provider.generation.lifecycle import existing
+from veo_provider.generation.state_machine import (
+    Attach,
+    Done,
+    NeedsImage,
+    Refuse,
+    Submit,
+    Verify,
+    WaitForClaim,
+)
 from veo_provider.metrics import count
 from veo_provider.receipts.charges import Charges
 
 if TYPE_CHECKING:
     from veo_provider.api.video import Video
     from veo_provider.batch.engine.state import SegmentState
-    from veo_provider.batch.report.summary import SummaryRow
-    from veo_provider.batch.requests import Maker
-    from veo_provider.generation.state_machine import PreparedRequest, Step
-    from veo_provider.receipts.receipt import Receipt, VersionedReceipt
+    from veo_provider.batch.manifest import ManifestItem
+    from veo_provider.batch.report.row import SummaryRow
+    from veo_provider.generation.lifecycle import VideoJob
+    from veo_provider.generation.state_machine import Step
+    from veo_provider.receipts.receipt import VersionedReceipt
 
-    Seen = tuple[Step | None, VersionedReceipt | None]
-    """What follows from a receipt, and the receipt; no step where it takes the image to tell."""
+    Seen = tuple[Step, VersionedReceipt | None]
+    """A receipt, and what was decided from it."""
 
 log = logging.getLogger(__name__)
 
-CLAIM_PAUSE = 15.0
-"""Seconds between two looks at a receipt that another attempt has claimed."""
-MOST_TRIES = 6
-"""Attempts at an item that fail for a reason that may pass, while others succeed."""
-LAST_TRIES = 12
-"""The same where no others are left; that is some seven minutes."""
-RECENT_SUCCESS = 30.0
-"""Seconds without a success after which a failure is not the item's own fault."""
-LONGEST_PAUSE = 60.0
-"""Seconds between two attempts at an item, at most."""
 
 _MAYBE_CHARGED = (Outcome.UNKNOWN, Outcome.UNDER_WAY)
 _RECEIPT_ERRORS = (VeoReceiptUnavailableError, VeoReceiptChangedError)
 """A submission that ends so may have been accepted: its answer, or its receipt, is not settled yet."""
 
 
-class ItemResult(NamedTuple):
-    """What has become of an item.
-
-    :param reason: why there is no video.
-    :param receipt: of the video, where there is one.
-    """
-
-    outcome: Outcome
-    reason: str = ""
-    receipt: Receipt | None = None
-
-
 class ItemTask:
-    """The way of one item through a leg.
+    """Drives the video of one item through a segment: read, submitted, polled, and stored.
 
-    :param maker: makes its video.
-    :param leg: what it shares with the others.
-    :param known: its row of the summary, if it had its video before.
+    :param item: the image, and where its video goes.
+    :param job: the steps of its video.
+    :param state: what it shares with the others.
+    :param known: its row of the summary, if its video was stored before.
     """
 
-    def __init__(self, maker: Maker, leg: SegmentState, known: SummaryRow | None = None) -> None:
-        self.item = maker.item
+    def __init__(
+        self, item: ManifestItem, job: VideoJob, state: SegmentState, known: SummaryRow | None = None
+    ) -> None:
+        self.item = item
+        self._account = ItemAccount(item.output, state)
+        self._job = job
+        self._state = state
         self._known = known
-        self.phase = Phase.READY
-        self._maker = maker
-        self._leg = leg
-        self._seen: Seen | Exception = None, None
+        self._seen: Seen | Exception = NeedsImage(), None
         self._accepted = ""
-        self._cost = Charges()
-        self.late = Charges()
-        """What others were found to have submitted for it since the leg began."""
-        self._reserved = 0.0
-        self._has_slot = False
+        """The generation that was accepted, and is not known to have failed."""
+        self._fresh = False
+        """Whether that was just now."""
         self._tries = 0
 
+    @property
+    def phase(self) -> Phase:
+        """What the item is waiting for."""
+        return self._account.phase
+
+    @property
+    def late(self) -> Charges:
+        """What others were found to have submitted for it since the segment began."""
+        return self._account.late
+
     async def look(self) -> None:
-        """Read the item's receipt; an error is kept as what was seen, for the way to deal with."""
+        """Read the item's receipt, and decide; an error is kept, and raised by :meth:`travel`."""
         if self._known is not None:
             return
         try:
-            self._seen = await self._leg.threads.call(self._maker.look)
-            self._leg.denials = 0
+            self._seen = await self._state.executors.run_io(self._read_and_decide)
+            self._state.denials = 0
         except Exception as error:  # noqa: BLE001 - it becomes the item's own, not the walk's
             self._seen = error
-            self._leg.denials += not self._tries and is_denied(error)
+            self._state.denials += not self._tries and is_denied(error)
+
+    def _read_and_decide(self) -> Seen:
+        held = self._job.read()
+        return self._job.decide(held), held
 
     def begin(self) -> ItemResult | None:
-        """Take up the item after the first look; return what it has come to if nothing needs to be done."""
-        leg = self._leg
-        self._cost = leg.ledger.found(self.item.output)
+        """Start the item after its receipt was read; return its result if nothing needs to be done."""
+        state = self._state
+        self._account.count_found()
         if self._known is not None:
-            self._charge(Charges(self._known.cost_usd, self._known.unknown_usd))
+            self._account.charge(Charges(self._known.cost_usd, self._known.unknown_usd))
             return ItemResult(self._known.outcome)
         if isinstance(self._seen, Exception):
             return None
         step, held = self._seen
         if held is not None:
-            self._recharge(held)
+            self._account.recharge(held)
         if isinstance(step, Done):
-            return self._done(held)
+            return self._done(existing(held))
         if isinstance(step, Attach):
-            self._take_slot()
-        elif step is None and (leg.stopped or leg.phases[Phase.BLOCKED]):
-            # Some that wait for money are enough; behind them may be others that are paid, and not stored.
-            return ItemResult(Outcome.NOT_STARTED, leg.stopped or leg.ceiling_reached)
+            self._account.take_slot()
+        elif isinstance(step, (NeedsImage, Submit)) and (state.gate.stopped or state.phases[Phase.BLOCKED]):
+            # Do not queue more items for budget: later ones may already be paid for and need storing.
+            return ItemResult(Outcome.NOT_STARTED, state.gate.stopped or state.ceiling_reached)
         return None
 
     async def travel(self) -> ItemResult:
-        """Bring the item to its end, or to where this leg leaves it: that ends with the leg.
+        """Drive the item to its end, or to where this segment leaves it: that ends with the segment.
 
         :raises VeoReceiptsDeniedError: receipts may not be read.
         """
         while True:
             try:
-                return await self._follow()
+                return await self._drive()
             except Exception as error:  # noqa: BLE001 - a bad image is one row, and never the batch's end
-                self._leave_slot()
-                if self._leg.cancelled:
+                self._account.leave_slot()
+                if self._state.cancelled:
                     await self._wait_for_the_end()
                 ending = self._ending(error)
                 if ending is not None:
                     return ending
-            # What could not be looked at may be paid as well.
+            # An item whose receipt could not be read may be paid as well.
             paid = self._accepted or isinstance(self._seen, Exception)
-            if self._leg.stopped and not paid:
+            if self._state.gate.stopped and not paid:
                 await self._wait_for_the_end()
-            self._enter(Phase.TROUBLED)
-            await self._leg.sleep(min(2.0**self._tries, LONGEST_PAUSE))
-            self._enter(Phase.READY)
+            self._account.enter(Phase.BACKOFF)
+            await self._state.waits.sleep(min(2.0**self._tries, self._state.tuning.longest_retry_pause))
+            self._account.enter(Phase.READY)
             await self.look()
             if not isinstance(self._seen, Exception):
-                self._recharge(self._seen[1])
+                self._account.recharge(self._seen[1])
 
     def cancel(self) -> None:
-        """Take back what is being uploaded; from a signal, too."""
+        """Abort the upload; from a signal handler, too."""
         if self.phase is Phase.COMPLETED:
-            self._maker.cancel()
+            self._job.cancel()
 
-    async def _follow(self) -> ItemResult:
+    async def _drive(self) -> ItemResult:
         """Do one step after another until the video is stored, or nothing can be done."""
+        step, held = self._first_step()
+        while True:
+            match step:
+                case NeedsImage() | Submit():
+                    held = await self._submit(held)
+                case Verify():
+                    held = await self._state.executors.run_io(self._job.verify, existing(held))
+                case WaitForClaim():
+                    held = await self._read_later()
+                case Attach():
+                    held = await self._attach(existing(held))
+                case Done():
+                    return self._done(existing(held))
+                case Refuse(error):
+                    raise error
+                case _:
+                    assert_never(step)
+            self._account.recharge(held)
+            step = await self._state.executors.run_io(self._job.decide, held)
+
+    def _first_step(self) -> Seen:
+        """Return what was decided when the receipt was read last, or raise what kept it from being read."""
         if isinstance(self._seen, Exception):
-            require_permission(self._leg, self._seen)
+            require_permission(self._state, self._seen)
             raise self._seen
-        step, held = self._seen
-        if held is None and self._accepted:
+        if self._seen[1] is None and self._accepted:
             raise VeoReceiptError(
                 f"The receipt of {self.item.output} is gone, though {self._accepted} was submitted by it: "
                 "put it back first, or the output is paid for again."
             )
-        self._accepted = ""
-        submitted = False
-        while True:
-            if step is None:
-                step, held = await self._submit(held)
-                submitted = isinstance(step, Attach) and self._has_slot
-            if held is None or isinstance(step, Submit):
-                step = None
-            elif isinstance(step, Refuse):
-                raise step.error
-            elif isinstance(step, Done):
-                return self._done(held)
-            elif isinstance(step, Verify):
-                step, held = await self._leg.threads.call(self._maker.verify, held)
-                self._recharge(held)
-            elif isinstance(step, WaitForClaim):
-                step, held = await self._look_later()
-            else:
-                self._accepted = held.receipt.veo_task_id or "without an id"
-                video = await self._watch(held, fresh=submitted)
-                if video.status is video.status.COMPLETED:
-                    return self._done(await self._store(held, video))
-                step, held = None, await self._record_failure(held, video)
-                self._accepted = ""
+        self._accepted, self._fresh = "", False
+        return self._seen
 
-    async def _look_later(self) -> Seen:
-        """Leave a claim to who has it, and see what has become of it."""
-        self._enter(Phase.CLAIMED)
-        await self._leg.sleep(CLAIM_PAUSE)
-        self._enter(Phase.READY)
-        step, held = await self._leg.threads.call(self._maker.look)
-        self._recharge(held)
-        return step, held
+    async def _read_later(self) -> VersionedReceipt | None:
+        """Let the claim holder submit, and read the receipt again later."""
+        self._account.enter(Phase.AWAITING_CLAIM)
+        await self._state.waits.sleep(self._state.tuning.claim_pause)
+        self._account.enter(Phase.READY)
+        return await self._state.executors.run_io(self._job.read)
 
-    async def _record_failure(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
-        """Record that the service gave up on a generation, which is not charged.
+    async def _attach(self, held: VersionedReceipt) -> VersionedReceipt:
+        """Poll a generation until it is finished, and store its video or record its failure.
 
-        :raises VeoChargeOpenError: it may be charged: nothing is submitted in its place.
+        :raises VeoChargeOpenError: it failed, and may be charged: nothing is submitted in its place.
         """
+        self._accepted = held.receipt.veo_task_id or "without an id"
+        video = await self._watch(held)
+        if video.status is video.status.COMPLETED:
+            return await self._store(held, video)
         count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
-        held = await self._leg.threads.call(self._maker.record_failure, held, video)
-        self._recharge(held)
-        self._enter(Phase.READY)
+        held = await self._state.executors.run_io(self._job.record_failure, held, video)
+        self._accepted = ""
+        self._account.enter(Phase.READY)
         return held
 
-    def _done(self, held: VersionedReceipt | None) -> ItemResult:
-        own = held is not None and held.receipt.claimant == self._leg.terms.run
-        outcome = Outcome.STORED if own else Outcome.SKIPPED
-        return ItemResult(outcome, receipt=held.receipt if held else None)
+    def _done(self, held: VersionedReceipt) -> ItemResult:
+        return ItemResult(outcome_of_video(held.receipt, self._state.spec.run), receipt=held.receipt)
 
     # Submitting
 
-    async def _submit(self, held: VersionedReceipt | None) -> Seen:
-        """Submit the item in its turn, unless its image tells that there is something else to do."""
-        leg, maker = self._leg, self._maker
-        maker.require_submittable(held)
-        await self._reserve()
-        try:
-            with leg.may_leave():
-                await leg.hands.acquire()
-            try:
-                plan = await leg.threads.call(maker.plan, held)
-                step = await leg.threads.call(maker.next_step, held, plan.fingerprint)
-                if not isinstance(step, Submit):
-                    return step, held
-                if plan.image_error is not None:
-                    raise plan.image_error
-                return await self._submit_planned(plan)
-            finally:
-                leg.hands.release()
-        finally:
-            self._give_back()
-
-    async def _reserve(self) -> None:
-        """Set the money aside for one more submission, once there is enough of it."""
-        leg, price = self._leg, self._leg.terms.price_usd
-        if leg.stopped:
+    async def _submit(self, held: VersionedReceipt | None) -> VersionedReceipt | None:
+        """Submit the item, unless its image shows that there is something else to do; few images at once."""
+        state, job = self._state, self._job
+        if state.gate.stopped:
             await self._wait_for_the_end()
-        if not leg.budget.pays(price):
-            self._enter(Phase.BLOCKED)
-        with leg.may_leave():
-            await leg.budget.reserve(price)
-        self._reserved = price
-        self._enter(Phase.READY)
-
-    def _give_back(self) -> None:
-        self._leg.budget.settle(self._reserved, 0.0)
-        self._reserved = 0.0
-        self._leg.changed()
-
-    async def _submit_planned(self, plan: PreparedRequest) -> Seen:
-        """Submit, again and again as long as the service provably accepts nothing."""
-        leg = self._leg
-        while True:
-            with leg.may_leave():
-                await leg.caught_up.wait()
-                await leg.window.enter()
-                self._has_slot = True
-            leg.starting += 1
+        await self._account.reserve()
+        try:
+            with state.waits.cancel_at_end():
+                await state.prepare_slots.acquire()
             try:
-                async with one_submission(leg):
+                prepared = await state.executors.run_io(job.prepare, held)
+                if not isinstance(await state.executors.run_io(job.decide, held), Submit):
+                    return held
+                if prepared.image_error is not None:
+                    raise prepared.image_error
+                return await self._submit_prepared()
+            finally:
+                job.release_image()
+                state.prepare_slots.release()
+        finally:
+            self._account.give_back()
+
+    async def _submit_prepared(self) -> VersionedReceipt | None:
+        """Submit, again and again as long as the service provably accepts nothing."""
+        state = self._state
+        while True:
+            with state.waits.cancel_at_end():
+                await state.reattached.wait()
+                await self._account.wait_for_slot()
+            state.gate.starting += 1
+            try:
+                async with state.gate.submission():
                     await self._take_turn()
-                    return await self._submit_once(plan)
+                    return await self._submit_once()
             except (VeoRateLimitError, VeoNotSentError) as error:
                 log.warning("%s: %s", self.item.image, error)
             finally:
-                leg.starting -= 1
+                state.gate.starting -= 1
 
     async def _take_turn(self) -> None:
         """Wait for the turn that the line gives; a connection that is no good is so for every image.
 
         :raises StoppedError: the batch has stopped.
         """
-        leg = self._leg
+        state = self._state
         try:
-            with leg.may_leave():
-                await leg.line.turn(math.inf)
+            with state.waits.cancel_at_end():
+                await state.session.acquire(math.inf)
         except VeoError as error:
-            leg.stop(error)
-        if leg.stopped:
+            state.gate.stop(error)
+        if state.gate.stopped:
             raise StoppedError
 
-    async def _submit_once(self, plan: PreparedRequest) -> Seen:
+    async def _submit_once(self) -> VersionedReceipt | None:
         """Submit, in a slot and with the money set aside; the slot is kept while the generation runs."""
-        leg, began = self._leg, asyncio.get_running_loop().time()
-        self._enter(Phase.SUBMITTING)
+        state, began = self._state, asyncio.get_running_loop().time()
+        self._account.enter(Phase.SUBMITTING)
         try:
-            step, held = await leg.threads.call(self._maker.submit, plan)
+            held = await state.executors.run_io(self._job.submit_once)
         except (VeoRateLimitError, VeoNotSentError) as error:
-            self._leave_slot()
+            self._account.leave_slot()
             too_many = isinstance(error, VeoRateLimitError)
-            leg.window.refused(began, getattr(error, "retry_after", None), too_many=too_many)
+            state.limiter.on_throttled(began, getattr(error, "retry_after", None), overloaded=too_many)
             raise
         except VeoError as error:
             if outcome_of_error(error) in _MAYBE_CHARGED or isinstance(error, _RECEIPT_ERRORS):
-                self._charge(self._cost + Charges(unknown=self._reserved))
+                self._account.charge_reserved()
             raise
         except Exception as error:
-            self._charge(self._cost + Charges(unknown=self._reserved))
+            self._account.charge_reserved()
             raise VeoSubmissionUnknown(f"The submission ended with {error!r}.") from error
         finally:
-            self._enter(Phase.READY)
-        self._recharge(held)
-        count("submitted")
-        if isinstance(step, Attach):
-            leg.accepted()
+            self._account.enter(Phase.READY)
+        self._account.recharge(held)
+        if self._job.has_submitted(held):
+            count("submitted")
+            state.on_accepted()
+            self._fresh = True
         else:
-            self._leave_slot()
-        return step, held
-
-    def _recharge(self, held: VersionedReceipt | None) -> None:
-        """Count what a receipt tells now instead of what it told before, or what was feared."""
-        leg, before = self._leg, self.late
-        self._charge(leg.ledger.charges(held.receipt) if held else Charges())
-        self.late = leg.ledger.late(held.receipt) if held else Charges()
-        leg.late += self.late - before
-
-    def _charge(self, cost: Charges) -> None:
-        """Count what the item costs in place of what was counted for it in this leg before."""
-        change, self._cost = cost - self._cost, cost
-        self._leg.budget.add(change.total)
-        self._leg.budget.doubt(change.unknown)
+            self._account.leave_slot()
+        return held
 
     # Watching and storing
 
-    async def _watch(self, held: VersionedReceipt, *, fresh: bool) -> Video:
-        """Poll a generation until it is finished; it has a slot for as long.
-
-        :param fresh: whether it was submitted just now.
-        """
-        self._take_slot()
-        self._enter(Phase.FLYING if fresh else Phase.UNSEEN)
-        watch = Watch(self._leg, held.receipt, fresh=fresh, polled=lambda: self._enter(Phase.FLYING))
-        video = await watch.until_finished()
-        self._leave_slot()
+    async def _watch(self, held: VersionedReceipt) -> Video:
+        """Poll a generation until it is finished; it has a slot for as long."""
+        self._account.take_slot()
+        fresh, self._fresh = self._fresh, False
+        self._account.enter(Phase.GENERATING if fresh else Phase.ATTACHING)
+        video = await watch(
+            self._state, held.receipt, fresh=fresh, polled=lambda: self._account.enter(Phase.GENERATING)
+        )
+        self._account.leave_slot()
         return video
 
     async def _store(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
-        """Store a completed video, or leave that to the next leg."""
-        self._enter(Phase.COMPLETED)
-        if self._leg.cancelled or not self._leg.stores:
-            await self._leg.sleep(math.inf)
-        stored = await self._leg.threads.store(self._maker.store, held, video)
+        """Store a completed video, or leave that to the next segment, on a worker."""
+        self._account.enter(Phase.COMPLETED)
+        if self._state.cancelled or not self._state.store_videos:
+            await self._state.waits.sleep(math.inf)
+        stored = await self._state.executors.run_transfer(self._job.store, held, video)
         count("completed")
         count("cost_cents", round(100 * (held.receipt.price_usd or 0.0)))
-        self._leg.succeeded()
+        self._state.throughput.on_success()
         return stored
 
     # Ending
@@ -372,14 +341,14 @@ class ItemTask:
 
         :raises VeoReceiptsDeniedError: it is the end of the whole batch.
         """
-        leg = self._leg
+        state = self._state
         if isinstance(error, VeoReceiptsDeniedError):
             raise error
         if isinstance(error, STOPPERS):
-            leg.stop(error)
+            state.gate.stop(error)
         if self._accepted:
             return self._ending_of_accepted(error)
-        if leg.stopped and isinstance(error, (*STOPPERS, StoppedError)):
+        if state.gate.stopped and isinstance(error, (*STOPPERS, StoppedError)):
             return None
         outcome = outcome_of_error(error) if isinstance(error, VeoError) else Outcome.ERROR
         lasting = isinstance(error, VeoError) and not error.retryable
@@ -404,32 +373,15 @@ class ItemTask:
 
     def _may_try_again(self, error: Exception) -> bool:
         """Whether there is an attempt left; while nothing else succeeds, it is not the item's fault."""
-        leg = self._leg
+        state = self._state
         self._tries += 1
-        leg.last_trouble = str(error) or repr(error)
+        state.last_error = str(error) or repr(error)
         log.warning("%s: %s", self.item.image, error, exc_info=not isinstance(error, VeoError))
-        alone = leg.without_success() > RECENT_SUCCESS
-        return self._tries < (LAST_TRIES if alone else MOST_TRIES) or (alone and not leg.walked)
+        alone = state.throughput.seconds_without_success() > state.tuning.recent_success
+        return self._tries < (
+            state.tuning.max_attempts_when_alone if alone else state.tuning.max_attempts
+        ) or (alone and not state.all_started)
 
     async def _wait_for_the_end(self) -> None:
-        self._enter(Phase.BLOCKED)
-        await self._leg.sleep(math.inf)
-
-    # Slots and phases
-
-    def _take_slot(self) -> None:
-        """Take a slot for a generation that is under way."""
-        if not self._has_slot:
-            self._has_slot = True
-            self._leg.window.join()
-
-    def _leave_slot(self) -> None:
-        if self._has_slot:
-            self._has_slot = False
-            self._leg.window.leave()
-
-    def _enter(self, phase: Phase) -> None:
-        self._leg.phases[self.phase] -= 1
-        self._leg.phases[phase] += 1
-        self.phase = phase
-        self._leg.changed()
+        self._account.enter(Phase.BLOCKED)
+        await self._state.waits.sleep(math.inf)

@@ -65,7 +65,7 @@ def test_an_image_that_stands_in_a_list_twice_is_made_once():
     """The second is accounted for, and skipped with a reason."""
     first, _, again = listed("s3://images/cat.jpg", "s3://images/dog.jpg", "s3://images/cat.jpg")
     assert first.outcome is None
-    assert (again.outcome, again.reason) == (Outcome.SKIPPED, "It stands in the list before.")
+    assert (again.outcome, again.reason) == (Outcome.SKIPPED, "It is in the list twice.")
 
 
 @pytest.mark.parametrize("entry", [None, "", " ", "s3://images/a/"])

@@ -1,4 +1,4 @@
-"""When to look again: within bounds whatever happened, and with fewer looks than a fixed interval needs."""
+"""The schedule: within bounds whatever happens, and with fewer polls than a fixed interval needs."""
 
 import math
 import random
@@ -37,7 +37,7 @@ def drawn(latencies, count: int, seed: int = 1) -> list[float]:
 
 
 def against_fixed(schedule: PollSchedule, latencies: list[float], in_flight: int = 10) -> tuple[float, float]:
-    """Looks and mean delay, each as a share of what looking every 8 s has."""
+    """Polls and mean delay, each as a share of those of a poll every 8 s."""
     ours, fixed = simulate(schedule, latencies, in_flight), simulate(Fixed(8), latencies, in_flight)
     return (
         fmean(one.looks for one in ours) / fmean(one.looks for one in fixed),
@@ -52,7 +52,7 @@ def against_fixed(schedule: PollSchedule, latencies: list[float], in_flight: int
     elapsed=ages,
 )
 def test_pauses_stay_within_bounds(resolution, seen, elapsed):
-    """Whatever was learned or asked, even nonsense, a pause has 1 to 120 s."""
+    """Whatever was learned or asked, even nonsense, a pause has half a second to 120 s."""
     schedule = fresh(resolution)
     for earliest, latest, times in seen:
         for _ in range(times):
@@ -68,7 +68,7 @@ def test_pauses_stay_within_bounds(resolution, seen, elapsed):
     in_flight=st.integers(1, 20),
 )
 def test_every_completion_is_seen(resolution, latencies, in_flight):
-    """Whatever videos take, each is seen to be done, and none later than 120 s after that."""
+    """However long videos take, each completion is seen, and none later than 120 s after it."""
     seen = simulate(fresh(resolution), latencies, in_flight)
     assert all(0 <= one.delay <= 120 and one.looks >= 1 for one in seen)
 
@@ -76,8 +76,8 @@ def test_every_completion_is_seen(resolution, latencies, in_flight):
 @pytest.mark.parametrize(
     ("resolution", "median", "sigma", "most"), [("720p", 90, 0.25, 0.6), ("4k", 330, 0.12, 0.3)]
 )
-def test_fewer_looks_at_no_later_sight(resolution, median, sigma, most):
-    """After some hundred videos of the documented latencies, fewer looks see completions no later."""
+def test_fewer_polls_see_completions_no_later(resolution, median, sigma, most):
+    """After some hundred videos of the documented latencies, fewer polls see completions no later."""
     schedule = fresh(resolution)
     latencies = drawn(lognormal(median, sigma), 1500)
     simulate(schedule, latencies[:300], 10)
@@ -89,8 +89,8 @@ def test_fewer_looks_at_no_later_sight(resolution, median, sigma, most):
 @pytest.mark.parametrize(
     ("resolution", "median", "sigma", "most"), [("720p", 90, 0.25, 0.75), ("4k", 330, 0.12, 0.4)]
 )
-def test_saves_looks_from_the_start(resolution, median, sigma, most):
-    """A process that knows only the documented figures needs fewer looks for its first videos already."""
+def test_saves_polls_from_the_start(resolution, median, sigma, most):
+    """A process that knows only the documented figures needs fewer polls even for its first videos."""
     results = [
         against_fixed(fresh(resolution), drawn(lognormal(median, sigma), 100, seed)) for seed in range(10)
     ]
@@ -99,7 +99,7 @@ def test_saves_looks_from_the_start(resolution, median, sigma, most):
 
 
 def test_many_waits_at_once_teach_no_haste():
-    """While the fast ones of many videos finish, nobody takes the others for about to finish too."""
+    """While the fast ones of many videos finish, the others are not expected to finish at any moment."""
     schedule = fresh()
     latencies = drawn(lognormal(90, 0.25), 2300)
     simulate(schedule, latencies[:300], 10)
@@ -128,14 +128,14 @@ def with_outliers(chance: random.Random) -> float:
     ],
 )
 def test_unforeseen_latencies(latencies, most_looks, most_delay):
-    """Latencies that are not as documented are learned, and still need fewer looks than a fixed interval."""
+    """Latencies that are not as documented are learned, and still need fewer polls than a fixed interval."""
     looks, delay = against_fixed(fresh(), drawn(latencies, 800))
     assert looks <= most_looks
     assert delay <= most_delay
 
 
-def test_begins_with_what_another_process_has_seen():
-    """Quick videos are seen soon from the first one on; what was seen here counts for more than hearsay."""
+def test_starts_from_the_observations_of_another_process():
+    """Quick videos are seen soon from the first one on; own observations count for more."""
     latencies = drawn(lognormal(20, 0.4), 30)
     ignorant, informed = fresh(), PollSchedule(LogNormalPrior(95, 0.3))
     informed.expect(20)
@@ -169,16 +169,16 @@ def test_forgets_what_is_long_past():
     assert delay <= 1.2
 
 
-def test_videos_that_are_done_at_once_are_looked_at_at_once():
-    """Where all are done before the trigger may answer at all, the first look comes soon after that."""
+def test_videos_that_finish_at_once_are_polled_at_once():
+    """If all finish before the trigger may fire at all, the first poll comes soon after that."""
     schedule = fresh()
     seen = simulate(schedule, [0.2] * 100, 1)
     assert all(one.looks == 1 for one in seen)
     assert seen[-1].delay < 10
 
 
-def test_a_wait_long_overdue_is_looked_at_steadily():
-    """A wait that is attached when nearly every video is done looks on, at pauses below a minute."""
+def test_a_wait_long_overdue_is_polled_steadily():
+    """A wait that is attached when nearly every video is done keeps polling, at pauses below a minute."""
     schedule = fresh()
     simulate(schedule, drawn(lognormal(90, 0.25), 300), 10)
     assert all(schedule.pause(age) < 60 for age in (300, 600, 3000))
@@ -196,8 +196,8 @@ def test_an_outage_teaches_nothing():
     assert delay <= 1
 
 
-def test_the_same_latencies_give_the_same_looks():
-    """There is no chance in it: what was seen decides."""
+def test_the_same_latencies_give_the_same_polls():
+    """Nothing is random: the observations decide."""
     latencies = drawn(lognormal(90, 0.25), 200)
     assert simulate(fresh(), latencies, 10) == simulate(fresh(), latencies, 10)
 
@@ -210,7 +210,7 @@ def test_each_kind_learns_for_itself():
 
 
 def test_several_threads_may_share_it():
-    """Looks from several threads at once leave it in order."""
+    """Polls from several threads at once leave it consistent."""
     schedule = fresh()
 
     def wait(seed: int) -> None:

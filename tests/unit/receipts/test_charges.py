@@ -1,6 +1,5 @@
-"""The budget: what a run may be charged, by its receipts."""
+"""What a run may be charged, by its receipts."""
 
-import asyncio
 import json
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from veo_provider.receipts import receipt as receipts
-from veo_provider.receipts.charges import Budget, Charges, Ledger, charges, charges_of, pays, unknown_charges
+from veo_provider.receipts.charges import Charges, Ledger, charges, charges_of, pays, unknown_charges
 from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, Attempt, Receipt, ReceiptState
 
 ME, OTHER = Attempt("dag / run / me", 2), Attempt("dag / run / mean", 1)
@@ -126,7 +125,7 @@ def old(found, times):
     return Receipt.from_json(json.dumps(data).encode(), "here")
 
 
-def leg_of(attempt):
+def segment_of(attempt):
     return attempt.id[:12]
 
 
@@ -135,10 +134,10 @@ def test_what_a_leg_has_counted_is_not_counted_again():
     worker, trigger = Attempt(RUN, 2), Attempt(RUN, 2)
     submitted = receipt("submitted", by=worker)
     failed = submitted.moved(ReceiptState.FAILED, trigger)
-    assert charges(submitted, RUN, {leg_of(worker): None}) == 0
-    assert charges(submitted, RUN, {leg_of(trigger): None}) == pytest.approx(0.30)
-    assert charges(failed, RUN, {leg_of(worker): None}) == pytest.approx(-0.30)
-    assert charges(failed, RUN, {leg_of(worker): None, leg_of(trigger): None}) == 0
+    assert charges(submitted, RUN, {segment_of(worker): None}) == 0
+    assert charges(submitted, RUN, {segment_of(trigger): None}) == pytest.approx(0.30)
+    assert charges(failed, RUN, {segment_of(worker): None}) == pytest.approx(-0.30)
+    assert charges(failed, RUN, {segment_of(worker): None, segment_of(trigger): None}) == 0
 
 
 @pytest.mark.parametrize("apart", [-299.0, -20.0, 0.0, 20.0, 299.0])
@@ -149,7 +148,7 @@ def test_clocks_do_not_decide_what_is_counted(apart):
     made = made.moved(ReceiptState.STORED, worker)
     made = receipts.claim("f", {}, 0.30, trigger, seconds=10, after=made)
     found = dated(made, [1000.0, 1001.0, 1002.0, 1003.0 + apart])
-    assert charges(found, RUN, {leg_of(worker): None}) == pytest.approx(0.30)
+    assert charges(found, RUN, {segment_of(worker): None}) == pytest.approx(0.30)
 
 
 def test_steps_of_an_earlier_release_are_rather_counted_twice():
@@ -182,9 +181,9 @@ def test_parts_of_a_history_add_up(steps, times):
         else:
             found = found.moved(ReceiptState(state), by)
     found = dated(found, times[: len(found.history)])
-    everybody = {leg_of(leg): None for leg in LEGS}
+    everybody = {segment_of(leg): None for leg in LEGS}
     parts = [
-        charges_of(found, RUN, {name: None for name in everybody if name != leg_of(leg)}) for leg in LEGS
+        charges_of(found, RUN, {name: None for name in everybody if name != segment_of(leg)}) for leg in LEGS
     ]
     whole = charges_of(found, RUN)
     assert sum(one.total for one in parts) == pytest.approx(whole.total)
@@ -211,47 +210,3 @@ def test_what_is_late_is_for_the_next_leg():
     assert ledger.late(theirs) == ledger.charges(theirs) == Charges(charged=0.30)
     assert ledger.late(mine) == Charges()
     assert ledger.charges(mine) == Charges(charged=0.30)
-
-
-async def test_nobody_spends_past_the_ceiling():
-    """Who finds too little left waits until others give something back."""
-    budget = Budget(1.0, 0.3)
-    await budget.reserve(0.3)
-    await budget.reserve(0.3)
-    waiting = asyncio.create_task(budget.reserve(0.3))
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    budget.settle(0.3, 0.0)
-    await waiting
-    assert not budget.pays(0.3)
-
-
-async def test_a_hundred_prices_come_to_the_cent():
-    """Ten thirty-cent videos fit into three dollars, whatever floating point makes of it."""
-    budget = Budget(3.0)
-    assert Budget(24 * 0.3, 6.9).pays(0.3)
-    for _ in range(10):
-        await budget.reserve(0.3)
-        budget.settle(0.3, 0.3)
-    assert budget.committed == 3.0
-    assert not budget.pays(0.3)
-
-
-async def test_without_a_ceiling_all_is_paid():
-    """Then it only counts."""
-    budget = Budget(None)
-    await budget.reserve(1e9)
-    budget.settle(1e9, 0.3)
-    assert budget.committed == 0.3
-
-
-async def test_who_gives_up_waiting_passes_the_turn_on():
-    """Money that is given back reaches the next one who waits, even if the first one has left."""
-    budget = Budget(0.3)
-    await budget.reserve(0.3)
-    first, second = (asyncio.create_task(budget.reserve(0.3)) for _ in range(2))
-    await asyncio.sleep(0)
-    budget.settle(0.3, 0.0)
-    first.cancel()
-    await asyncio.wait({first})
-    await second

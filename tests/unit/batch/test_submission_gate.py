@@ -1,9 +1,13 @@
 """The gate before submissions: which errors are about one image, and which about all."""
 
+import asyncio
+
 import pytest
 
 from veo_provider import exceptions
-from veo_provider.batch.engine.submission_gate import Fault, fault_of, is_denied
+from veo_provider.batch.engine.state import SegmentWaits
+from veo_provider.batch.engine.submission_gate import Fault, StoppedError, SubmissionGate, fault_of, is_denied
+from veo_provider.concurrency.circuit_breaker import CircuitBreaker
 from veo_provider.exceptions import (
     VeoReceiptDeniedError,
     VeoReceiptUnavailableError,
@@ -75,3 +79,14 @@ def test_a_store_that_denies_access_is_not_waited_for(kind):
     assert not fault_of(kind("Access Denied")).may_pass
     assert not is_denied(VeoReceiptUnavailableError("The store is away."))
     assert fault_of(VeoReceiptUnavailableError("The store is away.")).may_pass
+
+
+async def test_a_change_that_comes_while_a_wait_begins_is_not_missed():
+    """Without that, the last item of a batch would wait for the breaker until the batch gives up."""
+    gate = SubmissionGate(CircuitBreaker(), None, SegmentWaits(), check_patience=1.0)
+    async with gate.submission(), gate.submission(), gate.submission():
+        waiting = asyncio.create_task(gate._enter())
+        await asyncio.sleep(0)
+        gate.stop(exceptions.VeoQuotaError("The account is empty."))
+        with pytest.raises(StoppedError):
+            await asyncio.wait_for(waiting, 10.0)

@@ -6,7 +6,8 @@ import pytest
 
 from veo_provider.batch.manifest import ManifestItem
 from veo_provider.batch.outcome import Outcome
-from veo_provider.batch.report.summary import SummaryRow, run_folder
+from veo_provider.batch.report.row import SummaryRow
+from veo_provider.batch.report.run_folder import run_folder
 from veo_provider.receipts.receipt import Attempt, ReceiptState, claim
 
 RUN = "archive / manual / make"
@@ -21,7 +22,7 @@ VIDEO = {
 }
 
 
-def receipt(state, run=RUN, seconds=100, price=0.30, **changes):
+def receipt(state, run=RUN, seconds=10_000, price=0.30, **changes):
     """Return the receipt of a run in a state."""
     by = Attempt(run, 2)
     claimed = claim("f", {}, price, by, seconds=seconds)
@@ -47,7 +48,7 @@ def receipt(state, run=RUN, seconds=100, price=0.30, **changes):
 )
 def test_a_receipt_tells_outcome_and_cost(found, outcome, cost):
     """What may yet be charged counts; what failed, was refused, or is another run's costs nothing."""
-    row = SummaryRow.of(ITEM, found, RUN)
+    row = SummaryRow.for_item(ITEM, found, RUN)
     unknown = found is not None and found.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN)
     assert (row.outcome, row.unknown_usd if unknown else row.cost_usd) == (outcome, cost)
     assert not (row.cost_usd if unknown else row.unknown_usd)
@@ -58,7 +59,7 @@ def test_a_receipt_tells_outcome_and_cost(found, outcome, cost):
 def test_a_row_of_a_video_describes_it():
     """What the receipt says of the file, and when it was changed last."""
     found = receipt(ReceiptState.STORED, veo_task_id="task_1", generations=2, video=VIDEO)
-    row = SummaryRow.of(ITEM, found, RUN)
+    row = SummaryRow.for_item(ITEM, found, RUN)
     assert row == SummaryRow(
         key="cat.jpg",
         image="s3://images/cat.jpg",
@@ -76,7 +77,7 @@ def test_a_row_of_a_video_describes_it():
 
 def test_a_row_of_an_earlier_release_is_read():
     """It did not tell apart what nobody knows."""
-    row = SummaryRow.of(ITEM, receipt(ReceiptState.STORED, veo_task_id="t", video=VIDEO), RUN)
+    row = SummaryRow.for_item(ITEM, receipt(ReceiptState.STORED, veo_task_id="t", video=VIDEO), RUN)
     written = {name: value for name, value in row.to_dict().items() if name != "unknown_usd"}
     assert SummaryRow.from_dict(written) == row
 
@@ -84,13 +85,13 @@ def test_a_row_of_an_earlier_release_is_read():
 def test_what_the_receipt_does_not_tell_goes_first():
     """A video that could not be stored was paid for all the same."""
     found = receipt(ReceiptState.SUBMITTED, veo_task_id="t")
-    row = SummaryRow.of(ITEM, found, RUN, outcome=Outcome.ERROR, reason="gone")
+    row = SummaryRow.for_item(ITEM, found, RUN, outcome=Outcome.ERROR, reason="gone")
     assert (row.outcome, row.reason, row.cost_usd, row.paid_by) == (Outcome.ERROR, "gone", 0.30, RUN)
 
 
 def test_an_item_that_is_nothing_by_its_name_says_so():
     """Its reason is the archive's."""
-    row = SummaryRow.of(ManifestItem("1", "a", "a", "b", Outcome.REJECTED, "too long"), None, RUN)
+    row = SummaryRow.for_item(ManifestItem("1", "a", "a", "b", Outcome.REJECTED, "too long"), None, RUN)
     assert (row.outcome, row.reason, row.cost_usd) == (Outcome.REJECTED, "too long", 0)
 
 
@@ -115,4 +116,4 @@ def test_a_claim_that_ran_out_is_of_unknown_fate():
     """Its attempt is dead, and may have submitted."""
     found = receipt(ReceiptState.CLAIMED, seconds=0)
     assert found.claimed_until <= time.time()
-    assert SummaryRow.of(ITEM, found, RUN).outcome is Outcome.UNKNOWN
+    assert SummaryRow.for_item(ITEM, found, RUN).outcome is Outcome.UNKNOWN

@@ -1,0 +1,218 @@
+"""What all operators share that ask for videos: the parameters of a request, and who acts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from veo_provider.api.request import FAST_MODEL, VeoRequest
+from veo_provider.exceptions import VeoRequestError
+from veo_provider.links import VeoTaskLogLink
+from veo_provider.operators import fixed_request
+from veo_provider.parameters import as_bool, as_int, as_terms, as_text
+from veo_provider.retry_policy import with_retry_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+
+    from veo_provider.api.client import VeoClient
+    from veo_provider.api.image import Image
+    from veo_provider.generation.fingerprint import PreparedRequest
+    from veo_provider.generation.state_machine import (
+        GenerationPolicy,
+        OnChangedRequest,
+        OnLostVideo,
+        OnUnknownSubmission,
+    )
+    from veo_provider.receipts.receipt import Attempt, Receipt
+
+
+class VeoRequestOperator(BaseOperator):
+    """Ask for videos: the parameters that all operators share which spend money.
+
+    :param model: the model's id, ``veo-3.1-fast-generate-preview`` ($0.30, the default) or
+        ``veo-3.1-generate-preview`` ($1.20); any other is sent with a warning. (templated)
+    :param seconds: length of the video: ``"4"``, ``"6"`` or ``"8"`` (the default). (templated)
+    :param resolution: ``720p`` (the default), ``1080p`` or ``4k``; the latter two are always 8 seconds
+        long. (templated)
+    :param aspect_ratio: ``16:9`` (the default) or ``9:16``. (templated)
+    :param size: output pixels such as ``1280x720``, instead of resolution and aspect ratio. (templated)
+    :param seed: an integer that clusters the style; it never reproduces a video. (templated)
+    :param negative_prompt: what should not be seen, a text or a list of terms. (templated)
+    :param veo_conn_id: connection of type ``veo``. (templated)
+    :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
+    :param s3_extra_args: options of every object that is written (video, receipt, summary and so on), as
+        S3's ``PutObject`` names them, such as ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "…"}``;
+        default is what the connection says. (templated)
+    :param on_unknown_submission: what to do after a submission whose answer was lost, here or in an earlier
+        attempt: ``fail`` (the default), or ``resubmit`` at the risk of paying twice.
+    :param on_changed_request: what to do if the receipt belongs to another request: ``fail`` (the default),
+        ``regenerate`` and pay again, or ``keep`` what there is.
+    :param on_lost_video: what to do if an earlier try was charged and the service has no video of it, because
+        its filter held the video back or it was not fetched in time: ``fail`` (the default) after another
+        free look, or ``regenerate`` and pay again.
+    :param max_generations: how many submissions one video may need while the service fails it; default 2.
+        A failed one is not charged, and one that moderation refused is not repeated.
+    :param allow_unconditional_writes: go on where the receipt's store ignores conditional writes, without
+        protection from two tasks that write the same output at once.
+    """
+
+    template_fields: Sequence[str] = (
+        "model",
+        "seconds",
+        "resolution",
+        "aspect_ratio",
+        "size",
+        "seed",
+        "negative_prompt",
+        "veo_conn_id",
+        "aws_conn_id",
+        "s3_extra_args",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"prompt": "md", "negative_prompt": "md"}
+    operator_extra_links: Sequence[BaseOperatorLink] = (VeoTaskLogLink(),)
+    ui_color = "#d7e8ff"
+
+    def __init__(
+        self,
+        *,
+        model: str = FAST_MODEL,
+        seconds: str | int = "8",
+        resolution: str | None = None,
+        aspect_ratio: str | None = None,
+        size: str | None = None,
+        seed: int | str | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        veo_conn_id: str = "veo_default",
+        aws_conn_id: str | None = "aws_default",
+        s3_extra_args: dict[str, str | bool] | None = None,
+        on_unknown_submission: OnUnknownSubmission = "fail",
+        on_changed_request: OnChangedRequest = "fail",
+        on_lost_video: OnLostVideo = "fail",
+        max_generations: int = 2,
+        allow_unconditional_writes: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**with_retry_policy(self, kwargs))
+        self.model = model
+        self.seconds = seconds
+        self.resolution = resolution
+        self.aspect_ratio = aspect_ratio
+        self.size = size
+        self.seed = seed
+        self.negative_prompt = negative_prompt
+        self.veo_conn_id = veo_conn_id
+        self.aws_conn_id = aws_conn_id
+        self.s3_extra_args = s3_extra_args
+        self.on_unknown_submission = on_unknown_submission
+        self.on_changed_request = on_changed_request
+        self.on_lost_video = on_lost_video
+        self.max_generations = max_generations
+        self.allow_unconditional_writes = allow_unconditional_writes
+        self._asked: dict[str, Any] | None = None
+
+    def _fix_request(self, context: Context, resumed: dict[str, Any] | None = None) -> None:
+        """Ask for what the task asked for when it first ran, however its templates render now."""
+        rendered = {name: getattr(self, name) for name in self.template_fields}
+        self._asked = fixed_request.fixed(context, rendered, resumed)
+        for name, value in fixed_request.plain(rendered).items():
+            if self._asked[name] != value:
+                setattr(self, name, self._asked[name])
+
+    def _fields(self) -> dict[str, Any]:
+        """Return all of a request but its image and its prompt."""
+        return {
+            "model": as_text("model", self.model) or "",
+            "seconds": as_text("seconds", self.seconds) or "",
+            "seed": as_int("seed", self.seed),
+            **{name: as_text(name, getattr(self, name)) for name in ("resolution", "aspect_ratio", "size")},
+            "negative_prompt": as_terms("negative_prompt", self.negative_prompt),
+        }
+
+    def _policy(self) -> GenerationPolicy:
+        from veo_provider.generation.state_machine import GenerationPolicy
+
+        return GenerationPolicy(
+            self.on_unknown_submission,
+            self.on_changed_request,
+            as_int("max_generations", self.max_generations) or 0,
+            self.on_lost_video,
+        )
+
+
+class VeoImageRequestOperator(VeoRequestOperator):
+    """Ask for one video: of an image and a prompt, or of the prompt alone.
+
+    The other parameters are those of :class:`VeoRequestOperator`.
+
+    :param prompt: what happens in the video, and what is heard. (templated)
+    :param image: ``s3://bucket/key``, or any path or URI that Airflow's ``ObjectStoragePath`` opens: a
+        JPEG, PNG or WebP (by its bytes, not its name) of at most 20 MB. (templated)
+    :param text_to_video: make the video of the prompt alone. An explicit wish, so that an image that an
+        upstream task did not find is never taken for one.
+    """
+
+    template_fields: Sequence[str] = ("image", "prompt", *VeoRequestOperator.template_fields)
+
+    def __init__(
+        self, *, prompt: str, image: str | None = None, text_to_video: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.image = image
+        self.prompt = prompt
+        self.text_to_video = text_to_video
+
+    def _request(self, image: Image | None) -> VeoRequest:
+        """Return what is asked for, with templates rendered to nothing taken as not given."""
+        prompt = as_text("prompt", self.prompt) or ""
+        return VeoRequest(image=image, prompt=prompt, **self._fields())
+
+    def _image(self) -> Image | None:
+        from veo_provider.media.image_source import open_image
+
+        if not as_bool("text_to_video", self.text_to_video):
+            return open_image(self.image, self.aws_conn_id, extra_args=self.s3_extra_args)
+        if self.image is not None:
+            raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
+        return None
+
+    def _prepare(self, client: VeoClient, attempt: Attempt, receipt: Receipt | None) -> PreparedRequest:
+        """Return what to submit; where it is paid for already, the image need not exist any more."""
+        from veo_provider.generation import fingerprint
+        from veo_provider.generation.state_machine import is_retry_of
+
+        account = fingerprint.account_of(self.veo_conn_id, client)
+        request_for = self._request
+        if receipt is not None and is_retry_of(receipt, attempt):
+            request_for = partial(fingerprint.request_of, receipt)
+            self.image = receipt.request.get("image", self.image)
+        prepared = fingerprint.prepare(self._image, request_for, receipt, image=self.image, account=account)
+        if prepared.image_error and receipt:
+            self.log.warning("%s It is not needed for %s.", prepared.image_error.what, receipt.veo_task_id)
+        return prepared
+
+
+def attempt_of(context: Context) -> Attempt:
+    """Return who acts, as the receipt names it."""
+    from veo_provider.receipts.receipt import Attempt
+
+    instance = context.get("ti")
+    if instance is None:
+        return Attempt("a call outside of Airflow")
+    name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
+    map_index = getattr(instance, "map_index", -1)
+    return Attempt(
+        name if map_index in (None, -1) else f"{name} [{map_index}]",
+        instance.try_number,
+        first_try=fixed_request.first_try_of(context),
+    )
+
+
+def seconds_of(duration: timedelta | float) -> float:
+    """Return a duration in seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)

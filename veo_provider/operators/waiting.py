@@ -1,0 +1,131 @@
+"""How an operator waits for a generation: in the triggerer, or blocking on a worker."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from veo_provider.exceptions import VeoError, VeoNotFetchedError, VeoWaitTimeoutError
+from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
+from veo_provider.operators.base import VeoImageRequestOperator, seconds_of
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from veo_provider.api.client import VeoClient
+    from veo_provider.api.video import Video
+    from veo_provider.generation.lifecycle import VideoJob
+    from veo_provider.receipts.receipt import Receipt, VersionedReceipt
+
+_STORING_SECONDS = 600.0
+"""How long after its completion another task's video is expected to be stored."""
+_STORING_PAUSE = 60.0
+"""Seconds between two reads of the receipt until it is."""
+
+
+class VeoWaitingOperator(VeoImageRequestOperator):
+    """Ask for one video, and wait for it.
+
+    The other parameters are those of :class:`~veo_provider.operators.base.VeoImageRequestOperator`.
+
+    :param poll_interval: seconds, or a ``timedelta``, between two polls of the status; default is a schedule
+        that is learned from what generations take.
+    :param timeout: seconds, or a ``timedelta``, that one attempt waits for the generation; default two hours.
+        The next attempt waits on for the same one.
+    :param deferrable: wait in the triggerer (the default) instead of on a worker.
+    """
+
+    def __init__(
+        self,
+        *,
+        poll_interval: timedelta | float | None = None,
+        timeout: timedelta | float = 2 * 60 * 60,
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.poll_interval = None if poll_interval is None else seconds_of(poll_interval)
+        self.timeout = seconds_of(timeout)
+        self.deferrable = deferrable
+
+    def _let_others_finish(
+        self,
+        client: VeoClient,
+        job: VideoJob,
+        held: VersionedReceipt | None,
+        deadline: float,
+        *,
+        resumed: bool,
+    ) -> None:
+        """Let another task finish and store what is to be replaced; one that does not is not waited for long.
+
+        :param resumed: whether the task has waited before.
+        """
+        from veo_provider.triggers.veo import VeoClaimTrigger
+
+        while (receipt := job.receipt_to_replace(held)) is not None:
+            self.log.info("%s has not stored the video yet that is to be replaced.", receipt.claimed_by)
+            video = self._wait_for_video(client, receipt, deadline)
+            ended = video.completed_at or receipt.submitted_at or 0.0
+            if video.status is video.status.FAILED or time.time() > ended + _STORING_SECONDS:
+                return
+            if self.deferrable and not resumed:
+                kind = {"model": receipt.request.get("model", ""), "submitted_at": receipt.submitted_at}
+                self._defer(video.id, deadline, kind)
+            if self.deferrable:
+                trigger = VeoClaimTrigger(_STORING_PAUSE, self._asked)
+                self.defer(trigger=trigger, method_name="execute_complete")
+            time.sleep(CLAIM_POLL_SECONDS)
+            held = job.read()
+
+    def _wait_for_claim(self, by: str, deadline: float) -> None:
+        """Let another attempt submit, and read the receipt again a little later."""
+        from veo_provider.triggers.veo import VeoClaimTrigger
+
+        self.log.info("%s is submitting this video. Waiting for it.", by)
+        if time.time() >= deadline:
+            self._time_out()
+        if self.deferrable:
+            trigger = VeoClaimTrigger(request=self._asked)
+            self.defer(trigger=trigger, method_name="execute_complete")
+        time.sleep(CLAIM_POLL_SECONDS)
+
+    def _wait_for_video(self, client: VeoClient, receipt: Receipt, deadline: float) -> Video:
+        """Return the finished generation, or defer until it is."""
+        from veo_provider.polling.poller import Finished, PollAgain, Poller, Refused, TimedOut
+
+        veo_task_id = receipt.veo_task_id or ""
+        kind: dict[str, Any] = {
+            "model": receipt.request.get("model", ""),
+            "resolution": receipt.request.get("resolution", ""),
+            "submitted_at": receipt.submitted_at,
+        }
+        poller = Poller(self.poll_interval, deadline=deadline, **kind)
+        while True:
+            try:
+                decision = poller.on_video(client.get(veo_task_id))
+            except VeoError as error:
+                decision = poller.on_error(error)
+                self.log.warning("%s", error)
+            match decision:
+                case Finished(video):
+                    return video
+                case Refused(refusal):
+                    raise VeoNotFetchedError.of(veo_task_id, refusal) from refusal
+                case _ if self.deferrable:
+                    self._defer(veo_task_id, deadline, kind)
+                case TimedOut():
+                    self._time_out()
+                case PollAgain(seconds):
+                    time.sleep(seconds)
+
+    def _defer(self, veo_task_id: str, deadline: float, kind: dict[str, Any]) -> NoReturn:
+        from veo_provider.triggers.veo import VeoTaskTrigger, defer_to
+
+        trigger = VeoTaskTrigger(
+            veo_task_id, self.veo_conn_id, self.poll_interval, deadline, **kind, request=self._asked
+        )
+        defer_to(trigger, self, self.timeout)
+
+    def _time_out(self) -> NoReturn:
+        raise VeoWaitTimeoutError(f"The generation was not finished within {self.timeout:.0f} s.")
