@@ -20,7 +20,7 @@ from veo_provider.api.errors import VeoError, VeoRequestError
 from veo_provider.outcomes import Outcome
 from veo_provider.receipts import SUFFIX as RECEIPT_SUFFIX
 from veo_provider.s3.client import iter_objects, translate_errors
-from veo_provider.s3.uri import S3Uri
+from veo_provider.s3.uri import S3Uri, refuse_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -141,6 +141,7 @@ class _Prefix:
         bucket, slash, key = rest.partition("/")
         if scheme != "s3" or not bucket or not slash or (key and not key.endswith("/")):
             raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/prefix/.")
+        refuse_connection(uri, bucket, parameter)
         return cls(bucket, key)
 
     def output(self, path: str) -> S3Uri:

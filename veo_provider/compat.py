@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import os
+from configparser import ConfigParser
 from datetime import timedelta
 from typing import Any
 
+from airflow.configuration import conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
+
+_DEFERRABLE = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE"
+_BESIDE = frozenset({"default_owner", "default_cpus", "default_ram", "default_disk", "default_gpus"})
+"""Options that stand beside ``default_deferrable`` in an ``airflow.cfg`` which Airflow has generated."""
+
+
+def default_deferrable() -> bool:
+    """Return whether operators defer unless they are told: as Airflow's configuration says, else True.
+
+    Airflow's own default is False, and the ``airflow.cfg`` that it generates repeats that, though nobody has
+    chosen it. So False counts where the environment variable says it, or a file that a person or a chart has
+    written.
+    """
+    if conf.getboolean("operators", "default_deferrable", fallback=True):
+        return True
+    return not (_DEFERRABLE in os.environ or _is_in_written_file())
+
+
+def _is_in_written_file() -> bool:
+    """Whether ``airflow.cfg`` has the option, without all those that Airflow generates beside it."""
+    # What Airflow's parser itself holds is the file; its own methods add the defaults.
+    if not ConfigParser.has_section(conf, "operators"):
+        return False
+    options = set(ConfigParser.options(conf, "operators"))
+    return "default_deferrable" in options and not options >= _BESIDE
 
 
 def default_retry_policy() -> dict[str, Any]:

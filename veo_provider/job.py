@@ -130,21 +130,22 @@ class Job(Terms):
         items = told.of(self.archive(s3).items())
         return self.notes(s3).rows(items, why_not_started, self.leftovers(s3, told))
 
-    def first_request(self, s3: S3Client, now: dict[str, Any], first_try: int) -> dict[str, Any]:
+    def first_request(self, s3: S3Client, now: dict[str, Any], by: Attempt) -> dict[str, Any]:
         """Return what the templates were when the task was started or cleared last, and keep it for retries.
 
         It is found where ``output_prefix`` is what it was.
 
         :param now: what they are now, as JSON carries it.
-        :param first_try: Airflow's number of the first try since.
+        :param by: which try asks.
         :raises VeoSummaryUnavailableError: it cannot be read or kept now.
         """
         place = S3Uri.parse(f"{self.folder}request.json", "folder")
         found = get(s3, place)
         kept = json.loads(found) if found else {}
-        if kept.get("first_try") == first_try:
+        if kept and by.goes_on_with(kept["first_try"], kept.get("most_tries")):
             return {**now, **kept["fields"]}
-        put(s3, place, json.dumps({"first_try": first_try, "fields": now}).encode(), "application/json")
+        mark = {"first_try": by.try_number, "most_tries": by.most_tries}
+        put(s3, place, json.dumps({**mark, "fields": now}).encode(), "application/json")
         return now
 
     def difference(self, other: Job) -> list[str]:

@@ -172,7 +172,9 @@ def _asked(image: str, ask: Callable[[S3Uri], T], place: S3Uri) -> T | None:
 
 def _key(image: str) -> str:
     """Return the key of an image in S3; another path or URI as it is."""
-    return S3Uri.parse(image, "image").key if image.startswith("s3://") else image
+    if not image.startswith("s3://"):
+        return image
+    return S3Uri.parse(image, "image", with_connection=True).key
 
 
 def _decoded(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,12 @@ from veo_provider.api.errors import VeoAPIError, VeoTaskNotFoundError
 from veo_provider.schedule import schedule_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from veo_provider.api.errors import VeoError
     from veo_provider.api.video import Video
+
+log = logging.getLogger(__name__)
 
 DEFAULT_INTERVAL = 8.0
 """Seconds between two looks that the API's documentation recommends."""
@@ -101,3 +106,22 @@ class Waiting:
         news = said != self._said
         self._said = said
         return news
+
+
+def until_known(look: Callable[[str], Video], veo_task_id: str) -> Video:
+    """Return a generation's status, and ask for up to a minute while the service denies that it knows its id.
+
+    For a process that looks once: it cannot leave the counting to a later look.
+
+    :raises VeoTaskNotFoundError: the service has denied it as often and as long as is believed.
+    :raises VeoError: another error of the look, at once.
+    """
+    waiting = Waiting(None)
+    while True:
+        try:
+            return look(veo_task_id)
+        except VeoTaskNotFoundError as error:
+            if waiting.ends_with(error):
+                raise
+            log.warning("%s Asking again.", error)
+        time.sleep(NOT_FOUND_SECONDS / (NOT_FOUND_POLLS - 1))

@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from veo_provider.api.errors import VeoError, VeoNotFetchedError, VeoRequestError
+from veo_provider.api.errors import VeoError, VeoImageError, VeoNotFetchedError, VeoRequestError
 from veo_provider.api.request import FAST_MODEL, VeoRequest
-from veo_provider.compat import with_retry_policy
+from veo_provider.compat import default_deferrable, with_retry_policy
 from veo_provider.failures import airflow_failures
 from veo_provider.links import VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators import fixed_request
 from veo_provider.operators.outlets import report_to_outlets
-from veo_provider.operators.parameters import as_bool, as_int, as_terms, as_text
+from veo_provider.operators.parameters import (
+    as_bool,
+    as_connection,
+    as_int,
+    as_place,
+    as_positive,
+    as_terms,
+    as_text,
+    is_nothing,
+)
+from veo_provider.operators.prompt_files import PromptFiles
 from veo_provider.operators.template_fields import TemplateFields
 
 if TYPE_CHECKING:
@@ -72,10 +82,11 @@ class VeoWaitTimeoutError(VeoError):
     temporary = True
 
 
-class VeoRequestOperator(BaseOperator):
+class VeoRequestOperator(PromptFiles, BaseOperator):
     """Ask for a video: what the operators share that spend money.
 
-    :param prompt: what happens in the video, and what is heard. (templated)
+    :param prompt: what happens in the video, and what is heard; or a file with that, ``.txt`` or ``.md``, in
+        the DAG's folder or its ``template_searchpath``. (templated)
     :param image: ``s3://bucket/key``, or any path or URI that Airflow's ``ObjectStoragePath`` opens: a
         JPEG, PNG or WebP (by its bytes, not its name) of at most 20 MB. (templated)
     :param model: the model's id, ``veo-3.1-fast-generate-preview`` ($0.30, the default) or
@@ -86,7 +97,8 @@ class VeoRequestOperator(BaseOperator):
     :param aspect_ratio: ``16:9`` (the default) or ``9:16``. (templated)
     :param size: output pixels such as ``1280x720``, instead of resolution and aspect ratio. (templated)
     :param seed: an integer that clusters the style; it never reproduces a video. (templated)
-    :param negative_prompt: what should not be seen, a text or a list of terms. (templated)
+    :param negative_prompt: what should not be seen, a text, a list of terms or a file as of ``prompt``.
+        (templated)
     :param text_to_video: make the video of the prompt alone. An explicit wish, so that an image that an
         upstream task did not find is never taken for one.
     :param veo_conn_id: connection of type ``veo``. (templated)
@@ -108,7 +120,11 @@ class VeoRequestOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = _REQUEST_FIELDS
-    template_fields_renderers: ClassVar[dict[str, str]] = {"prompt": "md", "negative_prompt": "md"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "prompt": "md",
+        "negative_prompt": "md",
+        "s3_extra_args": "json",
+    }
     operator_extra_links: Sequence[BaseOperatorLink] = (VeoTaskLogLink(),)
     ui_color = "#d7e8ff"
 
@@ -163,6 +179,12 @@ class VeoRequestOperator(BaseOperator):
         for name, value in fixed_request.plain(rendered).items():
             if self._asked[name] != value:
                 setattr(self, name, self._asked[name])
+        self._require_connections()
+
+    def _require_connections(self) -> None:
+        """Read the connections' ids, of which native rendering makes numbers, too."""
+        self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
+        self.aws_conn_id = as_connection("aws_conn_id", self.aws_conn_id, optional=True)
 
     def _request(self, image: Image | None) -> VeoRequest:
         """Return what is asked for, with templates rendered to nothing taken as not given."""
@@ -183,8 +205,12 @@ class VeoRequestOperator(BaseOperator):
         from veo_provider.images import find_image
 
         if not as_bool("text_to_video", self.text_to_video):
-            return find_image(self.image, self.aws_conn_id)
-        if self.image is not None:
+            try:
+                place = as_place("image", self.image)
+            except VeoRequestError as error:
+                raise VeoImageError(error.what) from error
+            return find_image(place, self.aws_conn_id)
+        if not is_nothing(self.image):
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None
 
@@ -197,7 +223,8 @@ class VeoRequestOperator(BaseOperator):
         if receipt is not None and generation.is_retry_of(receipt, by):
             request_for = partial(generation.request_of, receipt)
             self.image = receipt.request.get("image", self.image)
-        plan = generation.prepare(self._image, request_for, receipt, image=self.image, account=account)
+        image = None if self.image is None else str(self.image)
+        plan = generation.prepare(self._image, request_for, receipt, image=image, account=account)
         if plan.image_error and receipt:
             self.log.warning("%s It is not needed for %s.", plan.image_error.what, receipt.veo_task_id)
         return plan
@@ -208,7 +235,7 @@ class VeoRequestOperator(BaseOperator):
         return Policy(
             self.on_unknown_submission,
             self.on_changed_request,
-            as_int("max_generations", self.max_generations) or 0,
+            as_positive("max_generations", self.max_generations),
             self.on_lost_video,
         )
 
@@ -242,6 +269,8 @@ class VeoSubmitOperator(VeoRequestOperator):
     def __init__(self, *, receipt: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.receipt = receipt
+        # One that was given and renders to nothing is no wish for none.
+        self._has_receipt = receipt is not None
 
     def execute(self, context: Context) -> str:
         """Submit the generation, unless the receipt knows of one, and return the API's task id."""
@@ -255,7 +284,9 @@ class VeoSubmitOperator(VeoRequestOperator):
                 if store is not None:
                     return self._submit_once(client, store, attempt_of(context))
                 self._warn_of_paying_again("No receipt is kept: a retry after a crash, and a clear,")
-                request = self._request(self._image())
+                image = self._image()
+                # With its digest it is sent as it is now, or not at all.
+                request = self._request(image.hashed() if image else None)
                 return self._tell(generation.submit(client, request).id, request)
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
@@ -263,7 +294,8 @@ class VeoSubmitOperator(VeoRequestOperator):
         from veo_provider.s3.client import s3_client
         from veo_provider.s3.uri import S3Uri
 
-        if self.receipt:
+        if self._has_receipt or not is_nothing(self.receipt):
+            self.receipt = as_place("receipt", self.receipt)
             s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
             return self._s3_receipts(s3, S3Uri.parse(self.receipt, "receipt"))
         state = context.get("task_state_store")
@@ -339,7 +371,8 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         that is learned from what generations take.
     :param timeout: seconds, or a ``timedelta``, that one attempt waits for the generation; default two hours.
         The next attempt waits on for the same one.
-    :param deferrable: wait in the triggerer (the default) instead of on a worker.
+    :param deferrable: wait in the triggerer (the default, unless Airflow's ``[operators] default_deferrable``
+        says otherwise) instead of on a worker.
     """
 
     template_fields: Sequence[str] = TemplateFields((*_REQUEST_FIELDS, "output_uri"), ("output",))
@@ -352,7 +385,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         replace: bool = False,
         poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = 2 * 60 * 60,
-        deferrable: bool = True,
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -361,7 +394,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         self.replace = replace
         self.poll_interval = None if poll_interval is None else seconds_of(poll_interval)
         self.timeout = seconds_of(timeout)
-        self.deferrable = deferrable
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._upload: S3Upload | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -457,7 +490,7 @@ class VeoImageToVideoOperator(VeoRequestOperator):
         from veo_provider.s3.client import s3_client
         from veo_provider.s3.uri import S3Uri
 
-        target = S3Uri.parse(self.output_uri, "output")
+        target = S3Uri.parse(as_place("output", self.output_uri), "output")
         s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
         return target, s3, self._s3_receipts(s3, sidecar_of(target))
 
@@ -622,10 +655,12 @@ def attempt_of(context: Context) -> Attempt:
         return Attempt("a call outside of Airflow")
     name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
     map_index = getattr(instance, "map_index", -1)
+    tries = fixed_request.tries_of(context)
     return Attempt(
         name if map_index in (None, -1) else f"{name} [{map_index}]",
         instance.try_number,
-        first_try=fixed_request.first_try_of(context),
+        first_try=tries.first_try if tries else None,
+        most_tries=tries.most_tries if tries else None,
     )
 
 

@@ -20,10 +20,14 @@ from veo_provider.api.errors import (
     VeoContentServerError,
     VeoError,
     VeoNotFetchedError,
+    VeoTaskNotFoundError,
     VeoVideoLostError,
 )
 from veo_provider.api.video import Video
-from veo_provider.waiting import DEFAULT_INTERVAL, Waiting
+from veo_provider.compat import default_deferrable
+from veo_provider.failures import airflow_failures
+from veo_provider.operators.parameters import as_connection, as_task_id
+from veo_provider.waiting import DEFAULT_INTERVAL, Waiting, until_known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +54,8 @@ class VeoTaskSensor(BaseSensorOperator):
         that is learned from what generations take in the triggerer, and 8 seconds on a worker.
     :param poke_interval: the name that sensors have for the same; it wins where both are given.
     :param timeout: seconds, or a ``timedelta``, until the task gives up; default two hours.
-    :param deferrable: wait in the triggerer (the default) instead of on a worker, where ``mode`` says
-        whether to ``poke`` or to ``reschedule``.
+    :param deferrable: wait in the triggerer (the default, unless Airflow's ``[operators] default_deferrable``
+        says otherwise) instead of on a worker, where ``mode`` says whether to ``poke`` or to ``reschedule``.
     """
 
     template_fields: Sequence[str] = ("veo_task_id", "veo_conn_id")
@@ -65,7 +69,7 @@ class VeoTaskSensor(BaseSensorOperator):
         poll_interval: timedelta | float | None = None,
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = 2 * 60 * 60,
-        deferrable: bool = True,
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         interval = poll_interval if poke_interval is None else poke_interval
@@ -75,13 +79,16 @@ class VeoTaskSensor(BaseSensorOperator):
         self.poll_interval = None if interval is None else self.poke_interval
         self.veo_task_id = veo_task_id
         self.veo_conn_id = veo_conn_id
-        self.deferrable = deferrable
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._client: VeoClient | None = None
         self._trouble: Exception | None = None
         self._waiting = Waiting(self.poll_interval)
 
     def execute(self, context: Context) -> Any:
         """Look once, and defer if there is more to wait for."""
+        with airflow_failures():
+            self.veo_task_id = as_task_id(self.veo_task_id)
+            self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
         try:
             if self.deferrable:
                 video = self._look()
@@ -112,16 +119,27 @@ class VeoTaskSensor(BaseSensorOperator):
         """Return the generation as it stands; None in an outage, or where its id may be too new."""
         fresh = self._client is None
         try:
-            return self._connected().get(self.veo_task_id)
+            return self._get()
         except VeoError as error:
             # The connection may say something else by now.
             self._disconnect()
             if isinstance(error, VeoAuthenticationError) and not fresh:
                 return self._look()
-            if self._waiting.ends_with(error):
+            denied = self._looks_once and isinstance(error, VeoTaskNotFoundError)
+            if denied or self._waiting.ends_with(error):
                 self._give_up(f"{error.what} {error.advice}")
             self.log.warning("%s Waiting on.", error)
             return None
+
+    def _get(self) -> Video:
+        """Ask for the status; patiently where no later look of this process can count on."""
+        client = self._connected()
+        return until_known(client.get, self.veo_task_id) if self._looks_once else client.get(self.veo_task_id)
+
+    @property
+    def _looks_once(self) -> bool:
+        """Whether each look is a process of its own."""
+        return self.mode == "reschedule" and not self.deferrable
 
     def _connected(self) -> VeoClient:
         """Return the client that all looks of one run share."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -10,7 +11,14 @@ from veo_provider.api.errors import VeoContentNotReadyError, VeoRequestError, Ve
 from veo_provider.compat import with_retry_policy
 from veo_provider.failures import airflow_failures
 from veo_provider.links import VeoVideoLink
-from veo_provider.operators.parameters import as_bool
+from veo_provider.operators.parameters import (
+    as_bool,
+    as_connection,
+    as_place,
+    as_seconds,
+    as_task_id,
+    as_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +46,8 @@ class VeoToS3Operator(BaseOperator):
     :param veo_task_id: the API's task id, as ``VeoSubmitOperator`` returns it. (templated)
     :param s3_key: where the video goes, ``s3://bucket/key.mp4``. (templated)
     :param replace: overwrite an object that holds something else (the default), or fail.
+    :param seconds: length of the video that was asked for, such as ``"8"``: one that is shorter is not
+        stored. Default is to believe the file. (templated)
     :param model: what to record as ``veo_model``; default is what the API says. (templated)
     :param veo_conn_id: connection of type ``veo``. (templated)
     :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
@@ -49,11 +59,13 @@ class VeoToS3Operator(BaseOperator):
     template_fields: Sequence[str] = (
         "veo_task_id",
         "s3_key",
+        "seconds",
         "model",
         "veo_conn_id",
         "aws_conn_id",
         "s3_extra_args",
     )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"s3_extra_args": "json"}
     operator_extra_links = (VeoVideoLink(),)
     ui_color = "#d7e8ff"
 
@@ -63,6 +75,7 @@ class VeoToS3Operator(BaseOperator):
         veo_task_id: str,
         s3_key: str,
         replace: bool = True,
+        seconds: str | int | None = None,
         model: str | None = None,
         veo_conn_id: str = "veo_default",
         aws_conn_id: str | None = "aws_default",
@@ -73,6 +86,7 @@ class VeoToS3Operator(BaseOperator):
         self.veo_task_id = veo_task_id
         self.s3_key = s3_key
         self.replace = replace
+        self.seconds = seconds
         self.model = model
         self.veo_conn_id = veo_conn_id
         self.aws_conn_id = aws_conn_id
@@ -82,14 +96,13 @@ class VeoToS3Operator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Store the video and return what was stored."""
         from veo_provider import storing
-        from veo_provider.api.protocol import check_task_id
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3.client import s3_client
         from veo_provider.s3.multipart_upload import abort_leftovers
         from veo_provider.s3.uri import S3Uri
 
         with airflow_failures():
-            check_task_id(self.veo_task_id)
+            self._read_parameters()
             target = S3Uri.parse(self.s3_key, "s3_key")
             s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
             stored = storing.find(s3, target, self.veo_task_id)
@@ -105,6 +118,18 @@ class VeoToS3Operator(BaseOperator):
         """Take back what was uploaded so far."""
         if self._upload is not None:
             self._upload.cancel()
+
+    def _read_parameters(self) -> None:
+        """Read what native rendering may have made numbers of.
+
+        :raises VeoRequestError: a parameter is not possible.
+        """
+        self.veo_task_id = as_task_id(self.veo_task_id)
+        self.s3_key = as_place("s3_key", self.s3_key)
+        self.seconds = as_seconds("seconds", self.seconds)
+        self.model = as_text("model", self.model)
+        self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
+        self.aws_conn_id = as_connection("aws_conn_id", self.aws_conn_id, optional=True)
 
     def _require_free(self, s3: S3Client, target: S3Uri) -> None:
         """Refuse to overwrite something else, unless that is wanted."""
@@ -125,8 +150,10 @@ class VeoToS3Operator(BaseOperator):
 
     def _store(self, client: VeoClient, s3: S3Client, target: S3Uri) -> StoredVideo:
         from veo_provider import retrying, storing
+        from veo_provider.waiting import until_known
 
-        video = retrying.of_storing()(client.get, self.veo_task_id)
+        # What was submitted a moment ago may be unknown for a moment.
+        video = until_known(partial(retrying.of_storing(), client.get), self.veo_task_id)
         video.raise_if_failed()
         if not video.finished:
             raise VeoContentNotReadyError(
@@ -136,4 +163,10 @@ class VeoToS3Operator(BaseOperator):
         self._upload = storing.upload_to(
             s3, target, self.veo_task_id, model, replace=as_bool("replace", self.replace)
         )
-        return storing.store(client, self.veo_task_id, str(target), self._upload)
+        return storing.store(
+            client,
+            self.veo_task_id,
+            str(target),
+            self._upload,
+            asked_seconds=as_text("seconds", self.seconds),
+        )
