@@ -47,7 +47,7 @@ class PromptFiles(BaseOperator):
         seen_oids: set[int],
     ) -> None:
         """Read the files that no parser of the DAG has read, such as those of a mapped task, and render."""
-        if parent is self and not self._files_are_read:
+        if parent is self:
             with airflow_failures():
                 self._read_files(jinja_env, seen_oids)
         # From here on Airflow is to take nothing for the name of a file.
@@ -72,6 +72,8 @@ class PromptFiles(BaseOperator):
                 return type(value)(map(read, value))
             return {key: read(text) for key, text in value.items()} if isinstance(value, dict) else value
 
+        if self._files_are_read:
+            return
         for field in _FIELDS:
             setattr(self, field, read(getattr(self, field)))
         self._files_are_read = True
