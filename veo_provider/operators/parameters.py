@@ -115,8 +115,9 @@ def as_text(name: str, value: object) -> str | None:
         return str(int(value))
     if isinstance(value, str):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf:
-        return _text_of(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+    if is_number and (text := _text_of(value)):
+        return text
     raise VeoRequestError(f"{name} is not possible as a {type(value).__name__}: it must be a text.")
 
 
