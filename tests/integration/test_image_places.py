@@ -27,6 +27,7 @@ from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 
 pytestmark = pytest.mark.usefixtures("connections")
 
+
 class Said(Exception):
     """What the library of a store raises."""
 
@@ -149,6 +150,8 @@ def test_an_image_may_be_a_path_object(sandbox, photo, tmp_path, form):
 def test_what_is_no_image_is_refused_before_money_moves(sandbox, image, operator):
     """An upstream task that found none, or several, is told by name."""
     more = {"output": "s3://videos/none.mp4"} if operator is VeoImageToVideoOperator else {}
-    with pytest.raises(AirflowFailException, match=r"^image.*(is empty|is not possible as a).*Nothing was sent"):
+    with pytest.raises(
+        AirflowFailException, match=r"^image.*(is empty|is not possible as a).*Nothing was sent"
+    ):
         operator(task_id="t", image=image, prompt="p", **more).execute({})
     assert sandbox.tasks() == []

@@ -47,7 +47,9 @@ def test_nothing_else_is_taken_for_a_file(dag, parsed):
     task = VeoImageToVideoOperator(
         task_id="a", prompt="prompts/sea.md", image="s3://images/{{ ds }}.txt", output="s3://videos/x.md"
     )
-    submit = VeoSubmitOperator(task_id="b", prompt="p", image="/data/a.md", receipt="s3://videos/{{ ds }}.txt")
+    submit = VeoSubmitOperator(
+        task_id="b", prompt="p", image="/data/a.md", receipt="s3://videos/{{ ds }}.txt"
+    )
     batch = VeoBatchOperator(
         task_id="c", images=["s3://images/a.txt", "b.md"], prompt="p", output_prefix="s3://videos/"
     )

@@ -154,6 +154,20 @@ class VeoTaskSensor(BaseSensorOperator):
             self._client.close()
             self._client = None
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Carry on after the trigger, and say what Airflow makes a skip of.
+
+        It skips a soft sensor on any error here: of a trigger that crashed, or never found its connection.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSensorTimeout:
+            self._time_out()
+        except AirflowSkipException as skip:
+            if isinstance(skip.__cause__, AirflowSensorTimeout):
+                self._time_out()
+            raise skip.__cause__ or skip from None
+
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Carry on after the trigger: return the result, or raise what the trigger could not."""
         if event["status"] == "timeout":
