@@ -93,7 +93,7 @@ def test_a_task_that_is_cleared_or_lost_in_its_deferral_goes_on(sandbox, max_tri
 
 
 def test_a_retry_after_an_edit_of_retries_asks_for_what_was_asked(sandbox):
-    """apache/airflow 21585: which try is the first was told by the DAG's retries, which somebody had edited."""
+    """apache/airflow 21585: the first try was counted back by a DAG's retries that had been edited."""
     first = deferred(prompt="At noon", retries=2)
     later = {"prompt": "At one", "on_changed_request": "regenerate", "deferrable": False}
     for retries in (0, 1, 5):
@@ -126,6 +126,6 @@ def test_a_sensor_whose_trigger_crashed_is_no_skip(queued):
     event = {"status": "error", "message": "There is no connection veo_default."}
     with pytest.raises(AirflowFailException, match="no connection"):
         sensor.resume_execution(next_method="execute_complete", next_kwargs={"event": event}, context={})
+    timeout = {"event": {"status": "timeout"}}
     with pytest.raises(AirflowSkipException, match=f"{queued} was not finished"):
-        timeout = {"event": {"status": "timeout"}}
         sensor.resume_execution(next_method="execute_complete", next_kwargs=timeout, context={})

@@ -28,7 +28,7 @@ from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 pytestmark = pytest.mark.usefixtures("connections")
 
 
-class Said(Exception):
+class StoreError(Exception):
     """What the library of a store raises."""
 
     def __init__(self, **said):
@@ -71,9 +71,9 @@ def test_a_connection_in_a_uri_that_does_not_exist_is_final(store, uri):
     [
         PermissionError("not yours"),
         OSError("Forbidden: images/a.jpg\nno storage.objects.get"),
-        Said(status=403),
-        Said(status_code=401),
-        Said(code=404),
+        StoreError(status=403),
+        StoreError(status_code=401),
+        StoreError(code=404),
         AirflowNotFoundException("The conn_id isn't defined"),
     ],
 )
@@ -86,7 +86,14 @@ def test_missing_rights_are_final(store, monkeypatch, error):
 
 
 @pytest.mark.parametrize(
-    "error", [Said(status=503), Said(code=429), Said(code="closed"), TimeoutError(), RuntimeError("pool")]
+    "error",
+    [
+        StoreError(status=503),
+        StoreError(code=429),
+        StoreError(code="closed"),
+        TimeoutError(),
+        RuntimeError("pool"),
+    ],
 )
 def test_whatever_else_a_store_raises_may_pass(store, monkeypatch, error):
     """It is one of our errors, and leaves the task to its retries."""

@@ -212,7 +212,7 @@ def test_a_look_of_its_own_outlasts_a_moment_without_the_id(client, sandbox, req
 
 
 def test_a_look_of_its_own_believes_that_an_id_does_not_exist(sandbox, no_pause, monkeypatch):
-    """After a minute and five denials the task ends, at its first look, and is not tried until the timeout."""
+    """After a minute and five denials the task ends, at its first look and not at its timeout."""
     monkeypatch.setattr(waiting_module, "NOT_FOUND_SECONDS", 0.0)
     with pytest.raises(AirflowFailException, match="task_not_exist"):
         look_once("task_" + "0" * 32)

@@ -49,6 +49,8 @@ VALUES = st.recursive(
 
 
 class TaskInstance:
+    """What the operators ask of a task instance."""
+
     dag_id, run_id, task_id, map_index, try_number, max_tries = "values", "r", "t", -1, 1, 0
 
     def xcom_push(self, *, key, value):

@@ -69,7 +69,7 @@ def test_a_cleared_task_asks_anew():
 
 @pytest.mark.parametrize("retries", [0, 1, 2, 9])
 def test_a_change_of_retries_begins_no_new_round(retries):
-    """Who edits the DAG between two tries gets what the first one asked for; a clear asks anew all the same."""
+    """Who edits the DAG between two tries gets what the first one asked for; a clear asks anew."""
     state = State()
     fixed(context(1, state=state), {"prompt": "one"})
     assert fixed(context(2, state=state, retries=retries), {"prompt": "two"}) == {"prompt": "one"}

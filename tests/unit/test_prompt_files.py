@@ -1,4 +1,4 @@
-"""Prompts in files, as Airflow's operators read their scripts: a prompt may name one, and nothing else does."""
+"""Prompts in files, as Airflow's operators read their scripts; nothing else is taken for a file's name."""
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
