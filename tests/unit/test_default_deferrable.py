@@ -52,7 +52,7 @@ print(default_deferrable())
     ],
 )
 def test_a_generated_file_is_nobodys_word(tmp_path, monkeypatch, written, deferrable):
-    """Airflow generates a file of all its defaults; one that a person or a chart wrote says what they want."""
+    """Airflow generates a file of all its defaults; one that a person or a chart wrote is their word."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     if written is None:

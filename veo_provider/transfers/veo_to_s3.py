@@ -46,8 +46,9 @@ class VeoToS3Operator(BaseOperator):
     :param veo_task_id: the API's task id, as ``VeoSubmitOperator`` returns it. (templated)
     :param s3_key: where the video goes, ``s3://bucket/key.mp4``. (templated)
     :param replace: overwrite an object that holds something else (the default), or fail.
-    :param seconds: length of the video that was asked for, such as ``"8"``. It tells half a video from a whole
-        one where the file itself does not say where it ends; default is to believe the service. (templated)
+    :param seconds: length of the video that was asked for, such as ``"8"``. It tells half a video from a
+        whole one where the file itself does not say where it ends; default is to believe the service.
+        (templated)
     :param model: what to record as ``veo_model``; default is what the API says. (templated)
     :param veo_conn_id: connection of type ``veo``. (templated)
     :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
