@@ -100,12 +100,14 @@ class ItemJobs:
         )
 
     def _image(self, item: ManifestItem) -> Image:
-        return open_image(item.image, self.aws_conn_id, convert=self.convert, s3=self.s3, hold=HELD_BYTES)
+        return open_image(
+            item.image, self.aws_conn_id, convert=self.convert, s3=self.s3, max_buffered_bytes=HELD_BYTES
+        )
 
     def _request(self, item: ManifestItem, image: Image | None) -> VeoRequest:
         fields = dict(self.fields)
         if self.fit and image is not None:
-            from veo_provider.media.conversion import aspect_ratio_of
+            from veo_provider.media.aspect_ratio import aspect_ratio_of
 
             fields["aspect_ratio"] = aspect_ratio_of(image)
         return VeoRequest(prompt=self.prompts.of(item), image=image, **fields)

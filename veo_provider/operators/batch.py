@@ -60,9 +60,9 @@ class VeoBatchOperator(VeoRequestOperator):
         for each image, or a mapping from an image's name, path, key or URI to its prompt; each may be a file,
         ``.txt`` or ``.md``, in the DAG's folder or its ``template_searchpath``. (templated)
     :param prompt_suffix: instead of ``prompt``: the suffix of a text beside each image, such as ``.txt``.
-    :param aspect_ratio: ``16:9`` (the default), ``9:16``, or ``auto`` for what fits each picture. (templated)
+    :param aspect_ratio: ``16:9`` (the default), ``9:16``, or ``auto`` for what fits each image. (templated)
     :param convert: make JPEGs of images that the API would not take: HEIC, TIFF, huge ones and so on. Needs
-        the extra ``pictures``.
+        the extra ``images``.
     :param max_in_flight: generations under way at once, at most; fewer after the service refused one.
     :param max_cost_usd: what this run may be charged at most, in USD, submissions of unknown fate included;
         default no ceiling. One that renders to nothing is refused. (templated)

@@ -2,10 +2,10 @@
 
 import gzip
 
-import films
 from support.answers.row import Content, Group, Row, answer, as_bytes, chunked, error, github, page
+from support.media import videos
 
-FILM = films.film()
+FILM = videos.encode()
 HALF = FILM[: len(FILM) // 2]
 MP4 = b"video/mp4"
 ELSEWHERE = {"url": "http://localhost:@PORT/linked"}

@@ -1,12 +1,12 @@
-"""Pictures that show nothing, in every format: none is to be sent, for a video of it costs as much as any."""
+"""Images that show nothing, in every format: none may be sent: its video would cost as much as any."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from drawing import corners, encoded, png, profile
 from PIL import Image
-from tiffs import FLOATS, HEIGHT, WIDTH, Kind, tiff
+from support.media.drawing import corners, encoded, png, profile
+from support.media.tiffs import FLOATS, HEIGHT, WIDTH, Kind, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the awkward pictures are drawn and written with."""
+"""Draws and encodes the awkward images."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def turned(orientation: int, file_format: str = "JPEG", **options: object) -> by
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A picture that no format makes smaller."""
+    """An image that no format makes smaller."""
     return Image.frombytes("RGB", (width, height), random.Random(seed).randbytes(3 * width * height))  # noqa: S311 - noise
 
 
@@ -98,8 +98,8 @@ def zeroed(data: bytes) -> bytes:
 
 def numbers(values: list[float]) -> bytes:
     """A TIFF of these numbers, 64 a row."""
-    picture = Image.frombytes("F", (64, len(values) // 64), array("f", values).tobytes())
-    return encoded(picture, "TIFF")
+    image = Image.frombytes("F", (64, len(values) // 64), array("f", values).tobytes())
+    return encoded(image, "TIFF")
 
 
 def png(width: int, height: int, depth: int, colour: int, row: bytes, level: int = 1) -> bytes:

@@ -1,4 +1,4 @@
-"""Write awkward pictures and films into a folder, and what is right for each, as data."""
+"""Write awkward images and videos into a folder, and what is right for each, as data."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import awkward
-import films
-from refused_films import REFUSED
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for running this file by itself
+
+from support.media import images, videos
+from support.media.refused_videos import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PICTURES, FILMS, EXPECTED = "pictures", "films", "expected.json"
+IMAGES, VIDEOS, EXPECTED = "images", "videos", "expected.json"
 
 
 def write(folder: Path) -> list[dict[str, str]]:
     """Write all of it, and return what is right for each file."""
-    for name in (PICTURES, FILMS):
+    for name in (IMAGES, VIDEOS):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    expected = [*_write_pictures(folder), *_write_films(folder)]
+    expected = [*_write_images(folder), *_write_videos(folder)]
     (folder / EXPECTED).write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return expected
 
 
-def _write_pictures(folder: Path) -> Iterator[dict[str, str]]:
-    for name, file in awkward.write_awkward(folder / PICTURES).items():
-        yield {"file": f"{PICTURES}/{name}", "kind": file.kind, "outcome": file.outcome, "says": file.says}
+def _write_images(folder: Path) -> Iterator[dict[str, str]]:
+    for name, file in images.write_awkward(folder / IMAGES).items():
+        yield {"file": f"{IMAGES}/{name}", "kind": file.kind, "outcome": file.outcome, "says": file.says}
 
 
-def _write_films(folder: Path) -> Iterator[dict[str, str]]:
-    for number, kind in enumerate(films.KINDS):
-        film = films.awkward_film(kind)
-        name = f"{FILMS}/{number:03}-{kind}.mp4"
-        (folder / name).write_bytes(film.data)
-        outcome = "stored" if film.marked else "stored if its length is known"
+def _write_videos(folder: Path) -> Iterator[dict[str, str]]:
+    for number, kind in enumerate(videos.KINDS):
+        video = videos.awkward_video(kind)
+        name = f"{VIDEOS}/{number:03}-{kind}.mp4"
+        (folder / name).write_bytes(video.data)
+        outcome = "stored" if video.marked else "stored if its length is known"
         yield {"file": name, "kind": kind, "outcome": outcome, "says": ""}
-    for number, (kind, name, make, says) in enumerate(REFUSED, start=len(films.KINDS)):
-        (folder / FILMS / f"{number:03}-{name}").write_bytes(make())
-        yield {"file": f"{FILMS}/{number:03}-{name}", "kind": kind, "outcome": "refused", "says": says}
+    for number, (kind, name, make, says) in enumerate(REFUSED, start=len(videos.KINDS)):
+        (folder / VIDEOS / f"{number:03}-{name}").write_bytes(make())
+        yield {"file": f"{VIDEOS}/{number:03}-{name}", "kind": kind, "outcome": "refused", "says": says}
 
 
 def main() -> None:

@@ -10,15 +10,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
-from drawing import corners, encoded, png_chunk
-from tiffs import DEFLATED, FLOATS, HEIGHT, SIGNED, WIDTH, Kind, tiff
+from support.media.drawing import corners, encoded, png_chunk
+from support.media.tiffs import DEFLATED, FLOATS, HEIGHT, SIGNED, WIDTH, Kind, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def _av(codec: str, form: str) -> bytes:
-    """A picture as one of FFmpeg's encoders writes it."""
+    """An image as one of FFmpeg's encoders writes it."""
     context = av.CodecContext.create(codec, "w")
     assert isinstance(context, av.VideoCodecContext)
     context.width, context.height, context.pix_fmt, context.time_base = WIDTH, HEIGHT, form, Fraction(1)
@@ -28,7 +28,7 @@ def _av(codec: str, form: str) -> bytes:
 
 
 def _photoshop() -> bytes:
-    """Its least form: no layers, and the merged picture uncompressed."""
+    """Its least form: no layers, and the merged image uncompressed."""
     planes = b"".join(band.tobytes() for band in corners().split())
     return struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, HEIGHT, WIDTH, 8, 3) + bytes(12) + b"\0\0" + planes
 
@@ -77,21 +77,21 @@ def _box(kind: bytes, *body: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(data), kind) + data
 
 
-PICTURES: list[tuple[str, str, Callable[[], bytes], str]] = [
+IMAGES: list[tuple[str, str, Callable[[], bytes], str]] = [
     ("TIFF of doubles", "dem64.tif", lambda: tiff(Kind(64, FLOATS)), "a TIFF of 64-bit floats"),
     ("TIFF of doubles, MM", "dem.tif", lambda: tiff(Kind(64, FLOATS, order=">")), "a TIFF of 64-bit floats"),
     ("TIFF of half floats", "half.tif", lambda: tiff(Kind(16, FLOATS)), "a TIFF of 16-bit floats"),
-    ("TIFF of RGB floats", "hdr.tif", lambda: tiff(Kind(32, FLOATS, 3)), "3 32-bit floats a pixel"),
-    ("TIFF of RGB doubles", "hdr64.tif", lambda: tiff(Kind(64, FLOATS, 3)), "3 64-bit floats a pixel"),
-    ("TIFF of CMYK floats", "inks.tif", lambda: tiff(Kind(32, FLOATS, 4)), "4 32-bit floats a pixel"),
-    ("TIFF of five inks", "spot.tif", lambda: tiff(Kind(8, channels=5)), "5 8-bit numbers a pixel"),
-    ("TIFF of 64-bit numbers", "counts.tif", lambda: tiff(Kind(64)), "a TIFF of 64-bit numbers"),
-    ("TIFF of signed bytes", "signed.tif", lambda: tiff(Kind(8, SIGNED)), "8-bit signed numbers"),
+    ("TIFF of RGB floats", "hdr.tif", lambda: tiff(Kind(32, FLOATS, 3)), "3 32-bit floats per pixel"),
+    ("TIFF of RGB doubles", "hdr64.tif", lambda: tiff(Kind(64, FLOATS, 3)), "3 64-bit floats per pixel"),
+    ("TIFF of CMYK floats", "inks.tif", lambda: tiff(Kind(32, FLOATS, 4)), "4 32-bit floats per pixel"),
+    ("TIFF of five inks", "spot.tif", lambda: tiff(Kind(8, channels=5)), "5 8-bit integers per pixel"),
+    ("TIFF of 64-bit numbers", "counts.tif", lambda: tiff(Kind(64)), "a TIFF of 64-bit integers"),
+    ("TIFF of signed bytes", "signed.tif", lambda: tiff(Kind(8, SIGNED)), "8-bit signed integers"),
     (
         "TIFF of 16-bit planes",
         "planes.tif",
         lambda: tiff(Kind(16, channels=3, planar=True)),
-        "3 16-bit numbers a pixel, each channel for itself",
+        "3 16-bit integers per pixel, in separate planes",
     ),
     (
         "TIFF of deflated floats, MM",
@@ -116,7 +116,7 @@ PICTURES: list[tuple[str, str, Callable[[], bytes], str]] = [
         "a camera's raw file (CR3)",
     ),
     ("RAF", "DSCF0001.RAF", lambda: b"FUJIFILMCCD-RAW 0201" + bytes(200), "a camera's raw file (RAF)"),
-    ("JPEG of 12 bits", "deep.jpg", _twelve_bits, "a JPEG of 12 bits a colour"),
+    ("JPEG of 12 bits", "deep.jpg", _twelve_bits, "a JPEG of 12 bits per channel"),
     ("JPEG-LS", "scan.jls", lambda: _av("jpegls", "rgb24"), "a JPEG-LS"),
     ("JPEG-LS named .jpg", "xray.jpg", lambda: _av("jpegls", "gray16le"), "a JPEG-LS"),
     ("lossless JPEG", "lossless.jpg", lambda: _av("ljpeg", "yuvj420p"), "a lossless JPEG"),
@@ -127,7 +127,7 @@ PICTURES: list[tuple[str, str, Callable[[], bytes], str]] = [
     ("JPEG XR", "old.jxr", lambda: b"II\xbc\x01\x20\0\0\0" + bytes(64), "a JPEG XR"),
     ("PNG for iOS", "icon@2x.png", _for_ios, "Xcode"),
     ("Photoshop", "poster.psd", _photoshop, "a Photoshop document (PSD)"),
-    ("OpenEXR", "render.exr", lambda: _av("exr", "gbrpf32le"), "an OpenEXR picture"),
+    ("OpenEXR", "render.exr", lambda: _av("exr", "gbrpf32le"), "an OpenEXR image"),
     ("FITS", "m31.fits", _fits, "a FITS file"),
     ("DICOM", "knee.dcm", _dicom, "a DICOM file"),
     ("DDS", "stone.dds", lambda: encoded(corners(), "DDS"), "a DDS texture"),
@@ -135,13 +135,13 @@ PICTURES: list[tuple[str, str, Callable[[], bytes], str]] = [
     ("ICO", "favicon.ico", lambda: _icon("ICO"), "a Windows icon (ICO)"),
     ("ICNS", "app.icns", lambda: _icon("ICNS"), "a macOS icon (ICNS)"),
     ("QOI", "quick.qoi", lambda: _av("qoi", "rgb24"), "a QOI"),
-    ("PPM", "plain.ppm", lambda: _av("ppm", "rgb24"), "a Netpbm picture"),
-    ("PFM", "depth.pfm", lambda: _av("pfm", "gbrpf32le"), "a picture of floats (PFM)"),
-    ("Radiance", "sky.hdr", lambda: _av("hdr", "gbrpf32le"), "a Radiance HDR picture"),
+    ("PPM", "plain.ppm", lambda: _av("ppm", "rgb24"), "a Netpbm image"),
+    ("PFM", "depth.pfm", lambda: _av("pfm", "gbrpf32le"), "a float image (PFM)"),
+    ("Radiance", "sky.hdr", lambda: _av("hdr", "gbrpf32le"), "a Radiance HDR image"),
     ("DPX", "frame.dpx", lambda: _av("dpx", "rgb24"), "a DPX"),
     ("PCX", "paint.pcx", lambda: _av("pcx", "rgb24"), "a PCX"),
-    ("SGI", "irix.rgb", lambda: _av("sgi", "rgb24"), "an SGI picture"),
-    ("Sun raster", "sparc.ras", lambda: _av("sunrast", "bgr24"), "a Sun raster picture"),
+    ("SGI", "irix.rgb", lambda: _av("sgi", "rgb24"), "an SGI image"),
+    ("Sun raster", "sparc.ras", lambda: _av("sunrast", "bgr24"), "a Sun raster image"),
     (
         "SVG",
         "logo.svg",
@@ -176,7 +176,7 @@ OTHERS: list[tuple[str, str, Callable[[], bytes], str]] = [
     (".DS_Store", ".DS_Store", lambda: b"\0\0\0\1Bud1" + bytes(99), ".DS_Store"),
     ("Thumbs.db", "Thumbs.db", lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504), "Thumbs.db"),
     ("web page", "not found.jpg", lambda: b"<!DOCTYPE html>\n<title>404</title>", "a web page"),
-    ("JSON", "denied.jpg", lambda: b'{"error": "access denied"}', "a JSON"),
+    ("JSON", "denied.jpg", lambda: b'{"error": "access denied"}', "JSON"),
     ("ZIP", "album.jpg", _archive, "a ZIP archive"),
     ("gzip", "photo.jpg.gz", lambda: gzip.compress(encoded(corners(), "JPEG")), "a gzip archive"),
     (
@@ -185,9 +185,9 @@ OTHERS: list[tuple[str, str, Callable[[], bytes], str]] = [
         lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
         "Git LFS",
     ),
-    ("zeros", "lost.jpg", lambda: bytes(5000), "zeros alone"),
+    ("zeros", "lost.jpg", lambda: bytes(5000), "all zeros"),
 ]
-"""The same of files that are no pictures, whatever their names say."""
+"""The same of files that are not images, whatever their names say."""
 
 READ: list[tuple[str, str, Callable[[], bytes]]] = [
     ("BigTIFF", "gis.tif", lambda: tiff(Kind(8, channels=3, big=True))),

@@ -1,13 +1,13 @@
-"""Pictures as people have reported them of photo archives: each with the report, and what is right for it."""
+"""Images as people have reported them of photo archives: each with the report, and what is right for it."""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
 
-import films
-from drawing import ORIENTATION, corners, encoded, noise, turned
 from PIL import Image
+from support.media import videos
+from support.media.drawing import ORIENTATION, corners, encoded, noise, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,15 +27,15 @@ def panorama(missing: int = 0, **options: object) -> bytes:
     """
     data = encoded(noise(400, 300), "JPEG", **options)
     assert data.endswith(b"\xff\xd9")
-    return data[: -2 - missing] + _samsung(b"Panorama_Shot_Info", films.film("faststart"))
+    return data[: -2 - missing] + _samsung(b"Panorama_Shot_Info", videos.encode("faststart"))
 
 
 def _motion_photo() -> bytes:
-    return encoded(corners(), "JPEG") + _samsung(b"MotionPhoto_Data", films.film())
+    return encoded(corners(), "JPEG") + _samsung(b"MotionPhoto_Data", videos.encode())
 
 
 def _gain_map() -> bytes:
-    """A picture of another shape behind the first, which makes it brighter on some displays."""
+    """An image of another shape behind the first, which makes it brighter on some displays."""
     return encoded(corners(), "MPO", save_all=True, append_images=[Image.new("RGB", (16, 12), (90, 90, 90))])
 
 
@@ -68,7 +68,7 @@ REPORTED: list[tuple[str, str, Callable[[], bytes], str, str, str]] = [
         "20220605_153254.jpg",
         panorama,
         CONVERTED,
-        "its end is not marked",
+        "it has no end marker",
         "https://github.com/libjpeg-turbo/libjpeg-turbo/issues/163",
     ),
     (

@@ -1,4 +1,4 @@
-"""Awkward films, made when they are needed: MP4 files as encoders, gateways and proxies really write them."""
+"""Awkward videos, made when they are needed: MP4 files as encoders, gateways and proxies write them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FRAGMENTED = "frag_keyframe+empty_moov"
 
 
 @dataclass(frozen=True)
-class Film:
-    """A film, and what is known of it.
+class Video:
+    """A video, and what is known of it.
 
     :param kind: what is awkward about it.
     :param marked: whether the file itself says where it ends, so that a cut shows without a known length.
@@ -72,44 +72,44 @@ def inside(data: bytes, path: list[bytes], change: Callable[[bytes], bytes]) -> 
 
 
 @functools.cache
-def film(
+def encode(
     flags: str = "",
     *,
     sound: bool = False,
-    pictures: bool = True,
+    frames: bool = True,
     seconds: int = SECONDS,
     form: str = "mp4",
     rates: tuple[int, ...] = (1,),
     codec: str = "aac",
     **options: str,
 ) -> bytes:
-    """A film as FFmpeg's muxer writes it.
+    """A video as FFmpeg's muxer writes it.
 
     :param form: which of its muxers.
     :param rates: for how many frames each frame stands, in turn.
     """
     settings = {**({"movflags": flags} if flags else {}), **options}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "film.mp4"  # some flags need a file that is read again
+        path = Path(folder) / "video.mp4"  # some flags need a file that is read again
         with av.open(str(path), "w", format=form, options=settings) as container:
             # All streams are made before the first frame is written.
-            video = _video(container) if pictures else None
+            video = _video_stream(container) if frames else None
             tone = container.add_stream(codec, rate=44100, layout="mono") if sound else None
             if video is not None:
-                _film(container, video, seconds, rates)
+                _encode_frames(container, video, seconds, rates)
             if tone is not None:
                 _sound(container, tone, seconds)
         return path.read_bytes()
 
 
-def _video(container: av.container.OutputContainer) -> av.VideoStream:
+def _video_stream(container: av.container.OutputContainer) -> av.VideoStream:
     video = container.add_stream("libx264", rate=RATE)
     video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     video.options = {"g": "5", "preset": "ultrafast"}
     return video
 
 
-def _film(
+def _encode_frames(
     container: av.container.OutputContainer, video: av.VideoStream, seconds: int, rates: tuple[int, ...]
 ) -> None:
     number, each = 0, itertools.cycle(rates)
@@ -137,12 +137,12 @@ def _sound(container: av.container.OutputContainer, tone: av.AudioStream, second
 
 def unmarked() -> bytes:
     """Fragments, and nothing that says which is the last: as what is streamed while it is made."""
-    return film(f"{FRAGMENTED}+default_base_moof+skip_trailer")
+    return encode(f"{FRAGMENTED}+default_base_moof+skip_trailer")
 
 
 def with_long_media_size() -> bytes:
     """The media's size in 64 bits, for which FFmpeg leaves room before it."""
-    data = film()
+    data = encode()
     at = data.index(b"mdat") - 4
     assert data[at - 8 : at] == box(b"free")
     (size,) = struct.unpack_from(">I", data, at)
@@ -197,20 +197,20 @@ def moved(data: bytes, by: int) -> bytes:
 
 def without_file_type() -> bytes:
     """As older QuickTime files are, which have no file type."""
-    data = film()
+    data = encode()
     first = boxes(data)[0][1]
     return moved(data, -len(first))[len(first) :]
 
 
 def media_first() -> bytes:
     """The media before the file type."""
-    first, free, mdat, moov = (whole for _, whole in boxes(film()))
+    first, free, mdat, moov = (whole for _, whole in boxes(encode()))
     return moved(free + mdat + first + moov, -len(first))
 
 
 def media_to_the_end() -> bytes:
     """The media last, of a size of 0: they go on to the end of the file."""
-    data = film("faststart")
+    data = encode("faststart")
     at = data.index(b"mdat") - 4
     return data[:at] + bytes(4) + data[at + 4 :]
 
@@ -228,7 +228,7 @@ def with_edit_list(data: bytes, ticks: int = 2500) -> bytes:
 
 
 def rotated(data: bytes) -> bytes:
-    """Pictures that are turned by a quarter when they are shown, as phones write them."""
+    """Frames that are rotated by a quarter turn when they are shown, as phones write them."""
     quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, HEIGHT << 16, 0, 1 << 30)
     return inside(data, [b"moov", b"trak", b"tkhd"], lambda tkhd: tkhd[:-44] + quarter + tkhd[-8:])
 
@@ -258,57 +258,57 @@ def with_long_handler(data: bytes) -> bytes:
 INDEXED = "dash+global_sidx+skip_trailer+frag_keyframe"
 KEY = {"encryption_key": "00" * 16, "encryption_kid": "11" * 16}
 _KINDS: list[tuple[str, Callable[[], bytes], bool]] = [
-    ("plain", film, True),
-    ("with sound", lambda: film(sound=True), True),
-    ("index in front", lambda: film("faststart"), True),
+    ("plain", encode, True),
+    ("with sound", lambda: encode(sound=True), True),
+    ("index in front", lambda: encode("faststart"), True),
     ("64-bit size", with_long_media_size, True),
-    ("padding behind", lambda: film() + box(b"free", bytes(5000)) + box(b"uuid", bytes(40)), True),
+    ("padding behind", lambda: encode() + box(b"free", bytes(5000)) + box(b"uuid", bytes(40)), True),
     ("padding in front", lambda: with_long_media_size() + box(b"skip"), True),
-    ("garbage behind", lambda: film() + b"\r\n--boundary--\r\n", False),
-    ("zeros behind", lambda: film("faststart") + bytes(99), False),
-    ("first fragment in the index", lambda: film("frag_keyframe"), True),
-    ("fragments with an end", lambda: film(FRAGMENTED), True),
-    ("fragments with sound", lambda: film(FRAGMENTED, sound=True), True),
-    ("each frame a fragment", lambda: film("frag_every_frame+empty_moov", sound=True), True),
-    ("fragments of one track each", lambda: film(f"{FRAGMENTED}+separate_moof", sound=True), True),
-    ("smooth streaming", lambda: film("isml+frag_keyframe"), True),
-    ("CMAF", lambda: film("cmaf+frag_keyframe"), True),
-    ("DASH, indexed as a whole", lambda: film(INDEXED), True),
-    ("DASH, indexed by segment", lambda: film("dash+skip_trailer+frag_keyframe"), False),
-    ("hybrid", lambda: film("hybrid_fragmented+frag_keyframe"), True),
+    ("garbage behind", lambda: encode() + b"\r\n--boundary--\r\n", False),
+    ("zeros behind", lambda: encode("faststart") + bytes(99), False),
+    ("first fragment in the index", lambda: encode("frag_keyframe"), True),
+    ("fragments with an end", lambda: encode(FRAGMENTED), True),
+    ("fragments with sound", lambda: encode(FRAGMENTED, sound=True), True),
+    ("each frame a fragment", lambda: encode("frag_every_frame+empty_moov", sound=True), True),
+    ("fragments of one track each", lambda: encode(f"{FRAGMENTED}+separate_moof", sound=True), True),
+    ("smooth streaming", lambda: encode("isml+frag_keyframe"), True),
+    ("CMAF", lambda: encode("cmaf+frag_keyframe"), True),
+    ("DASH, indexed as a whole", lambda: encode(INDEXED), True),
+    ("DASH, indexed by segment", lambda: encode("dash+skip_trailer+frag_keyframe"), False),
+    ("hybrid", lambda: encode("hybrid_fragmented+frag_keyframe"), True),
     ("no end", unmarked, False),
     ("no end, length of all ones", lambda: with_unknown_length(unmarked()), False),
     ("no end, declared length", lambda: with_declared_length(unmarked()), True),
     ("no end, length in the header", lambda: with_length_in_header(unmarked(), 1000 * SECONDS), False),
     ("no end, declared too short", lambda: with_declared_length(unmarked(), 0.5), False),
-    ("no size in the track", lambda: without_size_in_track(film("faststart")), True),
-    ("plain, length of all ones", lambda: with_unknown_length(film()), True),
-    ("plain, length of 0", lambda: with_length_in_header(film("faststart"), 0), True),
-    ("QuickTime", lambda: film(form="mov", sound=True), True),
-    ("QuickTime with a time code", lambda: film(form="mov", write_tmcd="1"), True),
-    ("QuickTime with PCM", lambda: film(form="mov", sound=True, codec="pcm_s16le"), True),
+    ("no size in the track", lambda: without_size_in_track(encode("faststart")), True),
+    ("plain, length of all ones", lambda: with_unknown_length(encode()), True),
+    ("plain, length of 0", lambda: with_length_in_header(encode("faststart"), 0), True),
+    ("QuickTime", lambda: encode(form="mov", sound=True), True),
+    ("QuickTime with a time code", lambda: encode(form="mov", write_tmcd="1"), True),
+    ("QuickTime with PCM", lambda: encode(form="mov", sound=True, codec="pcm_s16le"), True),
     ("QuickTime without a file type", without_file_type, True),
-    ("zeros in the user data", lambda: with_zeros_in_user_data(film()), True),
-    ("long handler", lambda: with_long_handler(film()), True),
-    ("3GP", lambda: film(form="3gp"), True),
-    ("for iPods", lambda: film(form="ipod", sound=True), True),
-    ("ISMV", lambda: film(form="ismv"), True),
-    ("negative composition offsets", lambda: film("negative_cts_offsets"), True),
-    ("negative offsets in fragments", lambda: film(f"{FRAGMENTED}+negative_cts_offsets"), True),
-    ("index after the first fragment", lambda: film("frag_keyframe+delay_moov", sound=True), True),
-    ("no base offset", lambda: film(f"{FRAGMENTED}+omit_tfhd_offset"), True),
-    ("DASH and CMAF", lambda: film("dash+cmaf", sound=True), True),
-    ("fragments by time", lambda: film("empty_moov", frag_duration="300000"), True),
-    ("hint tracks", lambda: film("rtphint", sound=True), True),
-    ("encrypted", lambda: film(encryption_scheme="cenc-aes-ctr", **KEY), True),
-    ("variable frame rate", lambda: film(rates=(1, 3, 2)), True),
-    ("edit list", lambda: with_edit_list(film()), True),
-    ("turned", lambda: rotated(film()), True),
+    ("zeros in the user data", lambda: with_zeros_in_user_data(encode()), True),
+    ("long handler", lambda: with_long_handler(encode()), True),
+    ("3GP", lambda: encode(form="3gp"), True),
+    ("for iPods", lambda: encode(form="ipod", sound=True), True),
+    ("ISMV", lambda: encode(form="ismv"), True),
+    ("negative composition offsets", lambda: encode("negative_cts_offsets"), True),
+    ("negative offsets in fragments", lambda: encode(f"{FRAGMENTED}+negative_cts_offsets"), True),
+    ("index after the first fragment", lambda: encode("frag_keyframe+delay_moov", sound=True), True),
+    ("no base offset", lambda: encode(f"{FRAGMENTED}+omit_tfhd_offset"), True),
+    ("DASH and CMAF", lambda: encode("dash+cmaf", sound=True), True),
+    ("fragments by time", lambda: encode("empty_moov", frag_duration="300000"), True),
+    ("hint tracks", lambda: encode("rtphint", sound=True), True),
+    ("encrypted", lambda: encode(encryption_scheme="cenc-aes-ctr", **KEY), True),
+    ("variable frame rate", lambda: encode(rates=(1, 3, 2)), True),
+    ("edit list", lambda: with_edit_list(encode()), True),
+    ("turned", lambda: rotated(encode()), True),
     ("media before the file type", media_first, True),
     ("media to the end of the file", media_to_the_end, False),
-    ("index of a 64-bit size", lambda: with_large_index(film()), True),
-    ("two indexes", lambda: twice(film(), b"moov"), True),
-    ("room for the index", lambda: film(moov_size="5000"), True),
+    ("index of a 64-bit size", lambda: with_large_index(encode()), True),
+    ("two indexes", lambda: twice(encode(), b"moov"), True),
+    ("room for the index", lambda: encode(moov_size="5000"), True),
 ]
 """Kind, how it is made, and whether it says itself where it ends: else it is stored by its length alone."""
 KINDS = [kind for kind, *_ in _KINDS]
@@ -325,12 +325,12 @@ _SIDES = {"turned": (HEIGHT, WIDTH)}
 
 
 @functools.cache
-def awkward_film(kind: str) -> Film:
-    """Return one film."""
+def awkward_video(kind: str) -> Video:
+    """Return one video."""
     make, marked = next(rest for name, *rest in _KINDS if name == kind)
     data = make()
     found = boxes(data)
     while found and (found[-1][0] in (b"free", b"skip", b"uuid") or found[-1] in found[:-1]):
         found.pop()
     needed = sum(len(whole) for _, whole in found)
-    return Film(kind, data, marked, needed, _SECONDS.get(kind, SECONDS), _SIDES.get(kind, (WIDTH, HEIGHT)))
+    return Video(kind, data, marked, needed, _SECONDS.get(kind, SECONDS), _SIDES.get(kind, (WIDTH, HEIGHT)))

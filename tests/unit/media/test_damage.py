@@ -1,43 +1,38 @@
-"""What is called broken: what says so itself, and no good file."""
+"""Which files are called broken: those that show it themselves, and no good file."""
 
 import contextlib
 import functools
-import io
 
-import awkward
-import drawing
-import foreign
 import pytest
-import reported
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.media import drawing, foreign_files, images, reported_images
+from support.media.conversion import awkward_file, convert, kinds_of
 
 from veo_provider.exceptions import VeoImageError
-from veo_provider.media import conversion
-from veo_provider.media.broken_files import is_certainly_broken
-from veo_provider.media.image_files import with_end
-from veo_provider.media.picture_kinds import kind_of_other, kind_of_picture
+from veo_provider.media.formats.damage import is_certainly_broken
+from veo_provider.media.formats.jpeg import with_end_marker
+from veo_provider.media.formats.kinds import image_kind, other_kind
 
-awkward_file = functools.cache(awkward.awkward_file)
 LARGE = {
     "144 million pixels",
     "bomb",
     "25 MB",
-    "25 MB with much behind the picture",
+    "25 MB with much after the image",
     "long panorama",
 }
-SMALL = [kind for kind in awkward.KINDS if kind not in LARGE]
+SMALL = [kind for kind in images.KINDS if kind not in LARGE]
 
 
-GOOD = [kind for kind, _, _, outcome, _ in awkward._KINDS if outcome != "refused"]
-GOOD += [kind for kind, *_ in (*foreign.PICTURES, *foreign.OTHERS)]
+GOOD = kinds_of("as it is") + kinds_of("converted")
+GOOD += [kind for kind, *_ in (*foreign_files.IMAGES, *foreign_files.OTHERS)]
 
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_no_good_file_is_broken(kind):
     """Whatever it is, and whether it can be read here; a panorama is given the end that it lacks."""
     data = memoryview(awkward_file(kind).data)
-    assert not is_certainly_broken(memoryview(with_end(data) or data))
+    assert not is_certainly_broken(memoryview(with_end_marker(data) or data))
 
 
 @pytest.mark.parametrize(
@@ -46,22 +41,22 @@ def test_no_good_file_is_broken(kind):
 def test_a_panorama_without_its_end_shows_all_of_it(options):
     """As much as with one, in whatever way it is coded; what lacks more than the mark is refused."""
     whole = drawing.encoded(drawing.noise(400, 300), "JPEG", **options)
-    data = reported.panorama(**options)
-    assert with_end(memoryview(data)) == whole
-    assert convert(data).reason == "its end is not marked"
+    data = reported_images.panorama(**options)
+    assert with_end_marker(memoryview(data)) == whole
+    assert convert(data).reason == "it has no end marker"
     with pytest.raises(VeoImageError, match="damaged"):
-        convert(reported.panorama(missing=3000, **options))
+        convert(reported_images.panorama(missing=3000, **options))
 
 
 def test_a_trailer_that_makes_no_sense_is_none():
     """Its directory and what it points to must lie in the file; and a JPEG with its end needs no other."""
-    data = reported.panorama()
+    data = reported_images.panorama()
     for at in (-4, -8, -16):  # its mark, the length of its directory, and where its entry begins
         spoilt = bytearray(data)
         spoilt[at : at + 4 or None] = b"\xff\xff\xff\xff"
-        assert with_end(memoryview(bytes(spoilt))) is None, at
-    assert with_end(memoryview(drawing.encoded(drawing.corners(), "JPEG") + data[-1000:])) is None
-    assert with_end(memoryview(b"SEFT")) is None
+        assert with_end_marker(memoryview(bytes(spoilt))) is None, at
+    assert with_end_marker(memoryview(drawing.encoded(drawing.corners(), "JPEG") + data[-1000:])) is None
+    assert with_end_marker(memoryview(b"SEFT")) is None
 
 
 @pytest.mark.parametrize(
@@ -77,24 +72,20 @@ def test_a_cut_is_certain(file_format, share):
     assert is_certainly_broken(memoryview(cut))
 
 
-def convert(data):
-    return conversion.convert("a.jpg", size=len(data), header=data[:12], open_stream=lambda: io.BytesIO(data))
-
-
 @functools.cache
 def _whole(file_format):
     return drawing.encoded(drawing.noise(160, 120), file_format)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(kind=st.sampled_from(SMALL), data=st.data())
 def test_no_damage_escapes_as_another_error(kind, data):
-    """Bytes that are changed, missing or too many give a picture or our error, and nothing else."""
+    """Bytes that are changed, missing or too many give an image or our error, and nothing else."""
     spoilt = bytearray(awkward_file(kind).data)
     at = data.draw(st.integers(0, min(len(spoilt), data.draw(st.sampled_from([64, 10**9])))))
     spoilt[at : at + data.draw(st.integers(0, 20))] = data.draw(st.binary(max_size=20))
     view = memoryview(bytes(spoilt))
-    assert kind_of_picture(view) is None or kind_of_picture(view).startswith(("a ", "an "))
-    assert kind_of_other(view) is None or isinstance(kind_of_other(view), str)
+    assert image_kind(view) is None or image_kind(view).startswith(("a ", "an "))
+    assert other_kind(view) is None or isinstance(other_kind(view), str)
     with contextlib.suppress(VeoImageError):
         convert(bytes(view))

@@ -1,4 +1,4 @@
-"""The folder of awkward pictures and films that a person can write, and what becomes of each file in it."""
+"""The folder of awkward images and videos that ``make awkward`` writes, and the outcome of each file."""
 
 import json
 import subprocess
@@ -6,15 +6,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import films
 import pytest
+from support.media import videos
 
 from veo_provider.exceptions import VeoImageError, VeoIncompleteVideoError
 from veo_provider.media.conversion import ConvertedImage
 from veo_provider.media.image_source import open_image
 from veo_provider.media.mp4 import Mp4Parser
 
-SCRIPT = Path(__file__).parents[1] / "awkward_folder.py"
+SCRIPT = Path(__file__).parents[2] / "support" / "media" / "folder.py"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def expected(folder):
     return json.loads((folder / "expected.json").read_text("utf-8"))
 
 
-def outcome_of_picture(path):
+def outcome_of_image(path):
     try:
         image = open_image(path, None, convert=True)
     except VeoImageError as error:
@@ -40,18 +40,29 @@ def outcome_of_picture(path):
     return ("converted", image.reason) if isinstance(image, ConvertedImage) else ("as it is", "")
 
 
-def outcome_of_film(path):
+def outcome_of_video(path):
     data = path.read_bytes()
     for promised, outcome in [(None, "stored"), (len(data), "stored if its length is known")]:
-        walker = Mp4Parser()
+        parser = Mp4Parser()
         try:
-            walker.feed(data)
-            walker.finish(promised, asked_seconds=films.SECONDS)
+            parser.feed(data)
+            parser.finish(promised, asked_seconds=videos.SECONDS)
         except VeoIncompleteVideoError as error:
             said = str(error)
         else:
             return outcome, ""
     return "refused", said
+
+
+@pytest.fixture(scope="module")
+def outcomes(folder, expected):
+    """What becomes of each of its files, and what is said of it."""
+    return {
+        name: outcome_of_image(folder / name)
+        if name.startswith("images/")
+        else outcome_of_video(folder / name)
+        for name in (row["file"] for row in expected)
+    }
 
 
 def test_it_has_every_file_that_it_tells_of(folder, expected):
@@ -64,24 +75,22 @@ def test_it_has_every_file_that_it_tells_of(folder, expected):
     assert min(counts.values()) > 5
 
 
-def test_each_file_has_the_outcome_that_is_told(folder, expected):
-    """By the very functions that look at images and videos."""
+def test_each_file_has_the_outcome_that_is_told(outcomes, expected):
+    """By the very functions that check images and videos."""
     wrong = []
     for row in expected:
-        path = folder / row["file"]
-        look = outcome_of_picture if row["file"].startswith("pictures/") else outcome_of_film
-        outcome, says = look(path)
+        outcome, says = outcomes[row["file"]]
         if outcome != row["outcome"] or row["says"] not in says:
             wrong.append((row, outcome, says))
     assert wrong == []
 
 
-def test_only_what_says_so_itself_is_called_broken(folder, expected):
+def test_only_what_says_so_itself_is_called_broken(outcomes, expected):
     """No file that is whole, whatever it is."""
     called = {
         row["kind"]
         for row in expected
-        if row["file"].startswith("pictures") and "broken" in outcome_of_picture(folder / row["file"])[1]
+        if row["file"].startswith("images/") and "broken" in outcomes[row["file"]][1]
     }
     told = {row["kind"] for row in expected if row["says"] in ("broken", "cut off")}
     assert called == told

@@ -42,8 +42,8 @@ def test_a_local_file_may_have_any_name(tmp_path, name, scheme):
 
 @pytest.mark.parametrize("name", ["what?#1.jpg", "line\nbreak.jpg"])
 def test_a_uri_that_names_another_file_is_refused(name):
-    """The wrong picture would cost as much as the right one."""
-    with pytest.raises(VeoImageError, match="it would be taken for"):
+    """The wrong image would cost as much as the right one."""
+    with pytest.raises(VeoImageError, match="as a URI it names the file"):
         open_image(f"memory://folder/{name}", None)
 
 
@@ -88,7 +88,7 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pages():
     """A web server, which Airflow's object storage reads, as it does a file system in memory."""
     attach = inspect.getmodule(ObjectStoragePath).attach  # another place in each release of Airflow
@@ -100,10 +100,10 @@ def pages():
     server.server_close()
 
 
-@pytest.fixture(params=["path", "file", "memory", "http", "s3", "s3 held"])
-def source(request, tmp_path, s3, connections, pages):
-    """Where an image may lie: returns its URI, how to write there, and how many bytes are held."""
-    uri, held = "", 0
+@pytest.fixture(params=["path", "file", "memory", "http", "s3", "s3 buffered"])
+def source(request, tmp_path, pages):
+    """Where an image may be: returns its URI, how to write there, and how many bytes may be buffered."""
+    uri, buffered = "", 0
     if request.param in ("path", "file"):
         uri = ("file://" if request.param == "file" else "") + str(tmp_path / "photo.jpg")
 
@@ -121,12 +121,14 @@ def source(request, tmp_path, s3, connections, pages):
         def write(data):
             pages.data = data
     else:
-        uri, held = "s3://images/changing/photo.jpg", 10**6 if request.param == "s3 held" else 0
+        request.getfixturevalue("connections")
+        s3 = request.getfixturevalue("s3")
+        uri, buffered = "s3://images/changing/photo.jpg", 10**6 if request.param == "s3 buffered" else 0
 
         def write(data):
             s3.put_object(Bucket="images", Key="changing/photo.jpg", Body=data)
 
-    return uri, write, held
+    return uri, write, buffered
 
 
 JPEG = b"\xff\xd8\xff" + bytes(range(1, 256)) * 500 + b"\xff\xd9"
@@ -134,10 +136,10 @@ JPEG = b"\xff\xd8\xff" + bytes(range(1, 256)) * 500 + b"\xff\xd9"
 
 @pytest.mark.parametrize("then", [JPEG[:-9] + b"otherwise", JPEG + b"more", JPEG[:-9]], ids=len)
 def test_what_was_hashed_is_sent_or_nothing_is(source, then):
-    """Wherever an image lies, and whatever becomes of it meanwhile, no other one is sent to its end."""
-    uri, write, held = source
+    """Wherever an image is, and whatever becomes of it meanwhile, no other one is sent to its end."""
+    uri, write, buffered = source
     write(JPEG)
-    image = open_image(uri, "aws_default", hold=held).hashed()
+    image = open_image(uri, "aws_default", max_buffered_bytes=buffered).hashed()
     assert image.sha256 == hashlib.sha256(JPEG).hexdigest()
     write(then)
     body, sent = encode(VeoRequest(prompt="A harbour", image=image)), b""

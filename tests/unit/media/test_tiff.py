@@ -1,22 +1,18 @@
-"""TIFFs of every kind of number: each becomes the right picture, or is told as what it is."""
+"""TIFFs of every kind of number: each becomes the right image, or its kind is named."""
 
 import io
 from itertools import product
 
 import PIL.Image
 import pytest
-from tiffs import DEFLATED, FLOATS, SIGNED, UNCOMPRESSED, UNSIGNED, Kind, tiff
+from support.media.conversion import convert
+from support.media.tiffs import DEFLATED, FLOATS, SIGNED, UNCOMPRESSED, UNSIGNED, Kind, tiff
 
 from veo_provider.exceptions import VeoImageError
-from veo_provider.media import conversion
-from veo_provider.media.tiff_files import read_tiff
+from veo_provider.media.formats.tiff import read_tiff
 
 NUMBERS = [(UNSIGNED, bits) for bits in (8, 16, 32, 64)]
 NUMBERS += [(SIGNED, bits) for bits in (8, 16, 32, 64)] + [(FLOATS, bits) for bits in (16, 32, 64)]
-
-
-def convert(data):
-    return conversion.convert("a.tif", size=len(data), header=data[:12], open_stream=lambda: io.BytesIO(data))
 
 
 def converted_or_error(data):

@@ -1,39 +1,61 @@
-"""Whether a picture's file itself says that a part of it is missing or wrong.
+"""Whether an image file itself shows that a part of it is missing or wrong.
 
-Asked of one that cannot be decoded, so that no good file is called broken. Where the file says nothing,
-nobody knows: it may be damaged within, or of a kind that the decoder does not know.
+A good file must never be called broken. Where a file shows nothing of the kind, it may still be damaged,
+or be of a kind that the decoder does not know.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import TYPE_CHECKING
 
-from veo_provider.media.image_files import end_of_jpeg, png_chunks
-from veo_provider.media.tiff_files import TIFF_MAGIC, read_tiff
+from veo_provider.api.image import LOST_BYTES
+from veo_provider.media.formats import jpeg, png
+from veo_provider.media.formats.tiff import TIFF_SIGNATURES, read_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_GIF_EXTENSION, _GIF_IMAGE, _GIF_HAS_COLOURS = 0x21, 0x2C, 0x80
+_GIF_EXTENSION, _GIF_IMAGE, _GIF_HAS_COLOUR_TABLE = 0x21, 0x2C, 0x80
 _BMP_HEADER = 40
 
 
 def is_certainly_broken(data: memoryview) -> bool:
-    """Whether a file ends too early by what it says of itself, or has a wrong sum."""
+    """Whether a file is shorter than it declares, or has a wrong checksum.
+
+    Meant for files that cannot be decoded.
+    """
     start = bytes(data[:16])
-    return any(start[at:].startswith(mark) and check(data) for at, mark, check in _CHECKS)
+    return any(start[offset:].startswith(mark) and check(data) for offset, mark, check in _CHECKS)
+
+
+def lacks_pixel_data(data: memoryview, file_format: str | None) -> bool:
+    """Whether compressed pixel data was lost or never written, in a file that can be decoded all the same.
+
+    :param file_format: Pillow's name of the format.
+    """
+    if file_format == "PNG":
+        return any(
+            kind == b"IDAT" and not png.has_valid_checksum(chunk) for kind, chunk in png.png_chunks(data)
+        )
+    if file_format in ("HEIF", "AVIF"):
+        return data[-LOST_BYTES:] == bytes(LOST_BYTES) and _last_box(data) == b"mdat"
+    if file_format in ("JPEG", "MPO"):
+        return jpeg.jpeg_lacks_bytes(data)
+    if file_format == "WEBP":
+        # Bytes after the declared size are not part of the image.
+        return data[: _webp_bytes(data)][-LOST_BYTES:] == bytes(LOST_BYTES)
+    return False
 
 
 def _jpeg_is_cut(data: memoryview) -> bool:
-    return end_of_jpeg(data) is None
+    return jpeg.end_of_jpeg(data) is None
 
 
 def _png_is_broken(data: memoryview) -> bool:
-    for kind, chunk in png_chunks(data):
-        # The first letter of what a decoder needs is large.
-        if kind[:1].isupper() and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+    for kind, chunk in png.png_chunks(data):
+        # Chunks that a decoder needs have an upper-case first letter.
+        if kind[:1].isupper() and not png.has_valid_checksum(chunk):
             return True
         if kind == b"IEND":
             return False
@@ -41,26 +63,32 @@ def _png_is_broken(data: memoryview) -> bool:
 
 
 def _webp_is_cut(data: memoryview) -> bool:
-    return 8 + int.from_bytes(data[4:8], "little") > len(data)
+    return _webp_bytes(data) > len(data)
+
+
+def _webp_bytes(data: memoryview) -> int:
+    """Return the size that a WebP declares for itself."""
+    return 8 + int.from_bytes(data[4:8], "little")
 
 
 def _gif_is_cut(data: memoryview) -> bool:
-    """Whether it ends before its trailer; a block that is none stands for unknown damage."""
+    """Whether a GIF ends before its trailer. A block of an unknown type is unknown damage, not a cut."""
     try:
-        at = 13 + _bytes_of_colours(data[10])
-        while data[at] in (_GIF_EXTENSION, _GIF_IMAGE):
-            at += 2 if data[at] == _GIF_EXTENSION else 11 + _bytes_of_colours(data[at + 9])
-            while data[at]:
-                at += 1 + data[at]
-            at += 1
+        offset = 13 + _colour_table_bytes(data[10])
+        while data[offset] in (_GIF_EXTENSION, _GIF_IMAGE):
+            is_image = data[offset] == _GIF_IMAGE
+            offset += 11 + _colour_table_bytes(data[offset + 9]) if is_image else 2
+            while data[offset]:
+                offset += 1 + data[offset]
+            offset += 1
     except IndexError:
         return True
     return False
 
 
-def _bytes_of_colours(flags: int) -> int:
-    """Return how long the table of colours is that a GIF's flags announce."""
-    return int(3 * 2 ** ((flags & 7) + 1)) if flags & _GIF_HAS_COLOURS else 0
+def _colour_table_bytes(flags: int) -> int:
+    """Return the size of the colour table that a GIF's flags announce."""
+    return int(3 * 2 ** ((flags & 7) + 1)) if flags & _GIF_HAS_COLOUR_TABLE else 0
 
 
 def _bmp_is_cut(data: memoryview) -> bool:
@@ -74,13 +102,22 @@ def _bmp_is_cut(data: memoryview) -> bool:
 
 
 def _last_box_is_cut(data: memoryview) -> bool:
-    at = 0
-    while at + 8 <= len(data):
-        size, header = int.from_bytes(data[at : at + 4], "big"), 8
+    offset = 0
+    while offset + 8 <= len(data):
+        size, header = int.from_bytes(data[offset : offset + 4], "big"), 8
         if size == 1:
-            size, header = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        at += max(size or len(data) - at, header)
-    return at > len(data)
+            size, header = int.from_bytes(data[offset + 8 : offset + 16], "big"), 16
+        offset += max(size or len(data) - offset, header)
+    return offset > len(data)
+
+
+def _last_box(data: memoryview) -> bytes | None:
+    """Return the type of the last box of a HEIC or AVIF; None if there is no box."""
+    offset, kind = 0, None
+    while offset + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        offset += max(size or len(data), 8)
+    return kind
 
 
 def _tiff_is_cut(data: memoryview) -> bool:
@@ -89,12 +126,12 @@ def _tiff_is_cut(data: memoryview) -> bool:
 
 
 _CHECKS: tuple[tuple[int, bytes, Callable[[memoryview], bool]], ...] = (
-    (0, b"\xff\xd8\xff", _jpeg_is_cut),
-    (0, b"\x89PNG\r\n\x1a\n", _png_is_broken),
+    (0, jpeg.SIGNATURE, _jpeg_is_cut),
+    (0, png.SIGNATURE, _png_is_broken),
     (8, b"WEBP", _webp_is_cut),
     (0, b"GIF8", _gif_is_cut),
     (0, b"BM", _bmp_is_cut),
     *((4, box, _last_box_is_cut) for box in (b"ftyp", b"jP  ", b"JXL ")),
-    *((0, magic, _tiff_is_cut) for magic in TIFF_MAGIC),
+    *((0, signature, _tiff_is_cut) for signature in TIFF_SIGNATURES),
 )
-"""Where a kind of file has its mark, and what is asked of it."""
+"""Offset and bytes of each format's signature, and its check."""

@@ -1,10 +1,9 @@
-"""What the bytes of a picture's file tell without decoding it: what is metadata, and what was lost."""
+"""The markers of a JPEG: where its first image ends, and whether part of its pixel data is missing."""
 
 from __future__ import annotations
 
 import re
 import struct
-import zlib
 from typing import TYPE_CHECKING
 
 from veo_provider.api.image import LOST_BYTES
@@ -12,193 +11,101 @@ from veo_provider.api.image import LOST_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_XMP = b"XML:com.adobe.xmp\0\0"
-_MAX_TEXT_BYTES = 1024 * 1024
-"""Pillow's MAX_TEXT_CHUNK: of a longer compressed text or colour profile it says that the file is broken."""
-_MAX_TEXTS_BYTES = 64 * _MAX_TEXT_BYTES
-"""Its MAX_TEXT_MEMORY: the same for all of them."""
+SIGNATURE = b"\xff\xd8\xff"
+JPEG_LS_FRAME = 0xF7
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""What ends entropy-coded data: neither a stuffed 0xFF nor a restart (ITU-T T.81, B.1.1.2)."""
+"""Ends entropy-coded data: neither a stuffed 0xFF nor a restart marker (ITU-T T.81, B.1.1.2)."""
 _JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
-"""The same in a JPEG-LS, where a bit of 0 follows 0xFF (ITU-T T.87, C.2.1)."""
-_JPEG_LS = 0xF7
+"""The same in a JPEG-LS, where a 0 bit follows 0xFF (ITU-T T.87, C.2.1)."""
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _HUFFMAN_TABLES = 0xD8, 0xD9, 0xDA, 0xC4
-_SEQUENTIAL = (0xC0, 0xC1)
+_SEQUENTIAL_FRAMES = (0xC0, 0xC1)
 _AC_TABLE, _END_OF_BLOCK = 0x10, 0x00
 _ZEROS = re.compile(rb"\0{%d}" % LOST_BYTES)
+_END_MARKER = b"\xff\xd9"
 
 
-def without_texts(data: memoryview) -> memoryview | bytes:
-    """Return a PNG without its texts, and with its EXIF data before its pixels.
-
-    Pillow calls a whole file broken if a text in it, such as a history of edits, is over 1 MB. The pixels,
-    and what bounds them, stay. What is no PNG is returned as it is, as is the rest of a cut one.
-    """
-    if data[: len(_PNG)] != _PNG:
-        return data
-    before, late = [data[: len(_PNG)]], list[memoryview]()
-    after = list[memoryview]()
-    end = len(_PNG)
-    for kind, chunk in png_chunks(data):
-        end += len(chunk)
-        if kind == b"eXIf" and after:
-            late.append(chunk)
-        elif not _is_needless(kind, chunk[8:-4]):
-            (after if after or kind == b"IDAT" else before).append(chunk)
-    return b"".join([*before, *late, *after, data[end:]])
-
-
-def png_chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and all bytes of each whole chunk."""
-    at = len(_PNG)
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if at + 12 + length > len(data):
+def jpeg_markers(data: memoryview) -> Iterator[tuple[int, int]]:
+    """Yield each marker of a JPEG's first image with its offset, up to the end-of-image marker."""
+    offset, pattern = 2, _MARKER
+    while True:
+        found = pattern.search(data, offset)
+        if found is None:
             return
-        yield kind, data[at : at + 12 + length]
-        at += 12 + length
-
-
-def _is_needless(kind: bytes, body: memoryview) -> bool:
-    """Whether it is a text, but for the one that may say how the picture is turned, or too long a profile."""
-    if kind == b"iTXt":
-        return body[: len(_XMP)] != _XMP or len(body) > _MAX_TEXT_BYTES
-    if kind != b"iCCP":
-        return kind in (b"tEXt", b"zTXt")
-    return _inflated_bytes(kind, body) > _MAX_TEXT_BYTES
-
-
-def has_long_texts(data: memoryview) -> bool:
-    """Whether a PNG's texts or its profile are longer than decoders take: their guard against bombs."""
-    if data[: len(_PNG)] != _PNG:
-        return False
-    total = 0
-    for kind, chunk in png_chunks(data):
-        length = _inflated_bytes(kind, chunk[8:-4])
-        total += length
-        if length > _MAX_TEXT_BYTES or total > _MAX_TEXTS_BYTES:
-            return True
-    return False
-
-
-def _inflated_bytes(kind: bytes, body: memoryview) -> int:
-    """Return how long a compressed text or profile is, read no further than one byte beyond the limit."""
-    if kind not in (b"zTXt", b"iTXt", b"iCCP"):
-        return 0
-    _, _, rest = bytes(body).partition(b"\0")
-    if kind == b"iTXt":
-        is_compressed, rest = rest[:1] == b"\1", b"\0" + rest[2:].partition(b"\0")[2].partition(b"\0")[2]
-        if not is_compressed:
-            return 0
-    try:
-        return len(zlib.decompressobj().decompress(rest[1:], _MAX_TEXT_BYTES + 1))
-    except zlib.error:
-        return 0
-
-
-def with_end(data: memoryview) -> bytes | None:
-    """Return a JPEG with the marker of its end in place of Samsung's trailer, if that stands where it should.
-
-    Samsung's phones write panoramas so. None for all other files.
-    """
-    start = _start_of_samsung_trailer(data)
-    if start is None or bytes(data[:3]) != b"\xff\xd8\xff" or end_of_jpeg(data[:start]) is not None:
-        return None
-    return bytes(data[:start]) + b"\xff\xd9"
-
-
-def _start_of_samsung_trailer(data: memoryview) -> int | None:
-    """Return where it begins, by its directory at the end of the file, whose places count backwards."""
-    if bytes(data[-4:]) != b"SEFT":
-        return None
-    length = int.from_bytes(data[-8:-4], "little")
-    at = len(data) - 8 - length
-    if at < 0 or bytes(data[at : at + 4]) != b"SEFH":
-        return None
-    entries = data[at + 12 : at + length]
-    places = [place for (place,) in struct.iter_unpack("<4xI4x", entries[: len(entries) // 12 * 12])]
-    return at - max(places) if places and max(places) <= at else None
+        offset, marker = found.start(), data[found.start() + 1]
+        if marker == _START_OF_IMAGE:
+            offset += 2
+            continue
+        pattern = _JPEG_LS_MARKER if marker == JPEG_LS_FRAME else pattern
+        yield marker, offset
+        if marker == _END_OF_IMAGE:
+            return
+        offset += 2 + max(int.from_bytes(data[offset + 2 : offset + 4], "big"), 2)
 
 
 def end_of_jpeg(data: memoryview) -> int | None:
-    """Return where the first picture of a JPEG says that it ends; None if it does not."""
-    for marker, at in jpeg_markers(data):
+    """Return the offset of the end marker of a JPEG's first image; None if there is none."""
+    for marker, offset in jpeg_markers(data):
         if marker == _END_OF_IMAGE:
-            return at
+            return offset
     return None
 
 
-def loses_bytes(data: memoryview, file_format: str | None) -> bool:
-    """Whether a part of the compressed pixels was never written, or lost, as far as the file itself tells."""
-    if file_format == "PNG":
-        pixels = (chunk for kind, chunk in png_chunks(data) if kind == b"IDAT")
-        return any(zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big") for chunk in pixels)
-    if file_format in ("HEIF", "AVIF"):
-        return data[-LOST_BYTES:] == bytes(LOST_BYTES) and _last_box(data) == b"mdat"
-    if file_format in ("JPEG", "MPO"):
-        return _jpeg_loses_bytes(data)
-    if file_format == "WEBP":
-        # What follows the size that the file tells of itself is none of it.
-        return data[: 8 + int.from_bytes(data[4:8], "little")][-LOST_BYTES:] == bytes(LOST_BYTES)
-    return False
+def with_end_marker(data: memoryview) -> bytes | None:
+    """Return a JPEG with an end marker in place of Samsung's trailer; None for all other files.
+
+    Samsung's phones write panoramas with the trailer where the end marker should be.
+    """
+    start = _start_of_samsung_trailer(data)
+    if start is None or bytes(data[:3]) != SIGNATURE or end_of_jpeg(data[:start]) is not None:
+        return None
+    return bytes(data[:start]) + _END_MARKER
 
 
-def _last_box(data: memoryview) -> bytes | None:
-    """Return the type of the box at the end of a HEIC or AVIF; None if what stands there is no box."""
-    at, kind = 0, None
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        at += max(size or len(data), 8)
-    return kind
+def _start_of_samsung_trailer(data: memoryview) -> int | None:
+    """Return where the trailer starts. Its directory, at the end of the file, has offsets that count back."""
+    if bytes(data[-4:]) != b"SEFT":
+        return None
+    length = int.from_bytes(data[-8:-4], "little")
+    directory = len(data) - 8 - length
+    if directory < 0 or bytes(data[directory : directory + 4]) != b"SEFH":
+        return None
+    entries = data[directory + 12 : directory + length]
+    offsets = [offset for (offset,) in struct.iter_unpack("<4xI4x", entries[: len(entries) // 12 * 12])]
+    return directory - max(offsets) if offsets and max(offsets) <= directory else None
 
 
-def _jpeg_loses_bytes(data: memoryview) -> bool:
-    """Whether zeros stand at the end instead of its marker, or in pixels that zeros cannot code."""
-    sequential, zeros_are_flat, began = False, True, 0
-    for marker, at in jpeg_markers(data):
-        if began and sequential and not zeros_are_flat and _ZEROS.search(data, began, at):
+def jpeg_lacks_bytes(data: memoryview) -> bool:
+    """Whether there are zeros in place of the end marker, or in pixel data that cannot contain them."""
+    is_sequential, zeros_are_flat, scan_start = False, True, 0
+    for marker, offset in jpeg_markers(data):
+        cannot_have_zeros = scan_start and is_sequential and not zeros_are_flat
+        if cannot_have_zeros and _ZEROS.search(data, scan_start, offset):
             return True
-        began = 0
-        if marker in _SEQUENTIAL:
-            sequential = True
+        scan_start = 0
+        if marker in _SEQUENTIAL_FRAMES:
+            is_sequential = True
         elif marker == _HUFFMAN_TABLES:
-            zeros_are_flat = zeros_are_flat and _zeros_are_flat(_segment(data, at))
+            zeros_are_flat = zeros_are_flat and _zeros_are_flat(_segment(data, offset))
         elif marker == _START_OF_SCAN:
-            began = at + 2 + len(_segment(data, at)) + 2
+            scan_start = offset + 2 + len(_segment(data, offset)) + 2
         elif marker == _END_OF_IMAGE:
             return False
     return data[-LOST_BYTES:] == bytes(LOST_BYTES)
 
 
 def _zeros_are_flat(tables: memoryview) -> bool:
-    """Whether zeros code blocks without detail: a table's first code is all zeros, and must end a block."""
-    at, flat = 0, True
-    while at + 17 < len(tables):
-        if tables[at] & _AC_TABLE:
-            flat = flat and tables[at + 17] == _END_OF_BLOCK
-        at += 17 + sum(tables[at + 1 : at + 17])
+    """Whether zero bytes decode to blocks without detail.
+
+    The first code of a Huffman table is all zeros: it has to stand for the end of a block.
+    """
+    offset, flat = 0, True
+    while offset + 17 < len(tables):
+        if tables[offset] & _AC_TABLE:
+            flat = flat and tables[offset + 17] == _END_OF_BLOCK
+        offset += 17 + sum(tables[offset + 1 : offset + 17])
     return flat
 
 
-def _segment(data: memoryview, at: int) -> memoryview:
-    """Return the body of the segment whose marker stands there."""
-    return data[at + 4 : at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")]
-
-
-def jpeg_markers(data: memoryview) -> Iterator[tuple[int, int]]:
-    """Yield each marker of a JPEG's first picture, and where it stands, up to the one at its end."""
-    at, form = 2, _MARKER
-    while True:
-        found = form.search(data, at)
-        if found is None:
-            return
-        at, marker = found.start(), data[found.start() + 1]
-        if marker == _START_OF_IMAGE:
-            at += 2
-            continue
-        form = _JPEG_LS_MARKER if marker == _JPEG_LS else form
-        yield marker, at
-        if marker == _END_OF_IMAGE:
-            return
-        at += 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
+def _segment(data: memoryview, offset: int) -> memoryview:
+    """Return the body of the segment whose marker is at this offset."""
+    return data[offset + 4 : offset + 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")]
