@@ -259,12 +259,7 @@ class Mp4Parser:
                 "declares where the last one ends."
             )
         # The header may know the total duration, or only that of the samples in the index itself.
-        wanted = index.seconds if asked_seconds is None else asked_seconds
-        if wanted is not None and actual < wanted - _LOOSE:
-            raise VeoIncompleteVideoError(
-                f"The video may be incomplete: {actual:.2f} s of {wanted:g} s arrived, and the file does not "
-                "declare where it ends."
-            )
+        _require_duration(actual, index.seconds if asked_seconds is None else asked_seconds)
 
     def _seconds_of(self, track: Track) -> float:
         return (track.ticks + self._ticks.get(track.id, 0)) / track.timescale
@@ -289,3 +284,12 @@ class Mp4Parser:
             raise VeoIncompleteVideoError(f"The MP4 is damaged: its video track lasts {seconds:.0f} s.")
         has_audio = any(track.kind == AUDIO for track in index.tracks)
         return Mp4Info(round(seconds, 3), video.width, video.height, has_audio)
+
+
+def _require_duration(actual: float, wanted: float | None) -> None:
+    """Raise an error if a video that does not declare its end is shorter than wanted."""
+    if wanted is not None and actual < wanted - _LOOSE:
+        raise VeoIncompleteVideoError(
+            f"The video may be incomplete: {actual:.2f} s of {wanted:g} s arrived, and the file does not "
+            "declare where it ends."
+        )
