@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import itertools
 import json
 from collections import Counter
 from dataclasses import replace
@@ -377,9 +378,14 @@ def test_a_dry_run_without_conversion_does_not_decode_images(as_they_are, files)
 
 
 def test_a_list_of_local_files_comes_to_the_same(service, store, tmp_path):
-    """Each file of every kind and name, by its path or its URI, has its outcome and its image."""
+    """By its path or its URI, each file has its outcome and its image: a third of all kinds, and all names.
+
+    All kinds are opened by their paths in the unit tests.
+    """
     service.reset()
-    expected = images.write_awkward(tmp_path)
+    expected = {file.name: file for file in itertools.islice(images.awkward_files(), 0, None, 3)}
+    for file in expected.values():
+        (tmp_path / file.name).write_bytes(file.data)
     for name in NAMES:
         if "/" not in name:
             expected[name] = images.awkward_file("no extension", len(expected))

@@ -85,9 +85,9 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def with_chunk(data: bytes, chunk: bytes, *, behind: bool = False) -> bytes:
-    """A PNG with one more chunk before its pixels, or behind them."""
-    at = data.index(b"IEND" if behind else b"IDAT") - 4
+def with_chunk(data: bytes, chunk: bytes, *, at_end: bool = False) -> bytes:
+    """A PNG with one more chunk before its pixels, or at the end."""
+    at = data.index(b"IEND" if at_end else b"IDAT") - 4
     return data[:at] + chunk + data[at:]
 
 

@@ -53,11 +53,11 @@ def _frames() -> list[Image.Image]:
     return [corners().transpose(Image.Transpose.ROTATE_180)] * 2
 
 
-def _exif_behind() -> bytes:
+def _exif_at_end() -> bytes:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     turned_back = corners().transpose(TURNED_BACK[6])
-    return with_chunk(encoded(turned_back, "PNG"), png_chunk(b"eXIf", exif.tobytes()[6:]), behind=True)
+    return with_chunk(encoded(turned_back, "PNG"), png_chunk(b"eXIf", exif.tobytes()[6:]), at_end=True)
 
 
 def _lab() -> Image.Image:
@@ -292,7 +292,7 @@ GOOD: list[tuple[str, str, Callable[[int], bytes], Outcome, str]] = [
         CONVERTED,
         "texts",
     ),
-    ("EXIF behind the pixels", "late.png", lambda seed: _exif_behind(), CONVERTED, "EXIF"),
+    ("EXIF after the pixels", "late.png", lambda seed: _exif_at_end(), CONVERTED, "EXIF"),
     ("numbers, one is none", "nan.tif", lambda seed: numbers([NAN, *RAMP[1:]]), CONVERTED, "TIFF"),
     ("numbers, one infinite", "inf.tif", lambda seed: numbers([*RAMP[:-1], INFINITE]), CONVERTED, "TIFF"),
     ("numbers, some no data", "dem.tif", lambda seed: numbers([-9999.0] * 99 + RAMP[99:]), CONVERTED, "TIFF"),

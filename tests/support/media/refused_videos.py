@@ -47,7 +47,7 @@ REFUSED: list[tuple[str, str, Callable[[], bytes], str]] = [
     ),
     ("last byte of fragments", "end.mp4", lambda: encode(FRAGMENTED)[:-1], "inside a box"),
     (
-        "half, index in front",
+        "half, index first",
         "half.mp4",
         lambda: encode("faststart")[: len(encode("faststart")) * 2 // 3],
         "inside a box",

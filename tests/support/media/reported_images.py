@@ -35,7 +35,7 @@ def _motion_photo() -> bytes:
 
 
 def _gain_map() -> bytes:
-    """An image of another shape behind the first, which makes it brighter on some displays."""
+    """An image of another shape after the first, which makes it brighter on some displays."""
     return encoded(corners(), "MPO", save_all=True, append_images=[Image.new("RGB", (16, 12), (90, 90, 90))])
 
 

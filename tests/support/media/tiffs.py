@@ -94,7 +94,7 @@ def _file(kind: Kind, strips: list[bytes], tags: dict[int, list[int]]) -> bytes:
 def _directory(kind: Kind, entries: dict[int, list[int]], at: int) -> bytes:
     order, big = kind.order, kind.big
     count, each, word = ("Q", 20, 8) if big else ("H", 12, 4)
-    behind = at + struct.calcsize(f"<{count}") + each * len(entries) + word
+    values_at = at + struct.calcsize(f"<{count}") + each * len(entries) + word
     body, values = struct.pack(order + count, len(entries)), b""
     for tag, numbers in sorted(entries.items()):
         form = _LONG if tag in (273, 279) else _SHORT
@@ -103,6 +103,6 @@ def _directory(kind: Kind, entries: dict[int, list[int]], at: int) -> bytes:
         if len(packed) <= word:
             body += packed.ljust(word, b"\0")
         else:
-            body += struct.pack(order + ("Q" if big else "I"), behind + len(values))
+            body += struct.pack(order + ("Q" if big else "I"), values_at + len(values))
             values += packed
     return body + bytes(word) + values

@@ -251,7 +251,7 @@ def with_zeros_in_user_data(data: bytes) -> bytes:
 
 
 def with_long_handler(data: bytes) -> bytes:
-    """A track's handler with more bytes behind the end of its name."""
+    """A track's handler with more bytes after the end of its name."""
     return inside(data, [b"moov", b"trak", b"mdia", b"hdlr"], lambda hdlr: box(b"hdlr", hdlr[8:], b"\0more"))
 
 
@@ -260,12 +260,12 @@ KEY = {"encryption_key": "00" * 16, "encryption_kid": "11" * 16}
 _KINDS: list[tuple[str, Callable[[], bytes], bool]] = [
     ("plain", encode, True),
     ("with sound", lambda: encode(sound=True), True),
-    ("index in front", lambda: encode("faststart"), True),
+    ("index first", lambda: encode("faststart"), True),
     ("64-bit size", with_long_media_size, True),
-    ("padding behind", lambda: encode() + box(b"free", bytes(5000)) + box(b"uuid", bytes(40)), True),
-    ("padding in front", lambda: with_long_media_size() + box(b"skip"), True),
-    ("garbage behind", lambda: encode() + b"\r\n--boundary--\r\n", False),
-    ("zeros behind", lambda: encode("faststart") + bytes(99), False),
+    ("padding at the end", lambda: encode() + box(b"free", bytes(5000)) + box(b"uuid", bytes(40)), True),
+    ("padding at the start", lambda: with_long_media_size() + box(b"skip"), True),
+    ("garbage at the end", lambda: encode() + b"\r\n--boundary--\r\n", False),
+    ("zeros at the end", lambda: encode("faststart") + bytes(99), False),
     ("first fragment in the index", lambda: encode("frag_keyframe"), True),
     ("fragments with an end", lambda: encode(FRAGMENTED), True),
     ("fragments with sound", lambda: encode(FRAGMENTED, sound=True), True),
@@ -316,7 +316,7 @@ REPORTS = {
     "media to the end of the file": "https://github.com/taglib/taglib/issues/746",
     "long handler": "https://github.com/kixelated/mp4-atom/issues/65",
     "QuickTime with PCM": "https://github.com/immich-app/immich/issues/31475",
-    "garbage behind": "https://github.com/Borewit/music-metadata/pull/319",
+    "garbage at the end": "https://github.com/Borewit/music-metadata/pull/319",
     "turned": "https://github.com/Zulko/moviepy/issues/2356",
 }
 """Who has reported which of these kinds."""

@@ -47,7 +47,7 @@ def is_near(one, other, tolerance=12):
         "PNG with a long text",
         "PNG with long XMP",
         "PNG with a long profile",
-        "EXIF behind the pixels",
+        "EXIF after the pixels",
         "turned AVIF",
         "CMYK without Adobe's mark",
         "BMP named .jpeg",
