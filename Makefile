@@ -17,6 +17,9 @@ CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 BIN         := $(VENV)/bin
 PIP         := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST      := $(BIN)/python -m pytest
+MYPY        := $(BIN)/mypy -p veo_provider -p demo -p benchmarks
+# How users call the public API: checked here, and never run.
+MYPY_API    := $(BIN)/mypy tests/typing/api.py
 # A process for each core, each with a sandbox of its own.
 PARALLEL    := -n auto --dist loadfile
 # The pip that comes with Python 3.11 takes twice as long.
@@ -57,7 +60,8 @@ lint: $(VENV)/.test ## Style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/mypy -p veo_provider -p demo -p benchmarks
+	$(MYPY)
+	$(MYPY_API)
 
 .PHONY: unit
 unit: $(VENV)/.test ## Tests of single modules
@@ -94,6 +98,10 @@ system: $(VENV)/.test ## Tests of a whole running Airflow
 backfill: $(VENV)/.test ## The test of backfills with 30 days: a quarter of an hour
 	BACKFILL_DAYS=30 $(PYTEST) -s tests/system/test_backfill.py
 
+.PHONY: awkward
+awkward: $(VENV)/.test ## Write the awkward pictures and films of the tests into .run/awkward, to look at or to try elsewhere
+	$(BIN)/python tests/awkward_folder.py .run/awkward
+
 .PHONY: busy-test
 busy-test: $(VENV)/.test ## All tests, three times, while four loops keep the machine busy: some hours
 	$(BIN)/python tests/busy.py $(MAKE) unit integration crash some-chaos system
@@ -101,6 +109,23 @@ busy-test: $(VENV)/.test ## All tests, three times, while four loops keep the ma
 .PHONY: docs
 docs: $(VENV)/.test ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+##: While you work on a change
+
+.PHONY: check
+check: lint unit ## Lint and unit tests, for each commit: a few minutes
+
+.PHONY: types
+types: $(VENV)/.test ## The types alone
+	$(MYPY)
+	$(MYPY_API)
+
+.PHONY: coverage
+coverage: $(VENV)/.test ## Unit and integration tests again, and which lines they do not run
+	rm -rf .run/coverage && mkdir -p .run/coverage
+	$(BIN)/coverage run -m pytest $(PARALLEL) tests/unit tests/integration
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
 ##: What the documentation claims
 

@@ -1,4 +1,4 @@
-"""Links from a task instance in Airflow's UI to its video and to the service."""
+"""Links in Airflow's UI from a task instance to its video and to the service."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 FOLDER_KEY = "folder"
-"""Of the XCom that says where a batch keeps its progress and its summary."""
+"""Key of the XCom with the folder of a batch's progress and summary."""
 
 
 class VeoVideoLink(BaseOperatorLink):
-    """The stored video in the S3 console. It gives nobody access who has none."""
+    """The stored video in the S3 console. The link grants no access by itself."""
 
     name = "Video in S3"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's
-        """Return the console's page of the object; empty until there is a video."""
+        """Return the console's page of the object; empty before the video is stored."""
         result: Any = XCom.get_value(ti_key=ti_key, key="return_value")
         if not isinstance(result, dict) or "uri" not in result:
             return ""
@@ -32,25 +32,25 @@ class VeoVideoLink(BaseOperatorLink):
 
 
 class VeoArchiveLink(BaseOperatorLink):
-    """The folder of a batch in the S3 console, with its progress and its summary, also while it runs."""
+    """The folder of a batch in the S3 console: its progress while it runs, and its summary."""
 
     name = "Progress and summary in S3"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's
-        """Return the console's page of the folder; empty until the task has begun."""
+        """Return the console's page of the folder; empty before the task has started."""
         folder: Any = XCom.get_value(ti_key=ti_key, key=FOLDER_KEY)
         if not folder:
             return ""
-        place = S3Uri.parse(f"{folder}progress.json", "folder")
-        prefix = quote(place.key.removesuffix("progress.json"))
-        return f"https://console.aws.amazon.com/s3/buckets/{place.bucket}?prefix={prefix}"
+        progress = S3Uri.parse(f"{folder}progress.json", "folder")
+        prefix = quote(progress.key.removesuffix("progress.json"))
+        return f"https://console.aws.amazon.com/s3/buckets/{progress.bucket}?prefix={prefix}"
 
 
 class VeoTaskLogLink(BaseOperatorLink):
-    """The service's own log of tasks and charges."""
+    """The service's log of tasks and charges."""
 
     name = "Veo task log"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's
-        """Return the address of the log, which asks for the account's login."""
+        """Return the URL of the log, which requires a login to the account."""
         return "https://api.apiyi.com/task"

@@ -1,4 +1,4 @@
-"""Airflow's metrics, where it has any: ``veo.…``."""
+"""Metrics ``veo.*``, if Airflow is configured to emit metrics."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from datetime import timedelta
 
 
 def count(name: str, number: int = 1) -> None:
-    """Add to one of Airflow's metrics, where it has any: ``veo.…``."""
+    """Increase the counter ``veo.<name>``."""
     from airflow.providers.common.compat.sdk import Stats
 
     Stats.incr(f"veo.{name}", number)
 
 
 def time_taken(name: str, seconds: float) -> None:
-    """Tell one of Airflow's metrics how long something took."""
+    """Record a duration in the timer ``veo.<name>``."""
     from airflow.providers.common.compat.sdk import Stats
 
     Stats.timing(f"veo.{name}", timedelta(seconds=seconds))

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -85,6 +86,17 @@ def completed(client, request_4s):
     while not client.get(video.id).finished:
         time.sleep(0.1)
     return video.id
+
+
+@pytest.fixture
+def tune(monkeypatch):
+    """Changes the tuning of every segment of a batch, on a worker and in a trigger."""
+    from veo_provider.batch import segment
+
+    def tune(**changes):
+        monkeypatch.setattr(segment, "DEFAULT_TUNING", replace(segment.DEFAULT_TUNING, **changes))
+
+    return tune
 
 
 @pytest.fixture

@@ -11,9 +11,6 @@ from archive import listed
 from batches import Instance, Run, first_event, make, operator, receipts, rows
 from moments import at_moment, holding
 
-from veo_provider.batch.engine import item
-from veo_provider.batch.engine import runner as engine
-from veo_provider.batch.report import journal
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.polling.session import PollingSession
@@ -23,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("connections")
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
+def _quick(monkeypatch, tune):
     """Only the pauses of a batch are shortened."""
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(item, "CLAIM_POLL_SECONDS", 0.2)
+    tune(claim_pause=0.2)
 
 
 @pytest.fixture(autouse=True)
@@ -91,11 +88,10 @@ def test_a_worker_alone_does_it_too(sandbox, archive):
     assert make(deferrable=False)["counts"] == {"stored": 5}
 
 
-def test_a_worker_is_launched_for_a_lot(sandbox, s3, archive, monkeypatch):
+def test_a_worker_is_launched_for_a_lot(sandbox, s3, archive, tune):
     """The trigger hands over when a lot is completed, and the worker hands back what still runs."""
-    monkeypatch.setattr(engine, "STORE_BATCH_SIZE", 5)
     # A worker does not stay because a lot is to be expected soon.
-    monkeypatch.setattr(engine, "LOOK_AHEAD_SECONDS", 0.1)
+    tune(store_batch_size=5, look_ahead_seconds=0.1)
     archive(23)
     run = Run(max_in_flight=3)
     let_finish(sandbox)
@@ -156,14 +152,14 @@ def test_a_retry_reads_no_receipt_again_of_what_it_stored(sandbox, s3, archive, 
 
 
 @pytest.mark.parametrize("why", ["it is long ago", "another request"])
-def test_what_a_crash_left_does_not_count_for_ever(s3, archive, monkeypatch, why):
+def test_what_a_crash_left_does_not_count_for_ever(s3, archive, monkeypatch, tune, why):
     """A person who clears the task, or changes it, may have changed the rest as well: receipts tell."""
     archive(3)
     crash(monkeypatch)
     first, *_ = receipts(s3)
     s3.put_object(Bucket="videos", Key=first, Body=b"no longer a receipt")
     if why == "it is long ago":
-        monkeypatch.setattr(journal, "FRESH_SECONDS", 0.0)
+        tune(max_cache_age=0.0)
     fields = {"max_in_flight": 7} if why == "another request" else {}
     assert make("monday", 2, fail_on="never", **fields)["counts"] == {"error": 1, "stored": 2}
 
@@ -248,11 +244,10 @@ def test_an_empty_account_stops_the_batch(sandbox, archive):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, monkeypatch):
+def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, tune):
     """A video that cannot be fetched is a row that says so, though nothing else succeeds."""
     archive(1)
-    monkeypatch.setattr(item, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(item, "RECENT_SUCCESS", 0.0)
+    tune(longest_retry_pause=0.01, recent_success=0.0)
     sandbox.add_faults([{"call": "content", "status": 503}])
     assert make(fail_on="never")["counts"] == {"under way": 1}
     sandbox.clear_faults()
@@ -261,10 +256,9 @@ def test_the_last_image_does_not_keep_a_batch_from_its_end(sandbox, archive, mon
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_paid_video_that_is_not_stored_is_tried_for_again(sandbox, archive, monkeypatch):
+def test_a_paid_video_that_is_not_stored_is_tried_for_again(sandbox, archive, tune):
     """However many images may stay without a video: the service keeps it for two days only."""
-    monkeypatch.setattr(item, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(item, "RECENT_SUCCESS", 0.0)
+    tune(longest_retry_pause=0.01, recent_success=0.0)
     archive(1)
     assert make()["counts"] == {"stored": 1}
     archive(2)
@@ -327,12 +321,12 @@ def test_submissions_keep_to_the_pace_of_the_connection(sandbox, archive, monkey
     """Each takes its turn, refused ones included, among all that call the service."""
     taken = []
 
-    async def turn(self, until):
+    async def acquire(self, until):
         taken.append(until)
-        return await take_turn(self, until)
+        return await really_acquire(self, until)
 
-    take_turn = PollingSession.turn
-    monkeypatch.setattr(PollingSession, "turn", turn)
+    really_acquire = PollingSession.acquire
+    monkeypatch.setattr(PollingSession, "acquire", acquire)
     archive(3)
     sandbox.add_faults([{"call": "submit", "first": 1, "status": 429, "headers": {"Retry-After": "0"}}])
     assert make(max_in_flight=1)["counts"] == {"stored": 3}

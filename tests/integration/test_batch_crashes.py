@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from veo_provider.batch.checkpoint import Checkpoint
-from veo_provider.batch.segment import BatchSpec
+from veo_provider.batch.spec import BatchSpec
 
 pytestmark = pytest.mark.usefixtures("connections")
 

@@ -13,13 +13,10 @@ from archive import listed
 from batches import Run, first_event, make, receipts, rows
 
 from veo_provider.batch.checkpoint import Checkpoint
-from veo_provider.batch.engine import item
-from veo_provider.batch.engine import runner as engine
-from veo_provider.batch.engine.progress import figures_of
+from veo_provider.batch.engine.monitors.progress import snapshot
 from veo_provider.batch.engine.state import SegmentState
-from veo_provider.batch.limits import Terms
-from veo_provider.batch.report import journal
-from veo_provider.batch.segment import BatchSpec
+from veo_provider.batch.segment import run_segment, summary_rows
+from veo_provider.batch.spec import BatchSpec, BatchTuning
 from veo_provider.exceptions import VeoBatchUnfinishedError
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.receipts import receipt as receipts_module
@@ -29,12 +26,10 @@ pytestmark = pytest.mark.usefixtures("connections")
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
+def _quick(monkeypatch, tune):
     """Short pauses, and a worker for every two videos, so that there are many legs."""
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(item, "CLAIM_POLL_SECONDS", 0.2)
-    monkeypatch.setattr(engine, "STORE_BATCH_SIZE", 2)
-    monkeypatch.setattr(engine, "LOOK_AHEAD_SECONDS", 0.1)
+    tune(claim_pause=0.2, store_batch_size=2, look_ahead_seconds=0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -319,7 +314,7 @@ def test_rows_by_a_clock_that_is_too_far_off_are_not_believed(sandbox, s3, archi
             make("monday")
     first, *_ = receipts(s3)
     s3.put_object(Bucket="videos", Key=first, Body=b"no longer a receipt")
-    assert journal.FRESH_SECONDS == 900.0
+    assert BatchTuning().max_cache_age == 900.0
     assert make("monday", 2, fail_on="never")["counts"] == {"error": 1, "stored": 1}
 
 
@@ -337,9 +332,18 @@ def test_a_try_that_goes_over_its_money_is_told_what_is_unknown(sandbox, archive
 
 async def test_the_bulletin_tells_apart_what_nobody_knows():
     """What is charged, and what may be charged besides."""
-    terms = Terms(run="a / b / c", output_prefix="s3://videos/lot/", price_usd=0.30)
-    progress = Checkpoint(committed_usd=0.90, unknown_usd=0.30)
-    figures = figures_of(SegmentState(terms, progress, "an id", stores=False, changed=lambda: None))
+    spec = BatchSpec(
+        run="a / b / c",
+        try_number=1,
+        images="s3://images/lot/",
+        output_prefix="s3://videos/lot/",
+        prompt="It comes alive",
+        prompt_suffix=None,
+        fields={},
+        price_usd=0.30,
+    )
+    checkpoint = Checkpoint(committed_usd=0.90, unknown_usd=0.30)
+    figures = snapshot(SegmentState.start(spec, checkpoint, "an id", None, BatchTuning(), store_videos=False))
     assert (figures["cost_usd"], figures["unknown_usd"]) == (0.60, 0.30)
     assert json.loads(json.dumps(figures)) == figures
 
@@ -389,7 +393,7 @@ def test_a_late_video_does_not_take_the_place_of_a_later_one(sandbox, s3, archiv
     other.start()
     _, kwargs = trigger.serialize()
     job, progress = BatchSpec.from_dict(kwargs["job"]), Checkpoint.from_dict(kwargs["progress"])
-    asyncio.run(job.go(progress, stores=True, defers=False))
+    asyncio.run(run_segment(job, progress, store_videos=True, may_defer=False))
     other.join()
     (receipt,) = receipts(s3).values()
     stored = s3.head_object(Bucket="videos", Key="lot/000.jpg.mp4")
@@ -421,7 +425,7 @@ def test_an_image_that_leaves_while_the_summary_is_made_is_told_once(sandbox, s3
     result, trigger = run.start()
     run.go_on(result, trigger)
     job = BatchSpec.from_dict(json.loads(run.kwargs[0])["job"])
-    told = job.rows(s3, "")
+    told = summary_rows(job, s3, "")
     first = next(told)
     remove(s3, *images)
     assert [first.cost_usd, *(row.cost_usd for row in told)] == [0.30] * 3

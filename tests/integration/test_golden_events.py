@@ -15,6 +15,7 @@ from veo_provider.api.request import VeoRequest
 from veo_provider.batch.manifest import open_manifest
 from veo_provider.batch.outcome import Outcome
 from veo_provider.batch.report.journal import ResultJournal
+from veo_provider.batch.spec import BatchTuning
 from veo_provider.exceptions import VeoNotFetchedError, VeoWaitTimeoutError
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
@@ -211,7 +212,12 @@ def test_notes_are_read(release, s3):
         s3.put_object(Bucket="images", Key=row["key"], Body=b"an image")
     (with_videos,) = golden.glob("notes/videos-*")
     notes = ResultJournal(
-        s3, f"s3://videos/{FOLDER}", "clips / monday / make", with_videos.name[len("videos-") :], 1
+        s3,
+        f"s3://videos/{FOLDER}",
+        "clips / monday / make",
+        with_videos.name[len("videos-") :],
+        1,
+        tuning=BatchTuning(),
     )
     rows = {
         row.key: row for row in notes.rows(open_manifest("s3://images/lot/", "s3://videos/lot/", s3).items())

@@ -37,7 +37,7 @@ def test_the_host_becomes_the_base_url(fields, url):
     ("fields", "said"),
     [
         ({"host": "http://h:8000", "port": 9000}, "two ports"),
-        ({"host": "http://h:99999"}, "no number from 0"),
+        ({"host": "http://h:99999"}, "not a number from 0"),
         ({"host": "https://h/v1", "schema": "v2"}, "two paths"),
         ({"host": "https://h/v1?x=1"}, "not an http or https URL"),
         ({"port": 8000}, "no host"),
@@ -54,9 +54,9 @@ def test_a_host_that_contradicts_itself_is_refused(fields, said):
 async def test_an_extra_that_is_no_object_is_refused(monkeypatch, extra):
     """A timeout that was written wrongly is told, and not replaced by the default."""
     monkeypatch.setenv("AIRFLOW_CONN_X", json.dumps({"conn_type": "veo", "password": "k", "extra": extra}))
-    with pytest.raises(VeoRequestError, match="no JSON object"):
+    with pytest.raises(VeoRequestError, match="not a JSON object"):
         VeoHook("x").get_conn()
-    with pytest.raises(VeoRequestError, match="no JSON object"):
+    with pytest.raises(VeoRequestError, match="not a JSON object"):
         await VeoHook("x").get_async_conn()
 
 
@@ -166,7 +166,7 @@ def test_a_host_that_is_no_web_address_is_refused(monkeypatch):
 def test_a_key_that_is_none_is_refused_without_being_shown(monkeypatch, key):
     """A key that does not fit into a header would be repeated in the error about it."""
     monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps({"conn_type": "veo", "password": key}))
-    with pytest.raises(VeoAuthenticationError, match="characters that no API key has") as caught:
+    with pytest.raises(VeoAuthenticationError, match="characters that no API key contains") as caught:
         VeoHook("odd").get_conn()
     assert "abc" not in str(caught.value)
 

@@ -11,6 +11,7 @@ import pytest
 from moments import PATIENCE
 
 from veo_provider import exceptions
+from veo_provider.hooks import veo as hook_module
 from veo_provider.hooks.veo import VeoHook
 from veo_provider.polling import session as line_module
 from veo_provider.polling.session import shared_session
@@ -97,31 +98,31 @@ async def test_waits_share_a_line_and_the_last_one_closes_it(completed):
         session = first._client._session
         assert not session.closed
     assert session.closed
-    assert line_module._lines == {}
+    assert line_module._sessions == {}
 
 
 async def test_another_call_takes_its_turn_as_well(sandbox, completed):
     """A submission waits while the service wants to be left alone, as the looks do."""
     async with shared_session("veo_default") as line:
-        assert await line.turn(soon())
+        assert await line.acquire(soon())
         sandbox.add_faults([{"call": "poll", "status": 429, "headers": {"Retry-After": "600"}}])
         with pytest.raises(exceptions.VeoRateLimitError):
             await line.get(completed, soon())
-        assert not await line.turn(time.time())
+        assert not await line.acquire(time.time())
 
 
 async def test_cancelled_waits_let_go_of_the_line(queued, at_once):
     """A triggerer that hands its triggers over leaves no session behind."""
     waits = [asyncio.ensure_future(event_of(trigger(queued))) for _ in range(20)]
-    await until(lambda: line_module._lines and next(iter(line_module._lines.values()))._client)
-    (line,) = line_module._lines.values()
+    await until(lambda: line_module._sessions and next(iter(line_module._sessions.values()))._client)
+    (line,) = line_module._sessions.values()
     await until(lambda: line._client._session)
     session = line._client._session
     for wait in waits:
         wait.cancel()
     await asyncio.gather(*waits, return_exceptions=True)
     assert session.closed
-    assert line_module._lines == {}
+    assert line_module._sessions == {}
     # An unclosed session would say so now, and warnings are errors here.
     gc.collect()
 
@@ -139,7 +140,7 @@ async def test_cancelled_while_looking_up_nothing_is_left(queued, at_once, monke
     await looking.wait()
     wait.cancel()
     await asyncio.gather(wait, return_exceptions=True)
-    assert line_module._lines == {}
+    assert line_module._sessions == {}
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -180,7 +181,7 @@ async def test_a_changed_connection_reaches_running_waits_in_passing(
         connect(host=sandbox.api.replace("127.0.0.1", "localhost"), extra={"polls_per_second": 7})
         await line.get(completed, soon())
         await until(lambda: line._client is not before)
-        assert line._pace.limit == 7
+        assert line._rate_limiter.limit == 7
         assert (await line.get(completed, soon())).finished
         assert line._client.base_url.startswith("http://localhost")
 
@@ -196,7 +197,7 @@ async def test_a_look_up_that_fails_changes_nothing(completed, monkeypatch, conn
         else:
             monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", connection)
         await line.get(completed, soon())
-        await until(lambda: line._trouble)
+        await until(lambda: line._connection_error)
         assert (await line.get(completed, soon())).finished
 
 
@@ -216,7 +217,7 @@ def airflow_is_away(monkeypatch):
         return await real(hook)
 
     monkeypatch.setattr(VeoHook, "get_async_settings", look_up)
-    monkeypatch.setattr(line_module, "LOOK_UP_PAUSE", 0.01)
+    monkeypatch.setattr(hook_module, "LOOK_UP_PAUSE", 0.01)
     return back
 
 

@@ -15,9 +15,9 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from archive import fill
 from batches import Run, rows
 
-from veo_provider.batch.engine import item, watch
-from veo_provider.concurrency import circuit_breaker, concurrency_limiter
+from veo_provider.concurrency import circuit_breaker
 from veo_provider.exceptions import VeoBatchUnfinishedError
+from veo_provider.polling import poller
 from veo_provider.triggers import batch as trigger_module
 
 pytestmark = pytest.mark.usefixtures("connections", "impatient")
@@ -38,14 +38,16 @@ RETIRED = {"status": 400, "body": {"code": "fail_to_fetch_task", "message": GONE
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
+def _quick(monkeypatch, tune):
     """Only pauses are shortened."""
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(circuit_breaker, "SHORTEST_PAUSE", 0.05)
-    monkeypatch.setattr(circuit_breaker, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(item, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(concurrency_limiter, "SHORTEST_PAUSE", 0.01)
-    monkeypatch.setattr(concurrency_limiter, "LONGEST_PAUSE", 0.05)
+    tune(
+        breaker_shortest_pause=0.05,
+        breaker_longest_pause=0.1,
+        longest_retry_pause=0.01,
+        limiter_shortest_pause=0.01,
+        limiter_longest_pause=0.05,
+    )
 
 
 @pytest.fixture
@@ -111,18 +113,17 @@ def test_an_outage_that_does_not_end_costs_a_few_images(sandbox, s3, run, caplog
     assert sandbox.charges()["count"] == 6
 
 
-def test_no_image_is_risked_while_the_free_check_fails(sandbox, run, monkeypatch):
+def test_no_image_is_risked_while_the_free_check_fails(sandbox, run, tune):
     """After the patience with an outage, nothing was submitted but what showed it."""
-    monkeypatch.setattr(circuit_breaker, "PATIENCE", 1.0)
+    tune(breaker_patience=1.0)
     sandbox.add_faults([{"call": "submit", **BAD_GATEWAY}, {"call": "poll", **BAD_GATEWAY}])
     with pytest.raises(VeoBatchUnfinishedError, match="17 not started, 3 unknown"):
         run(20).to_its_end()
 
 
-def test_a_worker_does_not_wait_for_an_outage_to_end(sandbox, run, monkeypatch):
+def test_a_worker_does_not_wait_for_an_outage_to_end(sandbox, run, tune):
     """It defers; the pause and the count of failures go on in the triggerer."""
-    monkeypatch.setattr(circuit_breaker, "SHORTEST_PAUSE", 100.0)
-    monkeypatch.setattr(circuit_breaker, "LONGEST_PAUSE", 100.0)
+    tune(breaker_shortest_pause=100.0, breaker_longest_pause=100.0)
     sandbox.add_faults([{"call": "submit", "first": 4, **BAD_GATEWAY}])
     batch = run(7, fail_on="never")
     _, trigger = batch.start()
@@ -131,7 +132,7 @@ def test_a_worker_does_not_wait_for_an_outage_to_end(sandbox, run, monkeypatch):
     assert breaker["pauses"] == 1
     assert breaker["paused_until"] > time.time() + 30
     breaker["paused_until"] = time.time()
-    monkeypatch.setattr(circuit_breaker, "LONGEST_PAUSE", 0.1)
+    tune(breaker_longest_pause=0.1)
     event = batch.event_of(trigger)
     assert event["progress"]["counts"] == {"unknown": 4}, "one probe, and not three more"
     assert batch.resume(event)[0]["counts"] == {"stored": 3, "unknown": 4}
@@ -224,21 +225,21 @@ def test_nothing_that_is_paid_is_called_refused(sandbox, s3, run, call, answer):
 @pytest.mark.parametrize("status", [404, 401], ids=["no such task", "wrong key"])
 def test_a_refused_poll_is_repeated_for_a_while_only(sandbox, s3, run, monkeypatch, status):
     """Then the generation is left to the next try, long before its deadline."""
-    monkeypatch.setattr(watch, "LEAST_REFUSED_SECONDS", 0.3)
+    monkeypatch.setattr(poller, "REFUSED_SECONDS", 0.3)
     said = {"error": {"message": "task_not_exist", "code": "task_not_exist"}}
     sandbox.add_faults([{"call": "poll", "status": status, "body": said}])
     batch = run(1)
     with pytest.raises(VeoBatchUnfinishedError, match="1 under way"):
         batch.to_its_end()
     polls = sandbox.summary()["polls"]
-    assert polls >= watch.LEAST_REFUSALS
+    assert polls >= poller.REFUSED_POLLS
     sandbox.clear_faults()
     assert run(try_number=2).to_its_end()["counts"] == {"stored": 1}
 
 
 def test_a_wrong_key_stops_submissions_and_leaves_what_is_under_way(sandbox, run, monkeypatch):
     """The key may have been changed: nothing more is sent with it, and nothing that is paid is given up."""
-    monkeypatch.setattr(watch, "LEAST_REFUSED_SECONDS", 0.3)
+    monkeypatch.setattr(poller, "REFUSED_SECONDS", 0.3)
     sandbox.add_faults([{"call": "poll", "status": 401, "body": {"error": {"message": "Invalid API key"}}}])
     with pytest.raises(VeoBatchUnfinishedError, match="5 not started, 1 under way"):
         run(6, max_in_flight=1).to_its_end()

@@ -15,7 +15,9 @@ from veo_provider.batch.manifest import ManifestItem, open_manifest
 from veo_provider.batch.outcome import Outcome
 from veo_provider.batch.prompts import prompts_of
 from veo_provider.batch.report.journal import ResultJournal
-from veo_provider.batch.report.summary import get, write, write_progress
+from veo_provider.batch.report.run_folder import get
+from veo_provider.batch.report.summary import write_progress, write_summary
+from veo_provider.batch.spec import BatchTuning
 from veo_provider.exceptions import (
     VeoError,
     VeoImageError,
@@ -109,7 +111,7 @@ def _filled(s3, monkeypatch):
 
 
 def notes_of(s3):
-    return ResultJournal(s3, FOLDER, ME.task_instance, "request", 1)
+    return ResultJournal(s3, FOLDER, ME.task_instance, "request", 1, tuning=BatchTuning())
 
 
 def write_note(s3):
@@ -169,12 +171,12 @@ CALLS = {
         "GetObject",
         lambda s3: list(iter_receipts(s3, "s3://videos/errors/", 0)),
     ),
-    "read when a run began": ("HeadObject", lambda s3: notes_of(s3).began(fresh=False)),
+    "read when a run began": ("HeadObject", lambda s3: notes_of(s3).run_started_at(fresh=False)),
     "read a request": ("GetObject", lambda s3: get(s3, TARGET)),
-    "list notes": ("ListObjectsV2", lambda s3: notes_of(s3).begin()),
+    "list notes": ("ListObjectsV2", lambda s3: notes_of(s3).start_try()),
     "delete notes": ("DeleteObject", lambda s3: notes_of(s3).clear()),
     "write a note": ("PutObject", write_note),
-    "write a summary": ("PutObject", lambda s3: write([], s3, FOLDER)),
+    "write a summary": ("PutObject", lambda s3: write_summary([], s3, FOLDER)),
     "write progress": ("PutObject", lambda s3: write_progress(s3, FOLDER, {})),
 }
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from veo_provider.batch.engine import progress
 from veo_provider.exceptions import VeoRequestError, VeoStorageUnavailableError
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
@@ -152,9 +151,9 @@ def test_a_receipt_without_a_video_has_the_options(s3):
 
 
 @pytest.mark.usefixtures("demanding")
-def test_each_object_of_a_batch_has_the_options(s3, sandbox, monkeypatch):
+def test_each_object_of_a_batch_has_the_options(s3, sandbox, tune):
     """Videos, receipts, progress, notes and summary are written with them, by worker and triggerer alike."""
-    monkeypatch.setattr(progress, "TELL_EVERY", 0.05)
+    tune(report_interval=0.05)
     result, given = batch(s3_extra_args=OPTIONS)
     assert result["counts"] == {"stored": 3}
     found = objects(s3)

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import (
 from moments import PATIENCE
 
 from veo_provider.hooks.veo import VeoHook
-from veo_provider.polling import poller as waiting_module
+from veo_provider.polling import poller as poller_module
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.triggers import veo as trigger_module
 from veo_provider.triggers.veo import VeoTaskTrigger
@@ -93,7 +93,7 @@ async def test_a_trigger_of_an_older_release_is_read(completed, at_once):
 
 async def test_a_trigger_without_an_interval_brings_the_video(completed, at_once, monkeypatch):
     """The learned schedule leads to the same event."""
-    monkeypatch.setattr(waiting_module.Poller, "pause", lambda _: 0.05)
+    monkeypatch.setattr(poller_module.Poller, "next_delay", lambda _: 0.05)
     kind = {"model": "veo-3.1-fast-generate-preview", "resolution": "720p", "submitted_at": time.time() - 90}
     trigger = VeoTaskTrigger(completed, "veo_default", None, time.time() + 60, **kind)
     assert (await event_of(trigger))["status"] == "finished"
@@ -178,7 +178,7 @@ async def test_a_trigger_with_a_wrong_key_ends_at_once(sandbox, queued, at_once,
 
 def test_a_task_that_does_not_exist_ends_the_wait(monkeypatch):
     """An id that the service does not know, again and again, is not waited for until the timeout."""
-    monkeypatch.setattr(waiting_module, "NOT_FOUND_SECONDS", 0.0)
+    monkeypatch.setattr(poller_module, "REFUSED_SECONDS", 0.0)
     sensor = VeoTaskSensor(
         task_id="wait", veo_task_id="task_" + "0" * 32, deferrable=False, poll_interval=0.01
     )

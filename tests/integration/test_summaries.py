@@ -12,7 +12,9 @@ from veo_provider.batch.manifest import ManifestItem, open_manifest
 from veo_provider.batch.outcome import Outcome
 from veo_provider.batch.report import summary
 from veo_provider.batch.report.journal import ResultJournal
-from veo_provider.batch.report.summary import SummaryRow
+from veo_provider.batch.report.row import SummaryRow
+from veo_provider.batch.report.run_folder import run_folder
+from veo_provider.batch.spec import BatchTuning
 from veo_provider.receipts.receipt import Attempt, ReceiptState, claim
 
 RUN = Attempt("archive / manual / make")
@@ -28,7 +30,7 @@ def prefix(s3, sandbox):
 @pytest.fixture
 def folder(prefix):
     """Where the run keeps its summary."""
-    return summary.run_folder(f"s3://videos/{prefix}", str(RUN.task_instance))
+    return run_folder(f"s3://videos/{prefix}", str(RUN.task_instance))
 
 
 @pytest.fixture
@@ -61,8 +63,8 @@ def archive(s3, prefix):
     return open_manifest([*images, images[0]], f"s3://videos/{prefix}", s3)
 
 
-def notes_of(s3, folder, try_number=1):
-    return ResultJournal(s3, folder, RUN.task_instance, "a request", try_number)
+def notes_of(s3, folder, try_number=1, **tuning):
+    return ResultJournal(s3, folder, RUN.task_instance, "a request", try_number, tuning=BatchTuning(**tuning))
 
 
 def put(s3, key, body=b"x", bucket="videos"):
@@ -90,7 +92,7 @@ def test_every_image_has_a_row(s3, archive, folder):
     later.add(item["07.jpg"], Outcome.REJECTED, "refused\nby the service")
     later.add(item["10.jpg"], Outcome.REJECTED, "empty")
     later.flush()
-    made = summary.write(later.rows(archive.items()), s3, folder)
+    made = summary.write_summary(later.rows(archive.items()), s3, folder)
     found = [
         (row["image"][-6:], row["outcome"], row["reason"], row["cost_usd"]) for row in lines(s3, made.uri)
     ]
@@ -108,7 +110,7 @@ def test_every_image_has_a_row(s3, archive, folder):
     assert found[9:] == [
         ("10.jpg", "rejected", "empty", 0),
         ("11.jpg", "not started", "", 0),
-        ("01.jpg", "skipped", "It stands in the list before.", 0),
+        ("01.jpg", "skipped", "It is in the list twice.", 0),
     ]
     assert made.counts == Counter(row[1] for row in found)
     assert (made.cost_usd, made.unknown_usd) == (0.90, 0.30)
@@ -118,7 +120,7 @@ def test_parquet_has_the_same_rows(s3, archive, folder):
     """Each column has its type, whether or not the first rows have a value there."""
     rows = [*notes_of(s3, folder).rows(archive.items())]
     rows += [SummaryRow(f"{n}", "i", "o", Outcome.NOT_STARTED) for n in range(2500)]
-    made = summary.write(rows, s3, folder)
+    made = summary.write_summary(rows, s3, folder)
     table = pyarrow.parquet.read_table(pyarrow.BufferReader(read(s3, made.parquet_uri)))
     assert table.to_pylist() == lines(s3, made.uri)
     assert table.schema.field("bytes").type == pyarrow.int64()
@@ -128,8 +130,8 @@ def test_parquet_has_the_same_rows(s3, archive, folder):
 def test_a_row_is_one_line_whatever_stands_in_it(s3, folder):
     """Names are for people to read, so that they are not escaped further than JSON needs."""
     item = ManifestItem("a\nb", "s3://i/ü☃", "ü☃", "s3://o/\u2028")
-    row = SummaryRow.of(item, None, "run", outcome=Outcome.FAILED, reason="half a \ud83d")
-    made = summary.write([row, row], s3, folder)
+    row = SummaryRow.for_item(item, None, "run", outcome=Outcome.FAILED, reason="half a \ud83d")
+    made = summary.write_summary([row, row], s3, folder)
     first, second, end = read(s3, made.uri).split(b"\n")
     assert (first, end) == (second, b"")
     assert "ü☃" in first.decode()
@@ -138,8 +140,8 @@ def test_a_row_is_one_line_whatever_stands_in_it(s3, folder):
 
 def test_without_pyarrow_there_are_json_lines(s3, folder, monkeypatch):
     """The result says that there is no Parquet."""
-    monkeypatch.setattr(summary, "_has_pyarrow", lambda: False)
-    made = summary.write(
+    monkeypatch.setattr(summary, "has_pyarrow", lambda: False)
+    made = summary.write_summary(
         [SummaryRow("1", "i", "o", Outcome.TO_MAKE, cost_usd=0.30, price_usd=0.30)], s3, folder
     )
     assert made.parquet_uri is None
@@ -149,14 +151,14 @@ def test_without_pyarrow_there_are_json_lines(s3, folder, monkeypatch):
 
 def test_an_empty_archive_has_an_empty_summary(s3, folder):
     """A day without images is accounted for, too."""
-    made = summary.write([], s3, folder)
+    made = summary.write_summary([], s3, folder)
     assert (read(s3, made.uri), made.counts, made.cost_usd) == (b"", {}, 0)
     assert pyarrow.parquet.read_table(pyarrow.BufferReader(read(s3, made.parquet_uri))).num_rows == 0
 
 
 def test_a_summary_that_breaks_off_leaves_the_one_before(s3, folder):
     """There is a whole table at any time, and no upload is left over."""
-    made = summary.write([SummaryRow("1", "i", "o", Outcome.STORED)], s3, folder)
+    made = summary.write_summary([SummaryRow("1", "i", "o", Outcome.STORED)], s3, folder)
 
     def rows():
         for number in range(1200):
@@ -164,7 +166,7 @@ def test_a_summary_that_breaks_off_leaves_the_one_before(s3, folder):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        summary.write(rows(), s3, folder)
+        summary.write_summary(rows(), s3, folder)
     assert len(lines(s3, made.uri)) == 1
     key = made.uri.removeprefix("s3://videos/")
     assert s3.list_multipart_uploads(Bucket="videos", Prefix=key).get("Uploads", []) == []
@@ -188,7 +190,7 @@ def test_notes_of_another_try_do_not_count(s3, archive, folder):
         notes.flush()
         notes.flush()
     assert rejected(second, archive) == [other.key]
-    assert again.begin() is None
+    assert again.start_try() is None
     assert rejected(again, archive) == [], "those of a run that was deleted do not count either"
     second.clear()
     assert s3.list_objects_v2(Bucket="videos", Prefix=folder.removeprefix("s3://videos/"))["KeyCount"] == 0
@@ -198,9 +200,8 @@ def rejected(notes, archive):
     return [row.key for row in notes.rows(archive.items()) if row.outcome is Outcome.REJECTED]
 
 
-def test_a_noted_video_needs_no_receipt_in_the_end(s3, prefix, folder, monkeypatch):
+def test_a_noted_video_needs_no_receipt_in_the_end(s3, prefix, folder):
     """Rows are noted as videos finish; they come in the archive's order, and receipts tell the rest."""
-    monkeypatch.setattr("veo_provider.batch.report.journal.MOST_ROWS", 6)
     archive = open_manifest(
         [f"s3://images/{number:02}.jpg" for number in range(20)], f"s3://videos/{prefix}", s3
     )
@@ -209,7 +210,7 @@ def test_a_noted_video_needs_no_receipt_in_the_end(s3, prefix, folder, monkeypat
         ReceiptState.STORED, RUN, veo_task_id="task_1", video={"bytes": 7}
     )
     put(s3, items[11].output.removeprefix("s3://videos/") + ".veo.json", stored.to_json())
-    notes = notes_of(s3, folder)
+    notes = notes_of(s3, folder, max_cached_rows=6)
     for number in (1, 0, 3, 2, 5, 4, 6, 7, 9, 8, 10, 13, 12, 15, 14, 17, 16, 18, 19):
         notes.add(items[number], Outcome.STORED, "", stored)
         if number % 2:
@@ -236,7 +237,7 @@ def test_notes_that_cannot_be_written_are_kept(s3, archive, folder):
     away = boto3.client("s3", endpoint_url="http://127.0.0.1:9", config=config, **keys)
     notes = notes_of(away, folder)
     notes.add(next(archive.items()), Outcome.REJECTED, "empty")
-    made = (lambda: list(notes.rows(archive.items())), lambda: summary.write([], away, folder))
+    made = (lambda: list(notes.rows(archive.items())), lambda: summary.write_summary([], away, folder))
     for attempt in (notes.flush, notes.flush, *made):
         with pytest.raises(summary.VeoSummaryUnavailableError) as caught:
             attempt()

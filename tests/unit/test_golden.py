@@ -10,11 +10,11 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSen
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import Video, VideoStatus
 from veo_provider.batch.checkpoint import Checkpoint
-from veo_provider.batch.engine.progress import figures_of
+from veo_provider.batch.engine.monitors.progress import snapshot
 from veo_provider.batch.engine.state import SegmentState
 from veo_provider.batch.outcome import Outcome
-from veo_provider.batch.report.summary import SummaryRow
-from veo_provider.batch.segment import BatchSpec
+from veo_provider.batch.report.row import SummaryRow
+from veo_provider.batch.spec import BatchSpec, BatchTuning
 from veo_provider.exceptions import VeoBatchUnfinishedError, VeoGenerationFailed, VeoSubmissionUnknown
 from veo_provider.generation.fingerprint import PreparedRequest
 from veo_provider.generation.state_machine import (
@@ -257,6 +257,7 @@ async def test_a_progress_file_keeps_its_figures(release):
     job = BatchSpec.from_dict(read(release, "triggers/batch.json")["kwargs"]["job"])
     outcomes = {outcome.value for outcome in Outcome}
     counts = {name: count for name, count in old.items() if name in outcomes}
-    leg = SegmentState(job, Checkpoint(counts=counts, began=1.0), "an id", stores=True, changed=lambda: None)
-    assert set(old) <= set(figures_of(leg))
-    leg.threads.close()
+    checkpoint = Checkpoint(counts=counts, began=1.0)
+    state = SegmentState.start(job, checkpoint, "an id", None, BatchTuning(), store_videos=True)
+    assert set(old) <= set(snapshot(state))
+    state.executors.close()

@@ -9,15 +9,7 @@ import pytest
 from veo_provider.api.request import MAX_TEXT_BYTES, VeoRequest
 from veo_provider.exceptions import VeoRequestError
 from veo_provider.operators.template_fields import TemplateFields
-from veo_provider.parameters import (
-    as_bool,
-    as_int,
-    as_positive,
-    as_terms,
-    as_text,
-    as_usd,
-    is_nothing,
-)
+from veo_provider.parameters import as_bool, as_int, as_positive, as_terms, as_text, as_usd, is_nothing
 
 NOTHING = [None, "", "  ", "None", "null", "nan"]
 

@@ -1,4 +1,4 @@
-"""How far a batch has come: all that one leg of its way tells the next one, small enough for a trigger."""
+"""A checkpoint: what one segment of a batch hands to the next, small enough for a trigger."""
 
 from __future__ import annotations
 
@@ -18,32 +18,39 @@ if TYPE_CHECKING:
     from veo_provider.batch.outcome import Outcome
 
 
+def known_fields(cls: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a dataclass's own fields from a dict that another release may have written."""
+    names = {one.name for one in fields(cls)}
+    return {name: value for name, value in data.items() if name in names}
+
+
 @dataclass
 class Checkpoint:
-    """Everything up to the cursor is finished, and some keys after it.
+    """How far a batch has come. All items up to and including ``cursor`` are finished.
 
-    What is under way is not in it: who walks on from the cursor meets those items first, and their receipts
-    say how they stand.
+    So are the keys in ``finished``, which come after it. In-flight items are not recorded: the next segment
+    reaches them first, and reads their receipts.
 
     :param cursor: key of the last item up to which all are finished; None before the first one.
-    :param finished: keys after the cursor that are finished, too.
-    :param open: how many items after the cursor were taken up and are not finished.
-    :param counts: how many items came out how, see :class:`~veo_provider.batch.outcome.Outcome`.
-    :param committed_usd: what the run may be charged for what ``legs`` have submitted.
+    :param finished: keys of finished items after the cursor.
+    :param open: number of items after the cursor that were started and are not finished.
+    :param counts: number of finished items by :class:`~veo_provider.batch.outcome.Outcome`.
+    :param committed_usd: what the run may be charged for the submissions of ``legs``.
     :param unknown_usd: the part of it for submissions of unknown fate.
-    :param legs: whose submissions that is, see :class:`~veo_provider.receipts.charges.Ledger`.
-    :param at: Unix seconds; receipts that were not written since tell of no other submissions.
-    :param leftovers: outputs that are paid and not stored, of images that are in the archive no more, and
+    :param legs: the segments whose submissions are counted, see
+        :class:`~veo_provider.receipts.charges.Ledger`.
+    :param at: Unix seconds; older receipts contain no submissions that are not counted.
+    :param leftovers: outputs that are paid and not stored, of images that are no longer in the manifest, and
         these images.
     :param began: Unix seconds at which the task's try began.
-    :param images: how many there are; 0 while that is not known.
-    :param window: how many generations may be under way at once; None before the service refused any.
-    :param mean_seconds: that a generation took lately, on average; None while that is not known.
-    :param ignored: what has come out differently since the try began, and is not heeded.
-    :param stopped: why nothing more is taken up; empty if that is not so.
+    :param images: number of images; 0 until they are counted.
+    :param window: how many generations may be in flight; None before the service refused one.
+    :param mean_seconds: recent mean duration of a generation; None until one has finished.
+    :param ignored: template fields that have rendered differently since the try began, and are ignored.
+    :param stopped: why nothing more is submitted; empty while that is not so.
     :param stopped_for_now: whether that may pass, so that the task's next try may go on.
-    :param breaker: how submissions went lately, see
-        :class:`~veo_provider.concurrency.circuit_breaker.CircuitBreaker`; empty before the first leg.
+    :param breaker: state of the :class:`~veo_provider.concurrency.circuit_breaker.CircuitBreaker`; empty
+        before the first segment.
     :param done: whether nothing is left to do.
     """
 
@@ -68,19 +75,19 @@ class Checkpoint:
 
     @property
     def total(self) -> int:
-        """How many items are finished."""
+        """Number of finished items."""
         return sum(self.counts.values())
 
     def count(self, outcome: Outcome) -> None:
-        """Count an item that came out like this."""
+        """Count a finished item."""
         self.counts[outcome.value] = self.counts.get(outcome.value, 0) + 1
 
     def restarted(self) -> Self:
-        """Return the progress of who walks over all items anew, and knows what they have cost so far."""
+        """Return a checkpoint that starts over with the first item, but keeps what was counted as charged."""
         return replace(self, cursor=None, finished=set(), counts={}, open=self.open + self.total)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a form that JSON can carry. Thousands of keys are much alike, and are packed."""
+        """Return a form that JSON can carry. The keys are compressed: there may be thousands."""
         keys = json.dumps(sorted(self.finished)).encode()
         return {
             **{one.name: getattr(self, one.name) for one in fields(self)},
@@ -93,11 +100,10 @@ class Checkpoint:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_dict` returned, of this release or an earlier one."""
-        names = {one.name for one in fields(cls)}
-        known = {name: value for name, value in data.items() if name in names}
+        """Read what :meth:`to_dict` returned, in this release or an earlier one."""
+        known = known_fields(cls, data)
         if "legs" not in known and known.get("at"):
-            # An earlier release has counted by time, and its steps name nobody: rather count some twice.
+            # An earlier release counted by time, and its steps name no segment: some may be counted twice.
             known["legs"] = {"": known["at"] - CLOCK_DIFFERENCE}
         packed = known.pop("finished", "")
         keys = json.loads(zlib.decompress(base64.b85decode(packed))) if packed else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import assert_never
 
 from veo_provider.batch.outcome import Outcome, outcome_of_error, outcome_of_receipt, outcome_of_video
-from veo_provider.batch.report.summary import SummaryRow
+from veo_provider.batch.report.row import SummaryRow
 from veo_provider.concurrency.executors import map_ordered
 from veo_provider.exceptions import VeoError
 from veo_provider.generation.lifecycle import existing
@@ -35,11 +35,11 @@ _AHEAD = 16
 """How many images are read before their rows are due."""
 
 
-def estimate(archive: Manifest, jobs: ItemJobs, price_usd: float) -> Iterator[SummaryRow]:
+def estimate(manifest: Manifest, jobs: ItemJobs, price_usd: float) -> Iterator[SummaryRow]:
     """Yield a row for each image: done, in flight, rejected, or to make, and for how much money.
 
     :param price_usd: what one video costs.
-    :raises VeoError: the archive cannot be listed.
+    :raises VeoError: the manifest cannot be listed.
     """
 
     def row(item: ManifestItem) -> SummaryRow:
@@ -48,13 +48,13 @@ def estimate(archive: Manifest, jobs: ItemJobs, price_usd: float) -> Iterator[Su
         cost = price_usd if found.outcome is Outcome.TO_MAKE else 0.0
         return replace(found, cost_usd=cost, unknown_usd=0.0, price_usd=cost or found.price_usd)
 
-    return map_ordered(row, archive.items(), threads=_THREADS, ahead=_AHEAD, name="survey")
+    return map_ordered(row, manifest.items(), threads=_THREADS, ahead=_AHEAD, name="survey")
 
 
 def _row(item: ManifestItem, jobs: ItemJobs) -> SummaryRow:
     run = jobs.attempt.task_instance
     if item.outcome is not None:
-        return SummaryRow.of(item, None, run)
+        return SummaryRow.for_item(item, None, run)
     held = None
     try:
         job = jobs.job_for(item)
@@ -66,7 +66,7 @@ def _row(item: ManifestItem, jobs: ItemJobs) -> SummaryRow:
         outcome, reason = _outcome_of(step, held, run)
     except VeoError as error:
         outcome, reason = outcome_of_error(error), str(error)
-    return SummaryRow.of(item, held.receipt if held else None, run, outcome=outcome, reason=reason)
+    return SummaryRow.for_item(item, held.receipt if held else None, run, outcome=outcome, reason=reason)
 
 
 def _outcome_of(step: Step, held: VersionedReceipt | None, run: str) -> tuple[Outcome, str]:

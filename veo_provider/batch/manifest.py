@@ -1,10 +1,10 @@
-"""The images of an archive: which there are, in which order, and where the video of each belongs.
+"""The manifest of a batch: its images, their order, and the output of each.
 
-An archive is a prefix in S3, with or without wildcards, that is listed page by page and never held, or a list
-of images. Below a prefix every object counts as an image, except what this package or a person puts beside
-images: folder markers, videos (``.mp4``), receipts, everything in a folder ``_veo`` and, where they are used,
-the prompts' sidecars. A file of an unknown type is not passed over in silence: it is an item like any other,
-and the look at its first bytes rejects it with a reason.
+A manifest is a list of images, or a prefix in S3, with or without wildcards, which is listed page by page and
+never held in memory. Below a prefix every object counts as an image, except what this package or a person
+puts beside images: folder markers, videos (``.mp4``), receipts, everything in a folder ``_veo`` and, if they
+are used, the prompts' sidecars. A file of an unknown type is an item, too: when its first bytes are read, it
+is rejected with a reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from veo_provider.batch.outcome import Outcome
 from veo_provider.exceptions import VeoArchiveUnavailableError, VeoRequestError
 from veo_provider.receipts.receipt import SUFFIX as RECEIPT_SUFFIX
 from veo_provider.s3.client import iter_objects, translate_errors
-from veo_provider.s3.uri import S3Uri
+from veo_provider.s3.uri import S3Uri, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 VIDEO_SUFFIX = ".mp4"
 OWN_FOLDER = "_veo"
-"""Where summaries and the like go, below the folder of the outputs."""
+"""The folder of summaries and the like, below the output prefix."""
 MAX_KEY_BYTES = 1024
-"""The longest key that S3 takes, in UTF-8."""
+"""The longest key that S3 accepts, in UTF-8."""
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _OWN = (VIDEO_SUFFIX, RECEIPT_SUFFIX, "_$folder$")  # the last one is Hadoop's marker of a folder
@@ -39,16 +39,16 @@ _OWN = (VIDEO_SUFFIX, RECEIPT_SUFFIX, "_$folder$")  # the last one is Hadoop's m
 
 @dataclass(frozen=True)
 class ManifestItem:
-    """One image of an archive.
+    """One image of a manifest.
 
-    :param key: unlike any other's: the S3 key below a prefix, and of an image of a list its output, whatever
-        its place in the list. Where to go on after an item, :meth:`Archive.items` takes it. Keys are not in
-        the order of their characters everywhere.
-    :param image: ``s3://bucket/key``, or a path or URI as the list has it.
-    :param path: its path below the prefix, or the file name of one in a list.
-    :param output: where its video goes, ``s3://bucket/key.mp4``.
-    :param outcome: what becomes of it, where its name alone tells that no video is made; else None.
-    :param reason: why that is so.
+    :param key: unique in the manifest: the S3 key of an image below a prefix, and the output of an image in a
+        list, whatever its position. :meth:`Manifest.items` goes on after a key. Keys are not everywhere in
+        the order of their characters.
+    :param image: ``s3://bucket/key``, or a path or URI from the list.
+    :param path: its path below the prefix, or its file name if it is in a list.
+    :param output: where its video is stored, ``s3://bucket/key.mp4``.
+    :param outcome: its outcome if its name alone shows that no video is made; else None.
+    :param reason: the reason for that outcome.
     """
 
     key: str
@@ -63,21 +63,21 @@ class Manifest(Protocol):
     """Images in a stable order."""
 
     def items(self, after: str | None = None) -> Iterator[ManifestItem]:
-        """Yield the items, lazily; this call blocks.
+        """Yield the items, one page at a time; this call blocks.
 
-        :param after: the key of the item to go on after; None starts with the first one.
+        :param after: the key of the last item that is left out; None starts with the first item.
         :raises VeoArchiveUnavailableError: the prefix cannot be listed now.
         :raises VeoRequestError: the bucket does not exist, or may not be listed.
         """
 
     def has_places(self, keys: Iterable[str]) -> bool:
-        """Whether it is known where to go on after each of these keys; an earlier release had other ones."""
+        """Whether the manifest can go on after each of these keys; an earlier release had other keys."""
 
 
 class Outputs:
-    """The outputs of an archive: eight bytes for each, so that a million of them are few.
+    """The set of a manifest's outputs, in eight bytes each: a million of them fit into memory.
 
-    :param items: its items.
+    :param items: of the manifest.
     """
 
     def __init__(self, items: Iterable[ManifestItem] = ()) -> None:
@@ -103,21 +103,21 @@ class Outputs:
 def open_manifest(
     images: str | Iterable[object], output_prefix: str, s3: S3Client, *, prompt_suffix: str | None = None
 ) -> Manifest:
-    """Return an archive, and check all that can be checked before any money is spent.
+    """Return a manifest, and check all that can be checked before any money is spent.
 
     :param images: ``s3://bucket/prefix/`` for all objects below it, the same with the wildcards ``*``, ``?``,
         ``[…]`` (none of which matches a ``/``) and ``**`` (any folders), or a list of images.
-    :param output_prefix: ``s3://bucket/prefix/``. A video is named after its image with ``.mp4`` behind
-        (``cat.jpg.mp4``), so that ``cat.jpg`` and ``cat.png`` have one each: by the path below the prefix,
-        up to the folder of the first wildcard, or by the file name alone if it is from a list.
+    :param output_prefix: ``s3://bucket/prefix/``. A video has the name of its image plus ``.mp4``
+        (``cat.jpg.mp4``), so that ``cat.jpg`` and ``cat.png`` have one each: the path below the prefix, or
+        below the folder of the first wildcard, or the file name alone if it is in a list.
     :param s3: boto3's client, for the listing.
-    :param prompt_suffix: what ends the name of a sidecar with a prompt, such as ``.txt``; no image then.
+    :param prompt_suffix: the suffix of sidecars with prompts, such as ``.txt``, which are not images.
     :raises VeoRequestError: a parameter is not of its form, or two images of a list have the same output.
     """
     folder = _Prefix.parse(output_prefix, "output_prefix")
     if isinstance(images, str):
-        return _Below(images, folder, s3, prompt_suffix)
-    return _Listed(images, folder)
+        return _S3Manifest(images, folder, s3, prompt_suffix)
+    return _ListManifest(images, folder)
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,8 @@ class _Prefix:
 
     @classmethod
     def parse(cls, uri: str, parameter: str) -> _Prefix:
-        scheme, _, rest = str(uri).partition("://")
-        bucket, slash, key = rest.partition("/")
-        if scheme != "s3" or not bucket or not slash or (key and not key.endswith("/")):
+        scheme, bucket, key = split(uri)
+        if scheme != "s3" or not bucket or key is None or (key and not key.endswith("/")):
             raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/prefix/.")
         return cls(bucket, key)
 
@@ -139,7 +138,7 @@ class _Prefix:
         return S3Uri(self.bucket, f"{self.key}{path}{VIDEO_SUFFIX}")
 
 
-class _Below:
+class _S3Manifest:
     """All objects below a prefix, or those that match a pattern."""
 
     def __init__(self, pattern: str, output: _Prefix, s3: S3Client, prompt_suffix: str | None) -> None:
@@ -156,7 +155,7 @@ class _Below:
                 yield _item(str(S3Uri(self._source.bucket, key)), path, self._output, key)
 
     def has_places(self, keys: Iterable[str]) -> bool:  # noqa: ARG002 - S3 lists from any key on
-        """Yes: whether or not such a key is there, S3 lists what comes after it."""
+        """Return True: S3 lists the keys after any key, whether or not it exists."""
         return True
 
     def _keys(self, after: str | None) -> Iterator[str]:
@@ -170,7 +169,7 @@ class _Below:
                 yield found["Key"]
 
     def _is_candidate(self, path: str) -> bool:
-        """Whether an object counts as an image: all do but those that stand beside images by intent."""
+        """Whether an object counts as an image: all do except those that are put beside images."""
         folders, _, name = path.rpartition("/")
         return not (
             not name
@@ -191,19 +190,19 @@ def _read_pattern(pattern: str) -> tuple[_Prefix, str, Callable[[str], object]]:
         return prefix, prefix.key, lambda _: True
     literal = pattern[: wildcard.start()]
     folder = _Prefix.parse(literal[: literal.rfind("/") + 1], "images")
-    listed = literal.partition("://")[2].partition("/")[2]
-    wanted = pattern.partition("://")[2].partition("/")[2]
+    listed = split(literal)[2] or ""
+    wanted = split(pattern)[2] or ""
     try:
         expression = glob_translate(f"{wanted}**" if wanted.endswith("/") else wanted)
     except ValueError as error:
         raise VeoRequestError(
-            f"images={pattern!r} is no pattern: ** stands for whole folders only."
+            f"images={pattern!r} is not a pattern: ** matches whole folders only."
         ) from error
     return folder, listed, re.compile(expression).match
 
 
-class _Listed:
-    """The images of a list. An image that stands there twice is made once."""
+class _ListManifest:
+    """The images of a list. An image that is in the list twice has one video."""
 
     def __init__(self, images: Iterable[object], output: _Prefix) -> None:
         self._items: list[ManifestItem] = []
@@ -228,13 +227,13 @@ class _Listed:
                     item,
                     key=f"{item.output}#{times[item.output] + 1}",  # which is no image's output
                     outcome=Outcome.SKIPPED,
-                    reason="It stands in the list before.",
+                    reason="It is in the list twice.",
                 )
             self._places[item.key] = len(self._items)
             self._items.append(item)
 
     def items(self, after: str | None = None) -> Iterator[ManifestItem]:
-        """Yield the items in the order of the list; all of them where the key is none of theirs."""
+        """Yield the items in the order of the list; all of them if the key is none of theirs."""
         return iter(self._items[self._places.get(after, -1) + 1 if after else 0 :])
 
     def has_places(self, keys: Iterable[str]) -> bool:
@@ -243,15 +242,15 @@ class _Listed:
 
 
 def _item(image: str, path: str, folder: _Prefix, key: str | None = None) -> ManifestItem:
-    """Return an item; its key is its output if it has no other."""
+    """Return an item; its key is its output if no other is given."""
     output = folder.output(path)
-    reason = _trouble(image, output)
+    reason = _rejection_reason(image, output)
     outcome = Outcome.REJECTED if reason else None
     return ManifestItem(key or str(output), image, path, str(output), outcome, reason)
 
 
-def _trouble(image: str, output: S3Uri) -> str:
-    """Say why no video is made of an image of this name; empty if nothing speaks against it."""
+def _rejection_reason(image: str, output: S3Uri) -> str:
+    """Return why no video is made of an image with this name; empty if one can be made."""
     if image != image.strip():
         return "Its name ends with white space, which a URI does not keep."
     if len(f"{output.key}{RECEIPT_SUFFIX}".encode()) > MAX_KEY_BYTES:

@@ -1,4 +1,4 @@
-"""What can become of an image of an archive, and when that makes its task fail."""
+"""The outcomes of an image in a batch, and when they make the task fail."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ if TYPE_CHECKING:
 
 
 class Outcome(str, enum.Enum):
-    """What has become of an image."""
+    """The outcome of an image."""
 
     STORED = "stored"
-    """Its video is in its place, and this run paid for it."""
+    """Its video is stored, and this run paid for it."""
     SKIPPED = "skipped"
-    """Its video is in its place, and another run paid for it; or it stands in the list twice."""
+    """Its video is stored, and another run paid for it; or it is in the list twice."""
     REJECTED = "rejected"
-    """It is nothing to make a video of, or the service refused the request. Not charged."""
+    """No video can be made of it, or the service refused the request. Not charged."""
     MODERATED = "moderated"
     """The service's safety filter refused the image or the prompt. Not charged."""
     FAILED = "failed"
-    """The service gave up on it, as often as it may be tried. Not charged."""
+    """The generation failed as often as it may be tried. Not charged."""
     LOST = "lost"
     """It was charged, or may have been, and the service has no video: filtered, cancelled, or deleted."""
     UNKNOWN = "unknown"
-    """It was submitted, and the answer was lost: it may be charged."""
+    """It was submitted, and the response was lost: it may be charged."""
     CHANGED = "changed"
-    """Its output belongs to another request, and is kept."""
+    """Its output belongs to another request and is kept."""
     UNDER_WAY = "under way"
     """It was submitted, and its video is not stored yet. It is charged when it completes."""
     ERROR = "error"
-    """Something else went wrong; the reason says what, and whether it was paid for."""
+    """Another error; the reason says which, and whether it was paid for."""
     NOT_STARTED = "not started"
-    """The run stopped before it: no money was left for it, or the task was ended."""
+    """The run stopped before it: no money was left, or the task ended."""
     TO_MAKE = "to make"
-    """A dry run would have made it."""
+    """Without the dry run, its video would be made."""
 
     @classmethod
     def _missing_(cls, value: object) -> Outcome:  # noqa: ARG003 - whatever it is
-        """Return what a word of a newer release is to this one."""
+        """Read an outcome of a newer release as an error."""
         return cls.ERROR
 
 
 WITH_VIDEO = (Outcome.STORED, Outcome.SKIPPED)
 RETRYABLE = (Outcome.ERROR, Outcome.UNDER_WAY)
-"""The next attempt may make something else of these."""
+"""The next try may change these."""
 
 
 class ItemResult(NamedTuple):
@@ -79,7 +79,7 @@ class ItemResult(NamedTuple):
 
 
 def outcome_of_error(error: VeoError) -> Outcome:
-    """Return what an error makes of an image."""
+    """Return the outcome of an image after an error."""
     if isinstance(error, VeoGenerationFailed) and error.moderated:
         return Outcome.MODERATED
     outcomes: tuple[tuple[type[VeoError], Outcome], ...] = (
@@ -125,7 +125,7 @@ def outcome_of_receipt(receipt: Receipt, run: str) -> tuple[Outcome, str]:
 
 
 def parse_fail_on(fail_on: object) -> str | float:
-    """Return when a task is to fail: ``any``, ``all``, ``never``, or a number from 0 to 1.
+    """Return when a task fails: ``any``, ``all``, ``never``, or a number from 0 to 1.
 
     :raises VeoRequestError: it is none of these.
     """
@@ -143,11 +143,11 @@ def parse_fail_on(fail_on: object) -> str | float:
 
 
 def is_failure(counts: Mapping[str, int], fail_on: str | float) -> bool:
-    """Whether a task fails whose images came out like this; one without images never does.
+    """Whether a task fails with these outcomes; one without images never does.
 
-    :param counts: how many images have which :class:`Outcome`.
-    :param fail_on: ``any``: one image is without a video; ``all``: none has one; a number: more than this
-        fraction of them is without; ``never``.
+    :param counts: number of images by :class:`Outcome`.
+    :param fail_on: ``any``: one image has no video; ``all``: no image has one; a number: more than this
+        fraction has none; ``never``.
     """
     total = sum(counts.values())
     without = total - sum(counts.get(outcome.value, 0) for outcome in WITH_VIDEO)

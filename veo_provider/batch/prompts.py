@@ -1,7 +1,7 @@
-"""The prompt of each image of an archive: from a template, from a mapping, or from a text beside the image.
+"""The prompt of each image of a manifest: from a template, from a mapping, or from a sidecar.
 
-A text is a template, in which ``$name``, ``$stem``, ``$key`` and ``$metadata_…`` stand for what is known of
-an image; ``$$`` is a dollar. What is given for one image, in a mapping or a sidecar, is taken as it is.
+A template contains ``$name``, ``$stem``, ``$key`` and ``$metadata_…``, which are replaced by what is known of
+an image; ``$$`` is a dollar. A prompt for one image, in a mapping or a sidecar, is used as it is.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 MAX_SIDECAR_BYTES = 32 * 1024
-"""A longer text is no prompt: the service reads about a thousand words."""
+"""A longer text is not a prompt: the service reads about a thousand words."""
 
 _NAMES = ("name", "stem", "key")
 _METADATA = "metadata_"
 
 
 class PromptSource(Protocol):
-    """Says what is to happen in the video of an image."""
+    """Returns the prompt of each image."""
 
     def of(self, item: ManifestItem) -> str:
-        """Return the prompt; this call may block, and may be made by many threads at once.
+        """Return the prompt; this call may block, and many threads may make it at once.
 
-        :raises VeoRequestError: the image has none.
+        :raises VeoRequestError: the image has no prompt.
         :raises VeoImageUnavailableError: it cannot be read now.
         """
 
 
 def prompts_of(prompt: str | Mapping[str, str] | None, suffix: str | None, s3: S3Client) -> PromptSource:
-    """Return where the prompts come from.
+    """Return the source of the prompts of a batch.
 
     :param prompt: a template for all images; or a mapping to the prompt from the image's URI, S3 key, path
         below the prefix, or file name, looked up in this order; None for sidecars.
-    :param suffix: what makes the name of a sidecar, such as ``.txt``: ``cat.jpg.txt`` or, if there is none,
+    :param suffix: the suffix of a sidecar's name, such as ``.txt``: ``cat.jpg.txt`` or, if there is none,
         ``cat.txt``; UTF-8 of at most :data:`MAX_SIDECAR_BYTES`.
     :param s3: boto3's client, for sidecars and metadata.
     :raises VeoRequestError: both or none of the two are given, or the template has an unknown name.
@@ -63,14 +63,14 @@ def prompts_of(prompt: str | Mapping[str, str] | None, suffix: str | None, s3: S
     if (prompt is None) == (not suffix):
         raise VeoRequestError("Give either prompt, a text or a mapping, or prompt_suffix for sidecars.")
     if suffix:
-        return _Sidecars(suffix, s3)
+        return _SidecarPrompts(suffix, s3)
     if isinstance(prompt, str):
-        return _Templated(prompt, s3)
-    return _Mapped(prompt or {})
+        return _TemplatePrompts(prompt, s3)
+    return _MappedPrompts(prompt or {})
 
 
-class _Templated:
-    """One text for all, with what is known of each image filled in."""
+class _TemplatePrompts:
+    """One template for all images."""
 
     def __init__(self, text: str, s3: S3Client) -> None:
         if not text.strip():
@@ -92,8 +92,8 @@ class _Templated:
         return self._template.substitute(known)
 
     def _metadata(self, image: str) -> dict[str, str]:
-        """Return the user metadata of the object, as the names that a template can have."""
-        found = _asked(image, self._head, S3Uri.parse(image, "image"))
+        """Return the user metadata of the object, by the names of a template."""
+        found = _ask_s3(image, self._head, S3Uri.parse(image, "image"))
         texts = found["Metadata"] if found else {}
         return {f"{_METADATA}{name.lower().replace('-', '_')}": _decoded(texts[name]) for name in texts}
 
@@ -101,8 +101,8 @@ class _Templated:
         return self._s3.head_object(Bucket=place.bucket, Key=place.key)
 
 
-class _Mapped:
-    """A prompt for each image."""
+class _MappedPrompts:
+    """A mapping with the prompt of each image."""
 
     def __init__(self, prompts: Mapping[str, str]) -> None:
         self._prompts = prompts
@@ -114,8 +114,8 @@ class _Mapped:
         raise VeoRequestError(f"There is no prompt for {item.image}.")
 
 
-class _Sidecars:
-    """A text beside each image."""
+class _SidecarPrompts:
+    """A text file beside each image."""
 
     def __init__(self, suffix: str, s3: S3Client) -> None:
         if "/" in suffix or not suffix.startswith("."):
@@ -127,7 +127,7 @@ class _Sidecars:
         image = S3Uri.parse(item.image, "image")
         keys = (f"{image.key}{self._suffix}", f"{splitext(image.key)[0]}{self._suffix}")
         for key in keys:
-            text = _asked(item.image, self._read, S3Uri(image.bucket, key))
+            text = _ask_s3(item.image, self._read, S3Uri(image.bucket, key))
             if text is not None:
                 return text
         raise VeoRequestError(f"There is no prompt for {item.image}: neither {keys[0]} nor {keys[1]} exists.")
@@ -148,18 +148,18 @@ class _Sidecars:
 
 
 def _identifier(found: dict[str, str | None], text: str) -> str:
-    """Return the name that a dollar stands before; empty for a dollar that is meant as one."""
+    """Return the name after a dollar; empty for an escaped dollar."""
     name = found["named"] or found["braced"] or ""
     if found["invalid"] is not None or (name and name not in _NAMES and not name.startswith(_METADATA)):
         raise VeoRequestError(
-            f"The prompt {text!r} has a $ that stands for nothing: $name, $stem, $key and $metadata_… are "
-            "known, and $$ is a dollar."
+            f"The prompt {text!r} has an unknown $ name: use $name, $stem, $key or $metadata_…, "
+            "or $$ for a dollar."
         )
     return name
 
 
-def _asked(image: str, ask: Callable[[S3Uri], T], place: S3Uri) -> T | None:
-    """Ask S3; None says that there is no such object."""
+def _ask_s3(image: str, ask: Callable[[S3Uri], T], place: S3Uri) -> T | None:
+    """Call S3; return None if there is no such object."""
     try:
         with translate_errors(f"The prompt of {image} cannot be read"):
             return ask(place)
@@ -171,10 +171,10 @@ def _asked(image: str, ask: Callable[[S3Uri], T], place: S3Uri) -> T | None:
 
 
 def _key(image: str) -> str:
-    """Return the key of an image in S3; another path or URI as it is."""
+    """Return the key of an image in S3; return another path or URI as it is."""
     return S3Uri.parse(image, "image").key if image.startswith("s3://") else image
 
 
 def _decoded(value: str) -> str:
-    """Return a value of metadata, which S3 gives as an encoded word (RFC 2047) if it is not ASCII."""
+    """Decode a value of metadata, which S3 returns as an encoded word (RFC 2047) if it is not ASCII."""
     return str(make_header(decode_header(value)))

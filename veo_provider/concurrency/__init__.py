@@ -1,1 +1,1 @@
-"""What holds concurrent work down: it knows nothing of videos, and imports nothing of this package."""
+"""Limits on what runs at the same time. This package knows nothing of videos and imports no other one."""

@@ -1,4 +1,4 @@
-"""How many generations a batch has under way at once: fewer when the service refuses one, then more again."""
+"""A limit on operations in flight, which adapts to what the service accepts."""
 
 from __future__ import annotations
 
@@ -6,95 +6,108 @@ import asyncio
 from collections import deque
 
 SHORTEST_PAUSE = 1.0
-"""Seconds without submissions after a refusal that names none; doubled by each that follows it."""
+"""Seconds without new operations after a throttled one whose response names no pause; doubled each time."""
 LONGEST_PAUSE = 60.0
 
 
 class AdaptiveConcurrencyLimiter:
-    """Hands out slots in turn. One refusal halves their number, each acceptance adds a part of one again.
+    """Hands out slots in the order of the queue, and adapts their number to the service (AIMD).
 
-    Belongs to the event loop that it is made in.
+    A throttled operation halves the number of slots; each accepted one adds a fraction of a slot again. A
+    limiter belongs to the event loop in which it was created.
 
-    :param most: how many slots there are at most.
-    :param size: how many there are at first; None for all.
+    :param limit: the maximum number of slots.
+    :param size: the number of slots at the start; None for the maximum.
+    :param shortest_pause: seconds of the pause after a throttled operation; doubled each time.
+    :param longest_pause: seconds of the longest such pause.
     """
 
-    def __init__(self, most: int, size: float | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        size: float | None = None,
+        *,
+        shortest_pause: float = SHORTEST_PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
         self.used = 0
         self._loop = asyncio.get_running_loop()
-        self._most = most
-        self._size = min(float(most), max(1.0, size or most))
-        self._pause = SHORTEST_PAUSE
-        self._closed_until = 0.0
-        self._halved_at = 0.0
+        self._limit = limit
+        self._size = min(float(limit), max(1.0, size or limit))
+        self._shortest_pause = self._pause = shortest_pause
+        self._longest_pause = longest_pause
+        self._paused_until = 0.0
+        self._slowed_at = 0.0
         self._queue: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def size(self) -> float:
-        """How many slots there are now; a part of one counts when it has become whole."""
+        """The number of slots now; a fraction of a slot cannot be used."""
         return self._size
 
     @property
-    def is_open(self) -> bool:
-        """Whether there is a slot to be had now."""
-        return self.used < int(self._size) and self._loop.time() >= self._closed_until
+    def has_capacity(self) -> bool:
+        """Whether a slot is free and no pause prevents its use."""
+        return self.used < int(self._size) and self._loop.time() >= self._paused_until
 
-    async def enter(self) -> None:
-        """Wait for a slot in one's turn, and take it."""
-        turn: asyncio.Future[None] = self._loop.create_future()
-        self._queue.append(turn)
-        self._admit()
+    async def acquire(self) -> None:
+        """Wait for a slot, and take it."""
+        slot: asyncio.Future[None] = self._loop.create_future()
+        self._queue.append(slot)
+        self._give_slots()
         try:
-            await turn
+            await slot
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()
+            if slot.done() and not slot.cancelled():
+                self.release()
             raise
 
-    def join(self) -> None:
-        """Take a slot at once, for a generation that is under way already."""
+    def acquire_nowait(self) -> None:
+        """Take a slot at once, even if none is free: for an operation that is in flight already."""
         self.used += 1
 
-    def leave(self) -> None:
-        """Give a slot back."""
+    def release(self) -> None:
+        """Return a slot."""
         self.used -= 1
-        self._admit()
+        self._give_slots()
 
-    def accepted(self) -> None:
-        """Note that the service took a submission."""
-        self._pause = SHORTEST_PAUSE
-        self._size = min(float(self._most), self._size + 1 / self._size)
-        self._admit()
+    def on_success(self) -> None:
+        """Record an operation that the service accepted."""
+        self._pause = self._shortest_pause
+        self._size = min(float(self._limit), self._size + 1 / self._size)
+        self._give_slots()
 
-    def refused(self, began: float, asked: float | None = None, *, too_many: bool = True) -> None:
-        """Note that the service did not take a submission: for a while there are none, then fewer at once.
+    def on_throttled(
+        self, started_at: float, retry_after: float | None = None, *, overloaded: bool = True
+    ) -> None:
+        """Record an operation that the service did not take: start none for a while, then fewer at a time.
 
-        :param began: the loop's time at which it was begun; for all that were on their way together, the
-            window is halved once.
-        :param asked: seconds that the service asked to wait, where it did.
-        :param too_many: whether there were too many of them, and not another trouble.
+        :param started_at: the loop's time at which the operation started; the number of slots is halved once
+            for all operations that were in flight together.
+        :param retry_after: seconds that the service asked to wait; None if it named none.
+        :param overloaded: whether there were too many operations; another failure leaves their number.
         """
         now = self._loop.time()
-        if began >= self._halved_at:
-            self._halved_at = now
-            self._closed_until = max(self._closed_until, now + self._pause)
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
-            if too_many:
+        if started_at >= self._slowed_at:
+            self._slowed_at = now
+            self._paused_until = max(self._paused_until, now + self._pause)
+            self._pause = min(2 * self._pause, self._longest_pause)
+            if overloaded:
                 self._size = max(1.0, self._size / 2)
-        self._closed_until = max(self._closed_until, now + (asked or 0.0))
-        self._admit()
+        self._paused_until = max(self._paused_until, now + (retry_after or 0.0))
+        self._give_slots()
 
-    def _admit(self) -> None:
-        """Let in whose turn has come, and come back when the pause is over."""
+    def _give_slots(self) -> None:
+        """Give the free slots to the queue; during a pause, set a timer for its end."""
         now = self._loop.time()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._queue and self.is_open:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(None)
+        while self._queue and self.has_capacity:
+            slot = self._queue.popleft()
+            if not slot.done():
+                slot.set_result(None)
                 self.used += 1
-        if self._queue and now < self._closed_until:
-            self._timer = self._loop.call_at(self._closed_until, self._admit)
+        if self._queue and now < self._paused_until:
+            self._timer = self._loop.call_at(self._paused_until, self._give_slots)

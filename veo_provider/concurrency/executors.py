@@ -1,4 +1,4 @@
-"""Threads for the calls that block: few, so that memory and connections are few."""
+"""Thread pools for blocking calls: few threads, to bound memory and connections."""
 
 from __future__ import annotations
 
@@ -16,53 +16,57 @@ if TYPE_CHECKING:
     S = TypeVar("S")
     T = TypeVar("T")
 
-CALLING_THREADS = 8
-"""For receipts, images and submissions."""
-STORING_THREADS = 4
-"""For downloads into S3: each may hold 15 MB."""
+IO_THREADS = 8
+"""Threads for receipts, images and submissions."""
+TRANSFER_THREADS = 4
+"""Threads for downloads into S3, each of which may hold 15 MB."""
 
 
 class Executors:
-    """Makes calls that block; what is stored takes long, and has threads of its own."""
+    """Runs blocking calls in two thread pools, so that long transfers do not delay short calls.
 
-    def __init__(self) -> None:
-        self._callers = ThreadPoolExecutor(CALLING_THREADS, "veo-batch")
-        self._storers = ThreadPoolExecutor(STORING_THREADS, "veo-batch-store")
+    :param io_threads: threads for short calls.
+    :param transfer_threads: threads for transfers.
+    """
 
-    async def call(self, call: Callable[..., T], *args: Any) -> T:
-        """Read a receipt or an image, submit, and the like."""
-        return await _in(self._callers, call, *args)
+    def __init__(self, io_threads: int = IO_THREADS, transfer_threads: int = TRANSFER_THREADS) -> None:
+        self._io = ThreadPoolExecutor(io_threads, "veo-batch")
+        self._transfers = ThreadPoolExecutor(transfer_threads, "veo-batch-store")
 
-    async def store(self, call: Callable[..., T], *args: Any) -> T:
-        """Download into S3."""
-        return await _in(self._storers, call, *args)
+    async def run_io(self, call: Callable[..., T], *args: Any) -> T:
+        """Run a short call: read a receipt or an image, submit, and the like."""
+        return await _run(self._io, call, *args)
+
+    async def run_transfer(self, call: Callable[..., T], *args: Any) -> T:
+        """Run a download into S3."""
+        return await _run(self._transfers, call, *args)
 
     def close(self) -> None:
-        """Begin no further call.
+        """Start no further call.
 
-        One that is submitting cannot be stopped, and must not be: its receipt will tell the rest.
+        A submission that is running cannot be stopped and must not be: its receipt records how it ends.
         """
-        self._callers.shutdown(wait=False, cancel_futures=True)
-        self._storers.shutdown(wait=False, cancel_futures=True)
+        self._io.shutdown(wait=False, cancel_futures=True)
+        self._transfers.shutdown(wait=False, cancel_futures=True)
 
 
 def map_ordered(
     call: Callable[[S], T], items: Iterable[S], *, threads: int, ahead: int, name: str
 ) -> Iterator[T]:
-    """Yield what a call makes of each item, in the order of the items, some of them before they are due.
+    """Yield the result of a call for each item, in the order of the items.
 
-    :param ahead: how many items are taken up before their results are due.
+    :param ahead: how many items to start before their results are requested.
     """
     with ThreadPoolExecutor(threads, name) as pool:
-        due: deque[Future[T]] = deque()
+        pending: deque[Future[T]] = deque()
         for item in items:
-            due.append(pool.submit(call, item))
-            if len(due) > ahead:
-                yield due.popleft().result()
-        while due:
-            yield due.popleft().result()
+            pending.append(pool.submit(call, item))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-async def _in(threads: ThreadPoolExecutor, call: Callable[..., T], *args: Any) -> T:
-    """Make a call in the context of this task: by it, Airflow knows whose log lines are."""
-    return await asyncio.get_running_loop().run_in_executor(threads, copy_context().run, call, *args)
+async def _run(pool: ThreadPoolExecutor, call: Callable[..., T], *args: Any) -> T:
+    """Run a call in the current task's context, by which Airflow assigns log lines to the task."""
+    return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, call, *args)

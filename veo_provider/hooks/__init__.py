@@ -1,1 +1,1 @@
-"""How Airflow reaches the API."""
+"""The hook."""

@@ -1,9 +1,11 @@
-"""A connection becomes clients."""
+"""VeoHook: builds API clients from an Airflow connection."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import math
 import re
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,7 +18,8 @@ from veo_provider.api import protocol
 from veo_provider.exceptions import VeoAuthenticationError, VeoError, VeoRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import TypeVar
     from urllib.parse import SplitResult
 
     from airflow.providers.common.compat.sdk import Connection
@@ -25,21 +28,27 @@ if TYPE_CHECKING:
     from veo_provider.api.async_client import AsyncVeoClient
     from veo_provider.api.client import VeoClient
 
+    T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
 DEFAULT_POLLS_PER_SECOND = 100.0
-"""How often all waits on a connection look at their generations together, in one triggerer."""
+"""Polls per second of all waits on one connection together, in one triggerer."""
+LOOK_UP_PAUSE = 8.0
+"""Seconds between two attempts to read a connection while Airflow's own API or database is unavailable."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-"""What fits into a header: anything else would be repeated, secret and all, in the error about it."""
+"""Characters allowed in a header: an error about any other one would repeat the secret."""
 
 
 class VeoHook(BaseHook):
     """Interact with the Veo video API.
 
     The connection's password is the API key, its host the base URL (default
-    ``https://api.apiyi.com/v1``; any gateway of the same shape will do). Its extra may hold
+    ``https://api.apiyi.com/v1``; any gateway with the same API works). Its extra may hold
     ``account_token``, the separate token that shows the balance, ``timeout``, the seconds without a byte
-    from the server before a call is given up (default 60), and ``polls_per_second``, how often a triggerer
-    asks for the status of all its generations together (default 100).
+    from the server after which a call fails (default 60), and ``polls_per_second``, how many status requests
+    a triggerer sends per second for all its generations together (default 100).
 
     :param veo_conn_id: the connection's id.
     """
@@ -54,7 +63,7 @@ class VeoHook(BaseHook):
         self.veo_conn_id = veo_conn_id
 
     def get_conn(self) -> VeoClient:
-        """Return a client for code that may block; close it, or use it in a ``with``.
+        """Return a blocking client; close it, or use it in a ``with``.
 
         :raises VeoAuthenticationError: the connection has no password.
         :raises VeoRequestError: its extra is wrong.
@@ -73,7 +82,7 @@ class VeoHook(BaseHook):
         return await settings.async_client()
 
     async def get_async_settings(self) -> VeoSettings:
-        """Look the connection up without blocking an event loop.
+        """Read the connection without blocking an event loop.
 
         :raises VeoAuthenticationError: the connection has no password.
         :raises VeoRequestError: its extra is wrong.
@@ -87,8 +96,18 @@ class VeoHook(BaseHook):
         _require_extra(connection)
         return VeoSettings.of(connection, await get_async_extra_dejson(connection))
 
+    async def wait_for_settings(self, *, max_attempts: float = math.inf) -> VeoSettings:
+        """Read the connection, again and again while Airflow's own API or database is unavailable.
+
+        :param max_attempts: the number of attempts after which the last error is raised.
+        :raises AirflowNotFoundException: there is no such connection.
+        :raises VeoAuthenticationError: the connection has no password.
+        :raises VeoRequestError: its extra is wrong.
+        """
+        return await wait_for_airflow(self.get_async_settings, self.veo_conn_id, max_attempts=max_attempts)
+
     def test_connection(self) -> tuple[bool, str]:
-        """Prove the key without spending money; the answer tells a wrong key from a wrong host."""
+        """Check the key without spending money; the result distinguishes a wrong key from a wrong host."""
         try:
             with self.get_conn() as client:
                 return True, client.check()
@@ -122,13 +141,13 @@ class VeoHook(BaseHook):
 
 @dataclass(frozen=True)
 class VeoSettings:
-    """What a connection says; equal where nothing has changed.
+    """The settings of a connection; equal as long as the connection has not changed.
 
     :param api_key: the API key.
-    :param base_url: where the API stands.
+    :param base_url: the API's base URL.
     :param account_token: the token that shows the balance, if there is one.
-    :param timeout: seconds without a byte from the server before a call is given up.
-    :param polls_per_second: how often all waits together look, in one triggerer.
+    :param timeout: seconds without a byte from the server after which a call fails.
+    :param polls_per_second: polls per second of all waits together, in one triggerer.
     """
 
     api_key: str = field(repr=False)
@@ -139,7 +158,7 @@ class VeoSettings:
 
     @classmethod
     def of(cls, connection: Connection, extra: Mapping[str, Any]) -> Self:
-        """Read a connection.
+        """Parse a connection.
 
         :raises VeoAuthenticationError: it has no password.
         :raises VeoRequestError: its extra is wrong.
@@ -153,26 +172,61 @@ class VeoSettings:
         )
 
     def client(self) -> VeoClient:
-        """Return a client for code that may block."""
+        """Return a blocking client."""
         from veo_provider.api.client import VeoClient
 
         return VeoClient(self.api_key, self.base_url, account_token=self.account_token, timeout=self.timeout)
 
     async def async_client(self) -> AsyncVeoClient:
         """Return a client for triggers."""
-        # Off the event loop, which the first import of an HTTP library would hold up for a good while.
-        aio = await asyncio.to_thread(import_module, "veo_provider.api.async_client")
-        client: AsyncVeoClient = aio.AsyncVeoClient(self.api_key, self.base_url, timeout=self.timeout)
+        # In a thread: the first import of an HTTP library would block the event loop for a long time.
+        module = await asyncio.to_thread(import_module, "veo_provider.api.async_client")
+        client: AsyncVeoClient = module.AsyncVeoClient(self.api_key, self.base_url, timeout=self.timeout)
         return client
 
 
+async def wait_for_airflow(
+    look_up: Callable[[], Awaitable[T]], conn_id: str | None, *, max_attempts: float = math.inf
+) -> T:
+    """Read a connection, again and again while Airflow's own API or database is unavailable.
+
+    :param look_up: reads the connection.
+    :param conn_id: the connection's id, for the log.
+    :param max_attempts: the number of attempts after which the last error is raised.
+    :raises AirflowNotFoundException: there is no such connection.
+    :raises VeoError: the connection is wrong.
+    """
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+    attempt = 1
+    while True:
+        try:
+            return await look_up()
+        # The database, the API server, a secrets backend: each raises its own errors.
+        except Exception as error:
+            permanent = isinstance(error, AirflowNotFoundException) or (
+                isinstance(error, VeoError) and not error.retryable
+            )
+            if permanent or attempt >= max_attempts:
+                raise
+            log.warning(
+                "Could not read the connection %s (%s). Trying again in %.0f s.",
+                conn_id,
+                type(error).__name__,
+                LOOK_UP_PAUSE,
+            )
+        attempt += 1
+        await asyncio.sleep(LOOK_UP_PAUSE)
+
+
 def base_url(connection: Connection) -> str:
-    """Return the API's base URL, from whichever fields a connection has it in.
+    """Return the API's base URL, whichever of the connection's fields hold it.
 
-    Airflow's forms of a connection put the parts in different places: its URI parser leaves the scheme in the
-    host, the port in its own field and the path in the schema. A host alone gets ``https://`` and ``/v1``.
+    Airflow's forms of a connection put the parts into different fields: its URI parser leaves the scheme in
+    the host, the port in its own field and the path in the schema. A host without scheme and path gets
+    ``https://`` and ``/v1``.
 
-    :raises VeoRequestError: it is no http or https URL, or two fields contradict each other.
+    :raises VeoRequestError: it is not an http or https URL, or two fields contradict each other.
     """
     host, schema = (connection.host or "").strip(), (connection.schema or "").strip().strip("/")
     if not host:
@@ -188,8 +242,8 @@ def base_url(connection: Connection) -> str:
         raise VeoRequestError(
             "The connection has two paths, in its host and in its schema: keep one of them."
         )
-    place = _with_port(parts.netloc, _port_of(parts), connection.port)
-    return f"{parts.scheme}://{place}/{paths.pop() if paths else 'v1'}"
+    authority = _with_port(parts.netloc, _port_of(parts), connection.port)
+    return f"{parts.scheme}://{authority}/{paths.pop() if paths else 'v1'}"
 
 
 def _port_of(parts: SplitResult) -> int | None:
@@ -197,25 +251,26 @@ def _port_of(parts: SplitResult) -> int | None:
         return parts.port
     except ValueError as error:
         raise VeoRequestError(
-            "The connection's host has a port that is no number from 0 to 65535."
+            "The connection's host has a port that is not a number from 0 to 65535."
         ) from error
 
 
-def _with_port(place: str, own: int | None, field_port: int | None) -> str:
-    """Return host and port, where the port may stand in the host, in its own field, or in both alike."""
-    if not field_port or own == field_port:
-        return place
-    if own is not None:
+def _with_port(host: str, host_port: int | None, field_port: int | None) -> str:
+    """Return host and port; the port may be in the host, in its own field, or the same in both."""
+    if not field_port or host_port == field_port:
+        return host
+    if host_port is not None:
         raise VeoRequestError(
-            f"The connection has two ports, {own} in its host and {field_port} in its own field: keep one."
+            f"The connection has two ports, {host_port} in its host and {field_port} in its port field: "
+            "keep one of them."
         )
-    return f"{place.rstrip(':')}:{field_port}"
+    return f"{host.rstrip(':')}:{field_port}"
 
 
 def _require_extra(connection: Connection) -> None:
-    """Refuse an extra that Airflow would pass over: what it says of timeouts and the like must not be lost.
+    """Refuse an extra that Airflow would silently ignore, and with it the timeout and other settings.
 
-    :raises VeoRequestError: it is no JSON object.
+    :raises VeoRequestError: it is not a JSON object.
     """
     extra = (connection.extra or "").strip()
     try:
@@ -223,7 +278,7 @@ def _require_extra(connection: Connection) -> None:
     except ValueError:
         is_object = False
     if not is_object:
-        raise VeoRequestError(f"The extra of the connection {connection.conn_id} is no JSON object.")
+        raise VeoRequestError(f"The extra of the connection {connection.conn_id} is not a JSON object.")
 
 
 def _api_key(connection: Connection) -> str:
@@ -234,7 +289,7 @@ def _api_key(connection: Connection) -> str:
         )
     if not _TOKEN.fullmatch(key):
         raise VeoAuthenticationError(
-            f"The password of the connection {connection.conn_id} has characters that no API key has."
+            f"The password of the connection {connection.conn_id} has characters that no API key contains."
         )
     return key
 
@@ -242,7 +297,7 @@ def _api_key(connection: Connection) -> str:
 def _account_token(extra: Mapping[str, Any]) -> str | None:
     token = str(extra.get("account_token") or "").strip()
     if token and not _TOKEN.fullmatch(token):
-        raise VeoRequestError("The connection's account_token has characters that no token has.")
+        raise VeoRequestError("The connection's account_token has characters that no token contains.")
     return token or None
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from veo_provider.batch.checkpoint import Checkpoint
     from veo_provider.batch.engine.runner import BatchRunner
     from veo_provider.batch.report.summary import Summary
-    from veo_provider.batch.segment import BatchSpec
+    from veo_provider.batch.spec import BatchSpec
 
 
 class VeoBatchOperator(VeoRequestOperator):
@@ -127,6 +127,7 @@ class VeoBatchOperator(VeoRequestOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the archive's videos, or defer until there is something to store."""
         from veo_provider.batch.checkpoint import Checkpoint
+        from veo_provider.batch.report.run_folder import run_folder
 
         with fail_on_permanent_errors():
             self._fix_request(context)
@@ -134,7 +135,7 @@ class VeoBatchOperator(VeoRequestOperator):
             estimate = as_bool("dry_run", self.only_estimate)
             if not estimate:
                 job = self._first(context, job)
-            context["ti"].xcom_push(key=FOLDER_KEY, value=job.folder)
+            context["ti"].xcom_push(key=FOLDER_KEY, value=run_folder(job.output_prefix, job.run))
             return self._estimate(job) if estimate else self._go(context, job, Checkpoint(began=time.time()))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +160,7 @@ class VeoBatchOperator(VeoRequestOperator):
 
         Airflow before 3.3 has no task state store for it: there it is kept beside the summary.
         """
+        from veo_provider.batch.report.run_folder import first_request, run_folder
         from veo_provider.s3.client import s3_client
 
         first_try = fixed_request.first_try_of(context)
@@ -166,7 +168,7 @@ class VeoBatchOperator(VeoRequestOperator):
             return job
         now = fixed_request.plain(self._rendered())
         s3 = s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
-        first = job.first_request(s3, now, first_try)
+        first = first_request(s3, run_folder(job.output_prefix, job.run), now, first_try)
         changed = sorted(name for name, value in first.items() if now.get(name) != value)
         if not changed:
             return job
@@ -181,7 +183,7 @@ class VeoBatchOperator(VeoRequestOperator):
 
     def _resumed(self, context: Context, event: dict[str, Any], progress: Checkpoint) -> BatchSpec:
         """Return what this try was asked for when it began: Airflow has rendered all templates anew since."""
-        from veo_provider.batch.segment import BatchSpec
+        from veo_provider.batch.spec import BatchSpec
 
         if "job" not in event:  # of an earlier release
             return self._job(context)
@@ -209,7 +211,7 @@ class VeoBatchOperator(VeoRequestOperator):
 
         :raises VeoRequestError: a parameter is not possible.
         """
-        from veo_provider.batch.segment import BatchSpec
+        from veo_provider.batch.spec import BatchSpec
 
         rendered = self._rendered()
         for name, value in rendered.items():
@@ -248,11 +250,14 @@ class VeoBatchOperator(VeoRequestOperator):
         )
 
     def _go(self, context: Context, job: BatchSpec, progress: Checkpoint) -> dict[str, Any]:
-        """Go a leg; then defer, or finish."""
+        """Run a segment; then defer, or finish."""
+        from veo_provider.batch.segment import run_segment
         from veo_provider.triggers.batch import VeoBatchTrigger
 
-        leg = job.go(progress, stores=True, defers=self.deferrable, started=self._started)
-        progress = asyncio.run(leg)
+        segment = run_segment(
+            job, progress, store_videos=True, may_defer=self.deferrable, on_start=self._started
+        )
+        progress = asyncio.run(segment)
         if self._batch is not None and self._batch.cancelled:
             raise VeoBatchUnfinishedError("The task was killed.")
         if not progress.done:
@@ -265,13 +270,14 @@ class VeoBatchOperator(VeoRequestOperator):
 
     def _finish(self, context: Context, job: BatchSpec, progress: Checkpoint) -> dict[str, Any]:
         """Write the summary, and succeed or fail by it."""
-        from veo_provider.batch.report.summary import write
+        from veo_provider.batch.report.summary import write_summary
+        from veo_provider.batch.segment import folder_of, journal_of, summary_rows
         from veo_provider.s3.client import s3_client
 
         s3 = s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
-        summary = write(job.rows(s3, progress.stopped), s3, job.folder)
+        summary = write_summary(summary_rows(job, s3, progress.stopped), s3, folder_of(job))
         # From here on the receipts tell: whoever clears the task may have changed things meanwhile.
-        job.notes(s3).clear()
+        journal_of(job, s3).clear()
         self.log.info(
             "%s: %s, $%.2f, and $%.2f of unknown fate",
             summary.uri,
@@ -299,14 +305,16 @@ class VeoBatchOperator(VeoRequestOperator):
     def _estimate(self, job: BatchSpec) -> dict[str, Any]:
         """Look at everything, submit nothing, and write the summary of what would be."""
         from veo_provider.batch.dry_run import estimate
-        from veo_provider.batch.report.summary import write
+        from veo_provider.batch.report.summary import write_summary
+        from veo_provider.batch.segment import check_receipts, folder_of, jobs_of, manifest_of
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3.client import s3_client
 
         began, s3 = time.time(), s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
+        check_receipts(job, s3)
         with VeoHook(self.veo_conn_id).get_conn() as client:
-            rows = estimate(job.archive(s3), job.jobs(client, s3), job.price_usd)
-            summary = write(rows, s3, f"{job.folder}dry-run/")
+            rows = estimate(manifest_of(job, s3), jobs_of(job, client, s3), job.price_usd)
+            summary = write_summary(rows, s3, f"{folder_of(job)}dry-run/")
         self.log.info("A dry run: %s, it would cost $%.2f.", summary.counts, summary.cost_usd)
         self._warn_if_empty(job, summary)
         return self._result(summary, time.time() - began)

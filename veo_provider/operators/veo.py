@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import assert_never
 
-from veo_provider.exceptions import VeoError, VeoNotFetchedError, VeoReceiptError
+from veo_provider.exceptions import (
+    VeoError,
+    VeoNotFetchedError,
+    VeoReceiptDeniedError,
+    VeoReceiptError,
+    VeoReceiptUnavailableError,
+)
 from veo_provider.generation.state_machine import (
     CLAIM_POLL_SECONDS,
     Attach,
@@ -311,7 +317,10 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
             return None, None
         target, s3 = self._output()
         receipts = S3ReceiptStore(s3, sidecar_of(target))
-        held = receipts.read()
+        try:
+            held = receipts.read()
+        except (VeoReceiptDeniedError, VeoReceiptUnavailableError) as error:
+            raise VeoNotFetchedError(f"{error.what} A generation was submitted by it.") from error
         if held is None:
             raise VeoReceiptError(f"The receipt {receipts.uri} is gone, though its generation was in flight.")
         if event["status"] == "timeout":

@@ -92,7 +92,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
 
     def _wait_for_video(self, client: VeoClient, receipt: Receipt, deadline: float) -> Video:
         """Return the finished generation, or defer until it is."""
-        from veo_provider.polling.poller import Poller
+        from veo_provider.polling.poller import Finished, PollAgain, Poller, Refused, TimedOut
 
         veo_task_id = receipt.veo_task_id or ""
         kind: dict[str, Any] = {
@@ -100,26 +100,24 @@ class VeoWaitingOperator(VeoImageRequestOperator):
             "resolution": receipt.request.get("resolution", ""),
             "submitted_at": receipt.submitted_at,
         }
-        waiting = Poller(self.poll_interval, **kind)
+        poller = Poller(self.poll_interval, deadline=deadline, **kind)
         while True:
             try:
-                video = client.get(veo_task_id)
+                decision = poller.on_video(client.get(veo_task_id))
             except VeoError as error:
-                if waiting.ends_with(error):
-                    raise VeoNotFetchedError.of(veo_task_id, error) from error
-                self.log.warning("%s Waiting on.", error)
-                pause = waiting.pause_after(error)
-            else:
-                waiting.saw(video)
-                if video.finished:
+                decision = poller.on_error(error)
+                self.log.warning("%s", error)
+            match decision:
+                case Finished(video):
                     return video
-                pause = waiting.pause()
-            if self.deferrable:
-                self._defer(veo_task_id, deadline, kind)
-            left = deadline - time.time()
-            if left <= 0:
-                self._time_out()
-            time.sleep(min(pause, left))
+                case Refused(refusal):
+                    raise VeoNotFetchedError.of(veo_task_id, refusal) from refusal
+                case _ if self.deferrable:
+                    self._defer(veo_task_id, deadline, kind)
+                case TimedOut():
+                    self._time_out()
+                case PollAgain(seconds):
+                    time.sleep(seconds)
 
     def _defer(self, veo_task_id: str, deadline: float, kind: dict[str, Any]) -> NoReturn:
         from veo_provider.triggers.veo import VeoTaskTrigger, defer_to
@@ -129,5 +127,5 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         )
         defer_to(trigger, self, self.timeout)
 
-    def _time_out(self) -> None:
+    def _time_out(self) -> NoReturn:
         raise VeoWaitTimeoutError(f"The generation was not finished within {self.timeout:.0f} s.")

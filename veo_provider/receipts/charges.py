@@ -1,23 +1,21 @@
-"""The money of one run: what it was and may be charged, by its receipts, and never more than agreed.
+"""What a run was charged and may be charged, by its receipts.
 
 Each step in a receipt's history names the attempt that made it, and each claim has its own price. So it is
-known whose charges were counted already, without comparing the clocks of two machines.
+known which charges are counted already, without comparing the clocks of two machines.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.concurrency.executors import map_ordered
 from veo_provider.exceptions import VeoReceiptDeniedError, VeoReceiptError, VeoReceiptUnavailableError
-from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, SUFFIX, ReceiptState, S3ReceiptStore
+from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, NOT_CHARGED, SUFFIX, ReceiptState, S3ReceiptStore
 from veo_provider.s3.client import iter_objects, translate_errors
-from veo_provider.s3.uri import S3Uri
+from veo_provider.s3.uri import S3Uri, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,24 +25,22 @@ if TYPE_CHECKING:
     from veo_provider.receipts.receipt import Receipt
 
     Counted = Mapping[str, "float | None"]
-    """Whose steps are counted already: see :class:`Ledger`."""
+    """The segments whose steps are counted already, see :class:`Ledger`."""
 
 _READERS = 8
 _AHEAD = 256
 _ID_CHARACTERS = 12
-"""Of an attempt's id: enough to tell those of one run apart."""
+"""The part of an attempt's id that distinguishes the segments of one run."""
 
-_NOT_CHARGED = (ReceiptState.REFUSED.value, ReceiptState.FAILED.value)
 _UNKNOWN = (ReceiptState.CLAIMED.value, ReceiptState.UNKNOWN.value)
-_ACCEPTED = (ReceiptState.SUBMITTED, ReceiptState.STORED, ReceiptState.LOST)
 
 
 @dataclass(frozen=True)
 class Charges:
     """What a run pays for a video, in USD.
 
-    :param charged: for what was accepted and did not fail; it is charged when it completes.
-    :param unknown: what else it may be charged: for claims and submissions of which nobody knows the fate.
+    :param charged: for submissions that were accepted and did not fail; they are charged when they complete.
+    :param unknown: what else it may be charged: for claims and submissions of unknown fate.
     """
 
     charged: float = 0.0
@@ -52,7 +48,7 @@ class Charges:
 
     @property
     def total(self) -> float:
-        """What may be charged at most."""
+        """The maximum that may be charged."""
         return self.charged + self.unknown
 
     def __add__(self, other: Charges) -> Charges:
@@ -65,22 +61,22 @@ class Charges:
 def charges(receipt: Receipt | None, run: str, counted: Counted | None = None) -> float:
     """Return what a run may be charged for a video, in USD: each submission that did not provably fail.
 
-    A claim counts, and so does a submission of unknown fate; :func:`charges_of` tells them apart.
+    A claim counts, and so does a submission of unknown fate; :func:`charges_of` separates them.
 
     :param run: the task instance whose charges are counted.
-    :param counted: whose steps are left out, see :class:`Ledger`. A failure that is not left out counts
-        negative if its submission is.
+    :param counted: whose steps are left out, see :class:`Ledger`. If a submission is left out and its
+        failure is not, the result is negative.
     """
     return charges_of(receipt, run, counted).total
 
 
 def unknown_charges(receipt: Receipt | None, run: str) -> float:
-    """Return what a run may be charged for submissions of a video of which nobody knows the fate, in USD."""
+    """Return what a run may be charged for submissions of a video of unknown fate, in USD."""
     return charges_of(receipt, run).unknown
 
 
 def charges_of(receipt: Receipt | None, run: str, counted: Counted | None = None) -> Charges:
-    """Return what a run pays for a video, as :func:`charges` does, by what is known of it."""
+    """Return what a run pays for a video, as :func:`charges` does, with the unknown part separate."""
     total = Charges()
     for step, change in _changes(receipt, run):
         if not _is_counted(step, counted or {}):
@@ -90,66 +86,52 @@ def charges_of(receipt: Receipt | None, run: str, counted: Counted | None = None
 
 def pays(receipt: Receipt, run: str) -> bool:
     """Whether a run is charged for a video, or may be, whatever the price."""
-    return any(steps[-1][1] not in _NOT_CHARGED for steps in _submissions(receipt, run))
+    own = (one for one in receipt.submissions if one.task_instance == run)
+    return any(one.steps[-1][1] not in NOT_CHARGED for one in own)
 
 
 def _changes(receipt: Receipt | None, run: str) -> Iterator[tuple[Mapping[str, Any], Charges]]:
-    """Yield each step of a receipt's history in a submission of the run, and what it changes."""
+    """Yield each step of the run's submissions, and how it changes the charges."""
     if receipt is None:
         return
-    for steps in _submissions(receipt, run):
-        price, now = _price_of(steps[0][0], receipt), Charges()
-        for step, state in steps:
+    for submission in receipt.submissions:
+        if submission.task_instance != run:
+            continue
+        price, now = _price_of(submission.steps[0][0], receipt), Charges()
+        for step, state in submission.steps:
             before, now = now, _worth(state, price)
             yield step, now - before
 
 
-def _submissions(receipt: Receipt, run: str) -> list[list[tuple[Mapping[str, Any], Any]]]:
-    """Return the run's submissions: of each the steps from its claim on, and the state of each step."""
-    found: list[list[tuple[Mapping[str, Any], Any]]] = []
-    own = False
-    for number, step in enumerate(receipt.history, 1):
-        state = step.get("state")
-        if state == ReceiptState.CLAIMED.value:
-            own = str(step.get("by", "")).startswith(f"{run} try ")
-            if own:
-                found.append([])
-        if number == len(receipt.history) and receipt.state in _ACCEPTED:
-            state = receipt.state.value  # a person who has found the id may have written no more than that
-        if own:
-            found[-1].append((step, state))
-    return found
-
-
 def _worth(state: Any, price: float) -> Charges:
-    """Return what a submission costs that has come to a state."""
-    if state in _NOT_CHARGED:
+    """Return what a submission costs in a state."""
+    if state in NOT_CHARGED:
         return Charges()
     return Charges(unknown=price) if state in _UNKNOWN else Charges(charged=price)
 
 
 def _price_of(claim: Mapping[str, Any], receipt: Receipt) -> float:
-    """Return the price of a submission; earlier releases have written the last one only."""
+    """Return the price of a submission; earlier releases wrote only the last one."""
     price = claim.get("price_usd", receipt.price_usd)
     return float(price) if isinstance(price, (int, float)) else 0.0
 
 
 def _is_counted(step: Mapping[str, Any], counted: Counted) -> bool:
-    """Whether a step's change is among what was counted before."""
-    leg = _leg_of(step)
-    if leg not in counted:
+    """Whether a step was counted before."""
+    segment = _segment_of(step)
+    if segment not in counted:
         return False
-    until = counted[leg]
+    until = counted[segment]
     if until is None:
         return True
-    if not leg and step.get("state") in _NOT_CHARGED:
-        # Its clock may be another one: rather count too much than give money back twice.
+    if not segment and step.get("state") in NOT_CHARGED:
+        # Its clock may be another one: counting too much is safer than releasing money twice.
         until += 2 * CLOCK_DIFFERENCE
     return _time_of(step) <= until
 
 
-def _leg_of(step: Mapping[str, Any]) -> str:
-    """Return who made a step, as :class:`Ledger` names it; empty for a step of an earlier release."""
+def _segment_of(step: Mapping[str, Any]) -> str:
+    """Return the segment that made a step, as :class:`Ledger` names it; empty for an earlier release."""
     return str(step.get("claim", ""))[:_ID_CHARACTERS]
 
 
@@ -161,46 +143,45 @@ def _time_of(step: Mapping[str, Any]) -> float:
 
 
 class Ledger:
-    """Whose charges a leg of a run has counted, and whose it has not.
+    """Which charges a segment of a run has counted.
 
-    Each step of a receipt names the attempt that made it by its id. A leg that came to its end has counted
-    all of its own steps. One that was broken off has counted nothing: the next one finds its steps in the
-    receipts, and remembers the newest of them, by the clock of who made it. Whatever that one may yet do is
-    newer.
+    Each step of a receipt has the id of the attempt that made it; each segment is an attempt. A segment that
+    came to its end has counted all of its own steps. One that was killed has counted nothing: the next one
+    finds its steps in the receipts, and remembers the newest of them, by the clock of the one that was
+    killed. Anything that it may still do is newer.
 
     :param run: the task instance.
-    :param leg: the id of the leg's own attempt.
-    :param counted: whose steps were counted before: by the first characters of the id, None for all of them,
-        or the time of the last one, in Unix seconds by that attempt's own clock.
+    :param segment: the id of this segment's attempt.
+    :param counted: the segments that were counted before, by the first characters of their ids: None for all
+        of their steps, or the time of the last one, in Unix seconds by the segment's own clock.
     """
 
-    def __init__(self, run: str, leg: str, counted: Counted) -> None:
+    def __init__(self, run: str, segment: str, counted: Counted) -> None:
         self._run = run
-        self._leg = leg[:_ID_CHARACTERS]
         self._before = dict(counted)
         self._found: dict[int, Charges] = {}
-        self.counted: dict[str, float | None] = {**counted, self._leg: None}
-        """Whose steps are counted when this leg has come to its end."""
+        self.counted: dict[str, float | None] = {**counted, segment[:_ID_CHARACTERS]: None}
+        """The segments that are counted once this one has come to its end."""
         self.read_at: float | None = None
-        """Unix seconds of the recount; None before it."""
+        """Unix seconds at which receipts were read; None before that."""
         self.found_others = False
-        """Whether it has found submissions of who may still be about."""
+        """Whether submissions of others were found, who may still be running."""
 
-    def recount(self, s3: S3Client, prefix: str, since: float) -> Charges:
+    def count_others(self, s3: S3Client, prefix: str, since: float) -> Charges:
         """Return what others have submitted that is not counted yet; this call blocks.
 
-        Of each receipt with such a charge, some hundred bytes are held till :meth:`found` asks for it.
+        For each receipt with such a charge, some hundred bytes are kept until :meth:`found` is called.
 
         :param prefix: where the receipts are, ``s3://bucket/prefix/``.
-        :param since: Unix seconds; what was not written since is counted.
+        :param since: Unix seconds; receipts that were not written since are counted.
         :raises VeoReceiptUnavailableError: they cannot be read now.
         """
         total, self.read_at = Charges(), time.time()
         for store, receipt in read_below(s3, prefix, lambda _, modified: modified >= since):
             new = [one for one in _changes(receipt, self._run) if not _is_counted(one[0], self._before)]
             for step, _ in new:
-                leg = _leg_of(step)
-                self.counted[leg] = max(self.counted.get(leg) or 0.0, _time_of(step))
+                segment = _segment_of(step)
+                self.counted[segment] = max(self.counted.get(segment) or 0.0, _time_of(step))
             if new:
                 self.found_others = True
                 found = sum((change for _, change in new), Charges())
@@ -209,15 +190,15 @@ class Ledger:
         return total
 
     def found(self, output: str) -> Charges:
-        """Return what the recount has found for a video, once."""
+        """Return what :meth:`count_others` has found for a video, once."""
         return self._found.pop(hash(output), Charges())
 
     def charges(self, receipt: Receipt) -> Charges:
-        """Return what was not counted when this leg began."""
+        """Return what was not counted when this segment started."""
         return charges_of(receipt, self._run, self._before)
 
     def late(self, receipt: Receipt) -> Charges:
-        """Return what others have submitted since the recount: the next leg counts it again."""
+        """Return what others have submitted since :meth:`count_others`; the next segment counts it again."""
         return charges_of(receipt, self._run, self.counted)
 
 
@@ -227,15 +208,15 @@ def read_below(
     """Yield the receipts below a prefix that are wanted; this call blocks.
 
     :param prefix: ``s3://bucket/prefix/``.
-    :param wanted: called with the URI of a receipt's video, and with the Unix seconds up to which it may
-        have been written: what the clocks of S3 and of others may differ by is allowed for.
+    :param wanted: called with the URI of a receipt's video, and the latest Unix seconds at which it may have
+        been written, as the clocks of S3 and of others may differ.
     :raises VeoReceiptUnavailableError: they cannot be read now.
     :raises VeoReceiptDeniedError: they may not be read.
     """
-    bucket, _, below = prefix.partition("://")[2].partition("/")
+    _, bucket, below = split(prefix)
 
     def stores() -> Iterator[S3ReceiptStore]:
-        for one in iter_objects(s3, S3Uri(bucket, below)):
+        for one in iter_objects(s3, S3Uri(bucket, below or "")):
             video, suffix, rest = one["Key"].rpartition(SUFFIX)
             modified = one["LastModified"].timestamp() + CLOCK_DIFFERENCE
             if suffix and not rest and wanted(str(S3Uri(bucket, video)), modified):
@@ -259,7 +240,7 @@ def iter_receipts(s3: S3Client, prefix: str, since: float) -> Iterator[Receipt]:
 
 
 def _readable(store: S3ReceiptStore) -> tuple[S3ReceiptStore, Receipt | None]:
-    """Return a receipt, or None if it cannot be understood: then nothing is submitted past it either."""
+    """Return a receipt, or None if it cannot be understood: nothing is submitted past such a receipt."""
     try:
         held = store.read()
     except VeoReceiptDeniedError:
@@ -267,68 +248,3 @@ def _readable(store: S3ReceiptStore) -> tuple[S3ReceiptStore, Receipt | None]:
     except VeoReceiptError:
         held = None
     return store, held.receipt if held else None
-
-
-class Budget:
-    """Counts what a run may be charged, and lets nobody spend past its ceiling.
-
-    Belongs to an event loop: all of it happens between two steps of it.
-
-    :param ceiling: USD that the run may be charged at most; None for no ceiling.
-    :param committed: USD that it may be charged already.
-    :param unknown: the part of it for submissions of unknown fate.
-    """
-
-    def __init__(self, ceiling: float | None, committed: float = 0.0, unknown: float = 0.0) -> None:
-        self._ceiling = ceiling
-        self._committed = committed
-        self._unknown = unknown
-        self._reserved = 0.0
-        self._queue: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def committed(self) -> float:
-        """USD that the run may be charged by now, to the cent."""
-        return round(self._committed, 2)
-
-    @property
-    def unknown(self) -> float:
-        """USD of it that nobody knows to be charged: the fate of their submissions is unknown."""
-        return round(self._unknown, 2)
-
-    def doubt(self, usd: float) -> None:
-        """Count a part of what may be charged as unknown; it stays set aside."""
-        self._unknown += usd
-
-    async def reserve(self, usd: float) -> None:
-        """Set money aside for one submission; while there is not enough, wait for others to give theirs back.
-
-        Follow it with :meth:`settle`.
-        """
-        while not self.pays(usd):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._queue.append(turn)
-            try:
-                await turn
-            finally:
-                self._queue.remove(turn)
-        self._reserved += usd
-
-    def settle(self, reserved: float, charged: float) -> None:
-        """Give back what was set aside, and count what may be charged instead."""
-        self._reserved -= reserved
-        self.add(charged)
-
-    def add(self, usd: float) -> None:
-        """Count what may be charged, or, below zero, what will not be charged after all."""
-        self._committed += usd
-        for turn in self._queue:
-            if not turn.done():
-                turn.set_result(None)
-
-    def pays(self, usd: float) -> bool:
-        """Whether there is enough left for one more submission."""
-        if self._ceiling is None:
-            return True
-        # Neither sums of prices nor a ceiling that somebody multiplied are exact.
-        return round(self._committed + self._reserved + usd - self._ceiling, 4) <= 0

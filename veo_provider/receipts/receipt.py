@@ -15,7 +15,7 @@ import uuid
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from veo_provider.exceptions import (
     ReceiptConflictError,
@@ -27,7 +27,7 @@ from veo_provider.exceptions import (
     VeoStorageError,
     VeoStorageMissingError,
 )
-from veo_provider.s3.client import translate_errors
+from veo_provider.s3.client import is_about_checksums, translate_errors
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -91,14 +91,41 @@ class Attempt:
         return f"{self.task_instance} try {self.try_number}"
 
 
-class Payer(NamedTuple):
-    """A try that may be charged, as a receipt's history names it."""
+NOT_CHARGED = frozenset({ReceiptState.REFUSED.value, ReceiptState.FAILED.value})
+"""The states of a submission that provably costs nothing."""
+_ACCEPTED = frozenset({ReceiptState.SUBMITTED, ReceiptState.STORED, ReceiptState.LOST})
 
-    task_instance: str
-    try_number: int
+
+@dataclass(frozen=True)
+class Submission:
+    """One submission in a receipt's history: a claim, and the steps up to the next one.
+
+    :param attempt: who claimed, as an :class:`Attempt` names itself.
+    :param steps: each step, and the state that it reached: the receipt's own for the last step, if a person
+        who has found the id has changed only that.
+    """
+
+    attempt: str
+    steps: tuple[tuple[dict[str, Any], Any], ...] = field(compare=False)
 
     def __str__(self) -> str:
-        return f"{self.task_instance} try {self.try_number}"
+        return self.attempt
+
+    @property
+    def task_instance(self) -> str:
+        """The attempt's task instance."""
+        return self.attempt.rpartition(" try ")[0]
+
+    @property
+    def try_number(self) -> int:
+        """Airflow's number of the attempt's try; 0 if it is unknown."""
+        number = self.attempt.rpartition(" try ")[2]
+        return int(number) if number.isdigit() else 0
+
+    @property
+    def may_be_charged(self) -> bool:
+        """Whether it did not provably fail."""
+        return self.steps[-1][0].get("state") not in NOT_CHARGED
 
 
 @dataclass(frozen=True)
@@ -187,19 +214,23 @@ class Receipt:
         return _time_of(self.history[-1:])
 
     @property
-    def payers(self) -> list[Payer]:
-        """Return who may be charged, oldest first: each submission that did not provably fail."""
-        payers: list[Payer] = []
-        claimed = False
-        for step in self.history:
-            if step.get("state") == ReceiptState.CLAIMED.value:
-                name, _, number = str(step.get("by", "")).rpartition(" try ")
-                payers.append(Payer(name, int(number) if number.isdigit() else 0))
-                claimed = True
-            elif step.get("state") in (ReceiptState.REFUSED.value, ReceiptState.FAILED.value) and claimed:
-                payers.pop()
-                claimed = False
-        return payers
+    def submissions(self) -> list[Submission]:
+        """Return the submissions of the history, oldest first."""
+        found: list[tuple[str, list[tuple[dict[str, Any], Any]]]] = []
+        for number, step in enumerate(self.history, 1):
+            state = step.get("state")
+            if state == ReceiptState.CLAIMED.value:
+                found.append((str(step.get("by", "")), []))
+            if number == len(self.history) and self.state in _ACCEPTED:
+                state = self.state.value
+            if found:
+                found[-1][1].append((step, state))
+        return [Submission(attempt, tuple(steps)) for attempt, steps in found]
+
+    @property
+    def payers(self) -> list[Submission]:
+        """Return the submissions that may be charged, oldest first: those that did not provably fail."""
+        return [one for one in self.submissions if one.may_be_charged]
 
     @property
     def submitted_at(self) -> float | None:
@@ -428,9 +459,10 @@ class S3ReceiptStore:
             if self._put(key, b"{}", {**_NEVER, "Metadata": _VIDEO_METADATA}) is None:
                 return True
         except VeoReceiptDeniedError as error:
-            if "NotImplemented" in error.what:
+            code = getattr(error.__cause__, "code", "")
+            if code == "NotImplemented" and not is_about_checksums(code, error.what):
                 return False
-            if "SignatureDoesNotMatch" in error.what:
+            if code == "SignatureDoesNotMatch":
                 raise VeoReceiptDeniedError(
                     f"{error.what} If other objects can be written there, a proxy drops headers with "
                     "underscores, such as x-amz-meta-veo_task_id: no video could ever be stored."

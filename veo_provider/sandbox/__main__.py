@@ -1,4 +1,4 @@
-"""The command: ``python -m veo_provider.sandbox``."""
+"""The command ``python -m veo_provider.sandbox``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from veo_provider.sandbox import server
 from veo_provider.sandbox.faults import FaultError, load
 from veo_provider.sandbox.latency import Latency
-from veo_provider.sandbox.service import FILMS, Service, Settings
-from veo_provider.sandbox.storage import Storage, StorageError
+from veo_provider.sandbox.s3_server import STOP_SIGNALS, S3Server, S3ServerError
+from veo_provider.sandbox.service import FILM_MODES, Service, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,8 @@ _LARGEST_S3_PORT = 65_535 - 10_000
 
 
 @dataclass(frozen=True)
-class Keys:
-    """What a client needs to be let in; kept in ``--data``, because S3 remembers its user there."""
+class Credentials:
+    """The keys that clients need; kept in ``--data``, because S3 stores its user there."""
 
     api_key: str
     account_token: str
@@ -40,22 +40,21 @@ class Keys:
     aws_secret_access_key: str
 
     @classmethod
-    def of(cls, data: Path, api_key: str | None) -> Keys:
-        """
-        The keys of a data directory, made up at its first use.
+    def load(cls, data: Path, api_key: str | None) -> Credentials:
+        """Return the credentials of a data directory, which are generated at its first use.
 
         :param data: the directory.
-        :param api_key: takes the place of the one made up.
+        :param api_key: replaces the generated one.
         """
         path = data / "keys.json"
-        known = json.loads(path.read_text()) if path.exists() else _made_up()
-        keys = cls(**{**known, **({"api_key": api_key} if api_key else {})})
+        stored = json.loads(path.read_text()) if path.exists() else _generate()
+        credentials = cls(**{**stored, **({"api_key": api_key} if api_key else {})})
         path.touch(mode=0o600)
-        path.write_text(json.dumps(asdict(keys)))
-        return keys
+        path.write_text(json.dumps(asdict(credentials)))
+        return credentials
 
 
-def _made_up() -> dict[str, str]:
+def _generate() -> dict[str, str]:
     return {
         "api_key": f"sk-{secrets.token_hex(24)}",
         "account_token": secrets.token_hex(16),
@@ -64,16 +63,29 @@ def _made_up() -> dict[str, str]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Run the sandbox until it is told to stop.
+class _StopRequest:
+    """Turns SIGTERM and SIGINT into KeyboardInterrupt, which unwinds the ``with`` blocks.
 
-    :param arguments: of the command line.
-    :returns: the exit code: 0 when it was told to stop, 1 when it could not start, 2 for wrong
-        arguments.
+    Python drops an exception that a handler raises inside a destructor, so the request is also kept.
     """
-    # Until the event loop takes over, SIGTERM has to unwind the `with` blocks as Ctrl-C does.
-    signal.signal(signal.SIGTERM, _leave)
+
+    def __init__(self) -> None:
+        self.received = False
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._interrupt)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self.received = True
+        raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the sandbox until it is asked to stop.
+
+    :param arguments: command-line arguments.
+    :returns: the exit code: 0 if it was asked to stop, 1 if it could not start, 2 for wrong arguments.
+    """
+    stop = _StopRequest()
     options = _parser().parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
@@ -82,17 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"--faults: {error}", file=sys.stderr)
         return 2
     try:
-        _run(options, faults)
-    except (StorageError, OSError) as error:
+        _run(options, faults, stop)
+    except (S3ServerError, OSError) as error:
         print(f"the sandbox cannot start: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         pass
     return 0
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,14 +109,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=0, help="port of the API (0: a free one)")
     add("--s3-port", type=_s3_port, default=0, help="port of S3 (0: a free one)")
-    add("--no-s3", action="store_true", help="the API alone")
+    add("--no-s3", action="store_true", help="run the API alone")
     add("--data", type=Path, help="directory for all data, kept (default: a temporary one, removed)")
     add("--latency", type=_number, default=8.0, help="mean seconds until a video is completed (%(default)s)")
-    add("--latency-sigma", type=_number, default=0.0, help="how they scatter, log-normal (0: not at all)")
-    add("--latency-seed", type=int, default=0, help="another one scatters them in another way")
-    add("--content-delay", type=_number, default=3.0, help="seconds until it can be fetched (%(default)s)")
-    add("--film", choices=FILMS, default=FILMS[0], help="a video of each picture, or one small one for all")
-    add("--faults", type=Path, help="JSON file of rules, what goes wrong and when")
+    add("--latency-sigma", type=_number, default=0.0, help="their log-normal spread (0: none)")
+    add("--latency-seed", type=int, default=0, help="seed of that spread (%(default)s)")
+    add(
+        "--content-delay",
+        type=_number,
+        default=3.0,
+        help="seconds until content is served (%(default)s)",
+    )
+    add("--film", choices=FILM_MODES, default="picture", help="a video of each image, or one small one")
+    add("--faults", type=Path, help="JSON file with fault rules")
     add("--api-key", default=os.environ.get("VEO_SANDBOX_API_KEY"), help="default: a random one")
     add("--balance", type=float, default=100.0, help="US dollars on the account (%(default)s)")
     add("--stop-on-eof", action="store_true", help="also stop when standard input closes")
@@ -129,27 +142,32 @@ def _s3_port(text: str) -> int:
     return port
 
 
-def _run(options: argparse.Namespace, faults: list[Any]) -> None:
+def _run(options: argparse.Namespace, faults: list[Any], stop: _StopRequest) -> None:
     with contextlib.ExitStack() as stack:
         data = options.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="veo-sandbox-")))
         data.mkdir(parents=True, exist_ok=True)
-        keys = Keys.of(data, options.api_key)
-        ready: dict[str, Any] = {"s3": None, **asdict(keys)}
+        credentials = Credentials.load(data, options.api_key)
+        ready: dict[str, Any] = {"s3": None, **asdict(credentials)}
         if options.no_s3:
             ready.update(aws_access_key_id=None, aws_secret_access_key=None)
         else:
-            names = keys.aws_access_key_id, keys.aws_secret_access_key
-            ready["s3"] = stack.enter_context(Storage(data.absolute() / "s3", *names, options.s3_port)).url
-        service = Service(_settings(options, faults, data, keys))
+            user = credentials.aws_access_key_id, credentials.aws_secret_access_key
+            s3 = S3Server(data.absolute() / "s3", *user, options.s3_port)
+            stack.callback(s3.stop)
+            s3.start()
+            ready["s3"] = s3.url
+        service = Service(_settings(options, faults, data, credentials))
         stack.callback(service.close)
-        asyncio.run(_serve(options, service, ready))
+        asyncio.run(_serve(options, service, ready, stop))
 
 
-def _settings(options: argparse.Namespace, faults: list[Any], data: Path, keys: Keys) -> Settings:
+def _settings(
+    options: argparse.Namespace, faults: list[Any], data: Path, credentials: Credentials
+) -> Settings:
     return Settings(
         data=data,
-        api_key=keys.api_key,
-        account_token=keys.account_token,
+        api_key=credentials.api_key,
+        account_token=credentials.account_token,
         latency=Latency(options.latency, options.latency_sigma, options.latency_seed),
         content_delay=options.content_delay,
         balance=options.balance,
@@ -158,11 +176,15 @@ def _settings(options: argparse.Namespace, faults: list[Any], data: Path, keys: 
     )
 
 
-async def _serve(options: argparse.Namespace, service: Service, ready: dict[str, Any]) -> None:
+async def _serve(
+    options: argparse.Namespace, service: Service, ready: dict[str, Any], stop: _StopRequest
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stopping.set)
+    if stop.received:
+        return
     if options.stop_on_eof:
         threading.Thread(target=_wait_for_eof, args=(loop, stopping), daemon=True).start()
     runner, port = await server.start(service, options.host, options.port)
@@ -175,10 +197,10 @@ async def _serve(options: argparse.Namespace, service: Service, ready: dict[str,
 
 
 def _wait_for_eof(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
-    # Not through sys.stdin: a thread that waits there holds a lock that the interpreter's end needs.
+    # Not sys.stdin: a thread that blocks there holds a lock that the interpreter needs to exit.
     while os.read(0, 1024):
         pass
-    with contextlib.suppress(RuntimeError):  # the loop is closed already
+    with contextlib.suppress(RuntimeError):  # the loop is already closed
         loop.call_soon_threadsafe(stopping.set)
 
 

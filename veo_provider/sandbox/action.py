@@ -1,4 +1,4 @@
-"""What may happen to one call."""
+"""What the matching fault rules do to one call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Action:
-    """What happens to one call; field by field the second table of :mod:`veo_provider.sandbox.faults`."""
+    """What is done to one call; the fields are the second table of :mod:`veo_provider.sandbox.faults`."""
 
     status: int | None = None
     body: Any = None
@@ -43,13 +43,13 @@ class Action:
     etag: str | None = None
 
     @property
-    def informational(self) -> Sequence[int]:
-        """Statuses of the heads that come before the answer."""
+    def informational_statuses(self) -> Sequence[int]:
+        """Return the statuses of the informational responses sent before the final one."""
         return [self.early] if isinstance(self.early, int) else self.early
 
     @property
-    def reaches(self) -> bool:
-        """Whether the call gets through to the service, whatever the client hears of it."""
+    def reaches_service(self) -> bool:
+        """Return whether the service processes the call, whatever response the client gets."""
         if self.status is not None or self.garbage:
             return self.accept or self.reset == "after"
         return self.reset != "before" or self.truncate is not None

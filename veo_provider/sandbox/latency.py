@@ -1,4 +1,4 @@
-"""How long generations take: each the same, or scattered like those of a busy service."""
+"""How long generations take: all the same time, or a log-normal distribution."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Latency:
-    """
-    Seconds from a submission to its completion, log-normal around a mean: never below zero, with a long tail.
+    """Distribution of the seconds from submission to completion: log-normal, with a long tail.
 
-    :param mean: seconds on average, from 0.
-    :param sigma: standard deviation of their logarithm, from 0. 0 gives the mean each time; with 0.5 half of
-        them take less than 0.88 of the mean, and one in a hundred more than 2.8 times the mean.
-    :param seed: another one gives other times; the same one gives the Nth task the same time in each run.
-    :raises ValueError: when one of them is no such number.
+    :param mean: average in seconds, from 0.
+    :param sigma: standard deviation of the logarithm, from 0. 0 gives every task the mean; with 0.5, half of
+        the tasks take less than 0.88 of the mean, and one in a hundred more than 2.8 times the mean.
+    :param seed: with the same seed, the Nth task takes the same time in each run.
+    :raises ValueError: if a parameter is not such a number.
     """
 
     mean: float
@@ -31,11 +30,10 @@ class Latency:
         if type(self.seed) is not int:
             raise ValueError(f"`seed` is an integer, not {self.seed!r}")
 
-    def of(self, number: int) -> float:
-        """
-        Seconds that one task takes.
+    def for_task(self, number: int) -> float:
+        """Return the seconds that one task takes.
 
-        :param number: which accepted submission it is, from 1.
+        :param number: the task's number in the order of acceptance, from 1.
         """
         if not self.sigma:
             return self.mean

@@ -1,4 +1,4 @@
-"""The sandbox as a child process, for tests and demonstrations."""
+"""Runs the sandbox as a child process, for tests and demonstrations."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ _PAGE = 1000  # tasks
 
 
 class SandboxError(Exception):
-    """The sandbox did not start, or refused what it was told; the message says why."""
+    """The sandbox did not start, or refused a request; the message says why."""
 
 
 class Sandbox:
-    """
-    Runs ``python -m veo_provider.sandbox`` on free ports for the length of a ``with`` block.
+    """Runs ``python -m veo_provider.sandbox`` on free ports for the length of a ``with`` block.
 
     ::
 
@@ -39,25 +38,25 @@ class Sandbox:
             ...
             assert sandbox.charges()["usd"] == 0.30
 
-    It ends with the block, and also when this process dies.
+    It stops at the end of the block, and also when this process dies.
 
-    :param latency: seconds from a submission to its completion, on average.
-    :param latency_sigma: how they scatter: the standard deviation of their logarithm; 0 is not at all, see
+    :param latency: average seconds from a submission to its completion.
+    :param latency_sigma: spread of the latency, as the standard deviation of its logarithm; 0 for none, see
         :class:`veo_provider.sandbox.latency.Latency`.
-    :param latency_seed: another one scatters them in another way.
-    :param content_delay: seconds after completion in which the content still answers 400.
-    :param film: what a video shows: ``picture``, the uploaded one, or ``small``, the same second for all of
-        them, which costs no rendering; each video still has bytes of its own.
-    :param faults: rules, see :mod:`veo_provider.sandbox.faults`.
+    :param latency_seed: seed of that spread.
+    :param content_delay: seconds after completion during which content calls still get 400.
+    :param film: what a video shows: ``picture``, the uploaded image, or ``small``, the same second for every
+        task, which saves the rendering; the bytes of each video are still unique.
+    :param faults: fault rules, see :mod:`veo_provider.sandbox.faults`.
     :param s3: whether to run S3 too; it takes about two seconds to start.
-    :param data: directory to keep all data in; default a temporary one, removed in the end. With the
-        same directory, keys, S3 objects and finished videos outlive the block; tasks do not.
+    :param data: directory to keep all data in; default a temporary one, removed at the end. With the
+        same directory, keys, S3 objects and rendered videos outlive the block; tasks do not.
     :param host: address to listen on.
-    :param port: of the API; 0 picks a free one.
-    :param s3_port: of S3; 0 picks a free one.
+    :param port: port of the API; 0 for a free one.
+    :param s3_port: port of S3; 0 for a free one.
     :param api_key: default a random one.
     :param balance: US dollars on the account at the start.
-    :param log: file for the sandbox's log; default a temporary one, see :meth:`log`.
+    :param log: file for the sandbox's log; default a temporary one, see :attr:`log`.
     """
 
     api: str
@@ -67,7 +66,7 @@ class Sandbox:
     api_key: str
     """For ``Authorization: Bearer``."""
     account_token: str
-    """For the balance, in ``Authorization`` as it is."""
+    """For the balance, in ``Authorization`` without ``Bearer``."""
     aws_access_key_id: str | None
     """The S3 user, or None without S3."""
     aws_secret_access_key: str | None
@@ -124,23 +123,23 @@ class Sandbox:
 
     @property
     def pid(self) -> int:
-        """The child's process id, to look at it or to kill it."""
+        """Return the child's process id."""
         return self._process.pid
 
     @property
     def log(self) -> str:
-        """What the sandbox has logged so far."""
+        """Return what the sandbox has logged so far."""
         return Path(self._log).read_text(errors="replace") if self._log else ""
 
     def charges(self) -> dict[str, Any]:
-        """The bill: ``{"count", "usd", "tasks": [{"task_id", "model", "usd", "completed_at"}]}``."""
-        bill: dict[str, Any] = self._call("GET", "charges")
-        return bill
+        """Return ``{"count", "usd", "tasks": [{"task_id", "model", "usd", "completed_at"}]}``."""
+        charges: dict[str, Any] = self._call("GET", "charges")
+        return charges
 
     def tasks(self) -> list[dict[str, Any]]:
-        """Each accepted submission, with the fields and the files it carried and what became of it."""
+        """Return each accepted submission with its fields, files and status."""
         tasks: list[dict[str, Any]] = []
-        # In pages, so that the sandbox goes on answering others meanwhile.
+        # In pages, so that the sandbox can serve other calls in between.
         while len(tasks) % _PAGE == 0:
             page = self._call("GET", f"tasks?after={len(tasks)}&limit={_PAGE}")
             if not page:
@@ -149,37 +148,34 @@ class Sandbox:
         return tasks
 
     def summary(self) -> dict[str, Any]:
-        """
-        Bill and tasks in numbers, however many there are.
+        """Return totals of charges and tasks.
 
-        :returns: ``count`` and ``usd`` of the bill, how many were ``accepted``, in which ``statuses`` they
-            are, and how many ``polls`` and ``content_requests`` there were.
+        :returns: ``count`` and ``usd`` of the charges, and the numbers of ``accepted`` tasks, of tasks by
+            status (``statuses``), of ``polls`` and of ``content_requests``.
         """
         summary: dict[str, Any] = self._call("GET", "summary")
         return summary
 
     def set_latency(self, mean: float, sigma: float = 0.0, seed: int = 0) -> None:
-        """
-        Change what submissions take from now on, until :meth:`reset`.
+        """Change the latency of later submissions, until :meth:`reset`.
 
-        :param mean: seconds on average.
-        :param sigma: how they scatter, see :class:`veo_provider.sandbox.latency.Latency`.
-        :param seed: another one scatters them in another way.
-        :raises SandboxError: when one of them makes no sense; then nothing changes.
+        :param mean: average in seconds.
+        :param sigma: its spread, see :class:`veo_provider.sandbox.latency.Latency`.
+        :param seed: seed of that spread.
+        :raises SandboxError: if a parameter is invalid; then nothing changes.
         """
         self._call("POST", "latency", {"mean": mean, "sigma": sigma, "seed": seed})
 
     def faults(self) -> list[dict[str, Any]]:
-        """The rules in force, each with the number of calls that it ``matched``."""
+        """Return the active rules, each with the number of calls that it ``matched``."""
         rules: list[dict[str, Any]] = self._call("GET", "faults")
         return rules
 
     def add_faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
-        """
-        Add rules; their counts begin now.
+        """Add rules; their counts start now.
 
         :param rules: see :mod:`veo_provider.sandbox.faults`.
-        :raises SandboxError: when one of them does not make sense; then none is added.
+        :raises SandboxError: if one is invalid; then none is added.
         """
         self._call("POST", "faults", [dict(rule) for rule in rules])
 
@@ -188,11 +184,11 @@ class Sandbox:
         self._call("DELETE", "faults")
 
     def reset(self) -> None:
-        """As freshly started: no tasks, full balance, latency and rules of the start. S3 stays."""
+        """Restore the state of a fresh start: no tasks, initial balance, latency and rules; S3 is kept."""
         self._call("POST", "reset")
 
     def veo_conn(self) -> str:
-        """An Airflow connection to the API as JSON, for ``AIRFLOW_CONN_VEO_DEFAULT``."""
+        """Return an Airflow connection to the API as JSON, for ``AIRFLOW_CONN_VEO_DEFAULT``."""
         return json.dumps(
             {
                 "conn_type": "veo",
@@ -203,10 +199,9 @@ class Sandbox:
         )
 
     def aws_conn(self) -> str:
-        """
-        An Airflow connection to S3 as JSON, for ``AIRFLOW_CONN_AWS_DEFAULT``.
+        """Return an Airflow connection to S3 as JSON, for ``AIRFLOW_CONN_AWS_DEFAULT``.
 
-        :raises SandboxError: when the sandbox runs without S3.
+        :raises SandboxError: if the sandbox runs without S3.
         """
         if self.s3 is None:
             raise SandboxError("this sandbox runs without S3: use Sandbox(s3=True)")
@@ -233,7 +228,7 @@ class Sandbox:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-                # Ctrl-C in a terminal is for the parent, which then ends this block in order.
+                # Ctrl-C in a terminal is for the parent only, which then leaves this block.
                 start_new_session=True,
             )
 
@@ -244,15 +239,15 @@ class Sandbox:
         vars(self).update(json.loads(line))
 
     def _call(self, method: str, name: str, body: object = None) -> Any:
-        place = urlsplit(self.api)
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=_REQUEST_SECONDS)
+        url = urlsplit(self.api)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=_REQUEST_SECONDS)
         with contextlib.closing(connection):
             connection.request(method, f"/_sandbox/{name}", json.dumps(body) if body is not None else None)
             response = connection.getresponse()
-            answer = json.loads(response.read())
+            result = json.loads(response.read())
         if response.status != http.client.OK:
-            raise SandboxError(answer["error"]["message"])
-        return answer
+            raise SandboxError(result["error"]["message"])
+        return result
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

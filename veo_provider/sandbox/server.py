@@ -1,4 +1,4 @@
-"""The HTTP server around the service: errors in the gateway's shape, and browsers let in."""
+"""The HTTP server: routes, errors in the gateway's shape, CORS headers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, multipart, web
 
-from veo_provider.sandbox.control import Control
-from veo_provider.sandbox.refusal import Refusal, gateway
-from veo_provider.sandbox.submission import FIELD_LIMIT
+from veo_provider.sandbox.admin import AdminApi
+from veo_provider.sandbox.body_parser import FIELD_LIMIT
+from veo_provider.sandbox.errors import ApiError, gateway_error
 
 if TYPE_CHECKING:
     from veo_provider.sandbox.service import Handler, Service
@@ -23,65 +23,66 @@ _LOG_FORMAT = '%a "%r" %s %b bytes %Tf s "%{User-Agent}i"'
 
 
 async def start(service: Service, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """
-    Listen, and answer for a service.
+    """Start to listen.
 
-    :param service: the service.
+    :param service: what handles the calls.
     :param host: address to listen on.
     :param port: 0 picks a free one.
-    :returns: what to ``cleanup()`` in the end, and the port.
+    :returns: the runner, to be stopped with ``cleanup()``, and the port.
     """
     runner = web.AppRunner(
-        application(service), shutdown_timeout=_SHUTDOWN_SECONDS, access_log_format=_LOG_FORMAT
+        create_app(service), shutdown_timeout=_SHUTDOWN_SECONDS, access_log_format=_LOG_FORMAT
     )
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return runner, int(runner.addresses[0][1])
 
 
-def application(service: Service) -> web.Application:
-    """The whole of the HTTP side as an aiohttp application."""
+def create_app(service: Service) -> web.Application:
+    """Return the aiohttp application of a service."""
     multipart.parse_content_disposition = _parse_once
-    app = web.Application(middlewares=[_answer_errors], client_max_size=FIELD_LIMIT)
-    app.add_routes([*service.routes(), *Control(service).routes()])
-    app.on_response_prepare.append(_let_browsers_in)
+    app = web.Application(middlewares=[_handle_errors], client_max_size=FIELD_LIMIT)
+    app.add_routes([*service.routes(), *AdminApi(service).routes()])
+    app.on_response_prepare.append(_add_cors_headers)
     return app
 
 
 @web.middleware
-async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever goes wrong into an answer of the gateway."""
+async def _handle_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn exceptions into the gateway's error responses."""
     if request.method == "OPTIONS":
         return web.Response(status=204)
     try:
         return await handler(request)
-    except Refusal as refusal:
-        return refusal.response()
+    except ApiError as error:
+        return error.response()
     except web.HTTPException as error:
-        return _refusal(request, error).response()
+        return _api_error(request, error).response()
     except (ConnectionError, ClientError):
-        # The client left in the middle of its request: nothing was accepted, and nobody listens.
+        # The client disconnected during its request: nothing was accepted, and nobody reads this.
         return web.Response(status=499)
     except Exception:
         _logger.exception("%s %s", request.method, request.path)
-        return gateway(500, "the sandbox has failed: see its log", "internal", "server_error").response()
+        return gateway_error(
+            500, "the sandbox has failed: see its log", "internal", "server_error"
+        ).response()
 
 
-def _refusal(request: web.Request, error: web.HTTPException) -> Refusal:
-    """An error of aiohttp in the gateway's shape; there, a wrong method is a wrong URL."""
+def _api_error(request: web.Request, error: web.HTTPException) -> ApiError:
+    """Return aiohttp's error in the gateway's shape, where a wrong method is a wrong URL."""
     if error.status in (404, 405):
-        return gateway(404, f"Invalid URL ({request.method} {request.path})", "invalid_url")
-    return gateway(error.status, error.reason)
+        return gateway_error(404, f"Invalid URL ({request.method} {request.path})", "invalid_url")
+    return gateway_error(error.status, error.reason)
 
 
-async def _let_browsers_in(request: web.Request, response: web.StreamResponse) -> None:
-    """Allow pages of any origin what they ask for; a wildcard would not cover Authorization."""
-    asked = request.headers.get("Access-Control-Request-Headers", "Authorization, Content-Type, Range")
+async def _add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Allow pages of any origin the headers they ask for; a wildcard would not cover Authorization."""
+    requested = request.headers.get("Access-Control-Request-Headers", "Authorization, Content-Type, Range")
     response.headers.update(
         {
             "Access-Control-Allow-Origin": "*",
             "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
-            "Access-Control-Allow-Headers": asked,
+            "Access-Control-Allow-Headers": requested,
             "Access-Control-Allow-Private-Network": "true",
             "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag, Retry-After",
             "Access-Control-Max-Age": "600",

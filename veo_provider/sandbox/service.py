@@ -1,4 +1,4 @@
-"""The calls of the API: each one counted, disturbed where a rule says so, and answered."""
+"""Handlers of the API's calls, with the fault rules applied to each."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from veo_provider.sandbox.action import Action
-from veo_provider.sandbox.delivery import Delivery, free_box, hang_up
+from veo_provider.sandbox.body_parser import ParsedBody, parse_body
+from veo_provider.sandbox.errors import gateway_error, no_channel_error, retired_model_error
 from veo_provider.sandbox.faults import Faults
-from veo_provider.sandbox.movie import Shot, Studio
-from veo_provider.sandbox.refusal import gateway, no_channel, retired
-from veo_provider.sandbox.submission import Carried, Submission, judge, read
+from veo_provider.sandbox.raw_response import RawResponse, is_final, send_informational
+from veo_provider.sandbox.renderer import Renderer, RenderSpec
+from veo_provider.sandbox.submission import Submission, validate
 from veo_provider.sandbox.tasks import Ledger, Task, new_id, outcome
-from veo_provider.sandbox.wire import Raw, inform, is_ordinary
+from veo_provider.sandbox.video_response import VideoResponse, free_box, reset_connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 
     from veo_provider.sandbox.latency import Latency
 
-Answer: TypeAlias = Callable[[web.Request, Action], Awaitable[web.StreamResponse]]
+Responder: TypeAlias = Callable[[web.Request, Action], Awaitable[web.StreamResponse]]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-FILMS = ("picture", "small")
-"""What a video shows: the uploaded picture, or the same small film for all of them."""
+FILM_MODES = ("picture", "small")
+"""What a video shows: the uploaded image, or the same small video for every task."""
 
-_SMALL = Shot(None, "a small film", 1, 320, 180)
+_SMALL_VIDEO = RenderSpec(None, "a small film", 1, 320, 180)
 
 _GARBAGE = {
     "html": (b"<!doctype html><title>502 Bad Gateway</title><h1>Please wait</h1>\n", "text/html"),
@@ -46,17 +47,16 @@ _GARBAGE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """
-    How a service behaves.
+    """Settings of a service.
 
-    :param data: directory for pictures and videos.
-    :param api_key: what a Bearer header has to carry.
-    :param account_token: what the account call wants in Authorization, as it is.
-    :param latency: from a submission to its completion, until it is changed.
-    :param content_delay: seconds after completion in which the content still answers 400.
+    :param data: directory for images and videos.
+    :param api_key: required in ``Authorization: Bearer``.
+    :param account_token: required in ``Authorization`` of the account call, without ``Bearer``.
+    :param latency: from submission to completion; can be changed later.
+    :param content_delay: seconds after completion during which content calls still get 400.
     :param balance: US dollars on the account at the start.
-    :param faults: rules that hold from the start.
-    :param film: one of :data:`FILMS`.
+    :param faults: the initial fault rules.
+    :param film: one of :data:`FILM_MODES`.
     """
 
     data: Path
@@ -66,11 +66,14 @@ class Settings:
     content_delay: float = 3.0
     balance: float = 100.0
     faults: Sequence[Any] = ()
-    film: str = FILMS[0]
+    film: str = FILM_MODES[0]
 
 
 class Service:
-    """The service behind the calls: its tasks, its rules, its studio."""
+    """The simulated service: its tasks, fault rules and renderer.
+
+    :param settings: its settings.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -81,72 +84,76 @@ class Service:
         videos = settings.data / "videos"
         for directory in (self._uploads, videos):
             directory.mkdir(parents=True, exist_ok=True)
-        self._studio = Studio(videos)
-        self._small = self._studio.film(_SMALL) if settings.film == "small" else None
-        if self._small is not None:
-            self._small.result()  # so that no task has to wait for it
+        self._renderer = Renderer(videos)
+        self._small_video = self._renderer.render(_SMALL_VIDEO) if settings.film == "small" else None
+        if self._small_video is not None:
+            self._small_video.result()  # so that no task waits for it
 
     def close(self) -> None:
-        """Stop filming."""
-        self._studio.close()
+        """Stop rendering."""
+        self._renderer.close()
 
     def reset(self) -> None:
-        """As freshly started, but for the videos already filmed."""
+        """Restore the state of a fresh start; rendered videos are kept."""
         self.latency = self.settings.latency
         self.ledger.clear()
         self.faults.reset()
 
     def routes(self) -> list[web.RouteDef]:
-        """The calls of the API, and the URL that some content leads to."""
+        """Return the API's endpoints, and the download that a content call can point to."""
         return [
-            web.post("/v1/videos", self._submission),
-            web.get("/v1/videos/{task_id}", self._about("poll", self._poll), allow_head=False),
-            web.get("/v1/videos/{task_id}/content", self._about("content", self._content), allow_head=False),
-            web.get("/_sandbox/files/{task_id}.mp4", self._about("file", self._file), allow_head=False),
-            web.get("/api/user/self", self._about("account", self._account), allow_head=False),
+            web.post("/v1/videos", self._handle_submission),
+            web.get("/v1/videos/{task_id}", self._handler("poll", self._poll), allow_head=False),
+            web.get(
+                "/v1/videos/{task_id}/content", self._handler("content", self._content), allow_head=False
+            ),
+            web.get("/_sandbox/files/{task_id}.mp4", self._handler("file", self._file), allow_head=False),
+            web.get("/api/user/self", self._handler("account", self._account), allow_head=False),
         ]
 
-    async def _submission(self, request: web.Request) -> web.StreamResponse:
-        """``POST /v1/videos``, read before anything else happens: a rule may be about its model."""
+    async def _handle_submission(self, request: web.Request) -> web.StreamResponse:
+        """Handle ``POST /v1/videos``; the body is read first, since a rule may depend on its model."""
         self._authorize("submit", request)
-        carried = await read(request, self._uploads if self._small is None else None)
-        action = self.faults.pick("submit", model=carried.model)
-        return await self._played(request, action, functools.partial(self._submit, carried))
+        body = await parse_body(request, self._uploads if self._small_video is None else None)
+        action = self.faults.pick("submit", model=body.model)
+        return await self._respond(request, action, functools.partial(self._submit, body))
 
-    def _about(self, call: str, answer: Answer) -> Handler:
-        """Any other call: its answer with what the rules make of it."""
+    def _handler(self, call: str, respond: Responder) -> Handler:
+        """Return the handler of any other call."""
 
-        async def play(request: web.Request) -> web.StreamResponse:
+        async def handle(request: web.Request) -> web.StreamResponse:
             self._authorize(call, request)
-            action = self._pick(call, request.match_info.get("task_id"))
-            return await self._played(request, action, answer)
+            action = self._pick_action(call, request.match_info.get("task_id"))
+            return await self._respond(request, action, respond)
 
-        return play
+        return handle
 
-    async def _played(self, request: web.Request, action: Action, answer: Answer) -> web.StreamResponse:
-        """An answer, after all that may happen to it on its way."""
-        inform(request, action.informational)
-        response = await self._reached(request, action, answer)
+    async def _respond(self, request: web.Request, action: Action, respond: Responder) -> web.StreamResponse:
+        """Return the response to a call, with an action applied to it."""
+        send_informational(request, action.informational_statuses)
+        response = await self._process(request, action, respond)
         await asyncio.sleep(action.delay)
         if action.reset and action.truncate is None:
-            hang_up(request)
+            reset_connection(request)
         response.headers.update(action.headers)
-        if isinstance(response, web.Response) and (action.framing or not is_ordinary(response.status)):
-            return Raw(response, action.framing)
+        if isinstance(response, web.Response) and (action.framing or not is_final(response.status)):
+            return RawResponse(response, action.framing)
         return response
 
     def _authorize(self, call: str, request: web.Request) -> None:
-        said = request.headers.get("Authorization", "")
+        authorization = request.headers.get("Authorization", "")
         if call == "file":
-            if said:
-                raise gateway(400, "Only one auth mechanism allowed: remove the Authorization header")
+            if authorization:
+                raise gateway_error(400, "Only one auth mechanism allowed: remove the Authorization header")
         elif call == "account":
-            if said != self.settings.account_token:
-                raise gateway(401, "Invalid access token", "invalid_access_token", "authentication_error")
-        elif said != f"Bearer {self.settings.api_key}":
-            raise gateway(401, "Invalid API key", "invalid_api_key", "authentication_error")
+            if authorization != self.settings.account_token:
+                raise gateway_error(
+                    401, "Invalid access token", "invalid_access_token", "authentication_error"
+                )
+        elif authorization != f"Bearer {self.settings.api_key}":
+            raise gateway_error(401, "Invalid API key", "invalid_api_key", "authentication_error")
 
-    def _pick(self, call: str, task_id: str | None) -> Action:
+    def _pick_action(self, call: str, task_id: str | None) -> Action:
         task = self.ledger.find(task_id or "")
         if task is None:
             return self.faults.pick(call, task_id)
@@ -154,97 +161,101 @@ class Service:
         task.content_requests += call == "content"
         return self.faults.pick(call, task.id, task.number, task.submission.model)
 
-    async def _reached(self, request: web.Request, action: Action, answer: Answer) -> web.StreamResponse:
-        """What is answered, and before that, what the call does where it gets through."""
-        response = await answer(request, action) if action.reaches else web.Response()
-        instead = _instead(action)
-        # Not `instead or response`: to older aiohttp, a response without entries is false.
-        return response if instead is None else instead
+    async def _process(self, request: web.Request, action: Action, respond: Responder) -> web.StreamResponse:
+        """Process the call unless the action prevents it, and return its response or the replacement."""
+        response = await respond(request, action) if action.reaches_service else web.Response()
+        replacement = _replacement(action)
+        # Not `replacement or response`: in older aiohttp, a response without keys is falsy.
+        return response if replacement is None else replacement
 
-    async def _submit(self, carried: Carried, _request: web.Request, action: Action) -> web.Response:
-        submission = self._let_in(carried, action)
+    async def _submit(self, body: ParsedBody, _request: web.Request, action: Action) -> web.Response:
+        submission = self._accept(body, action)
         now = time.time()
         ending = outcome(action)
-        rendering = None if any(value is not None for value in ending.values()) else self._film(submission)
+        rendering = None if any(value is not None for value in ending.values()) else self._render(submission)
         number = self.ledger.next_number()
-        task = Task(number, submission, now, self.latency.of(number), rendering, **ending)
+        task = Task(number, submission, now, self.latency.for_task(number), rendering, **ending)
         if rendering is not None:
             rendering.add_done_callback(lambda _: setattr(task, "rendered", time.time()))
         self.ledger.add(task)
-        return web.json_response(_edited(task.answer(now, "queued"), action))
+        return web.json_response(_edit(task.api_object(now, "queued"), action))
 
-    def _let_in(self, carried: Carried, action: Action) -> Submission:
-        """
-        Check a submission in the gateway's order: a channel, the fields, the funds; the model itself is last.
+    def _accept(self, body: ParsedBody, action: Action) -> Submission:
+        """Check a submission in the gateway's order: channel, fields, funds, and last the model.
 
-        :raises Refusal: where it ends.
+        :raises ApiError: at the first check that fails.
         """
         if action.no_channel:
-            raise no_channel(carried.model, 503 if action.no_channel is True else action.no_channel)
-        submission = judge(carried)
+            raise no_channel_error(body.model, 503 if action.no_channel is True else action.no_channel)
+        submission = validate(body)
         self.ledger.check_funds(submission.model, time.time())
         if action.retired:
-            raise retired(submission.model, 404 if action.retired is True else action.retired)
+            raise retired_model_error(submission.model, 404 if action.retired is True else action.retired)
         return submission
 
-    def _film(self, submission: Submission) -> Future[Path]:
-        if self._small is not None:
-            return self._small
-        picture = submission.picture
-        width, height = submission.dimensions
-        if picture is None:
-            return self._studio.film(Shot(None, submission.prompt, submission.seconds, width, height))
-        return self._studio.film(Shot(picture.path, picture.sha256, submission.seconds, width, height))
+    def _render(self, submission: Submission) -> Future[Path]:
+        if self._small_video is not None:
+            return self._small_video
+        image = submission.image
+        path, seed = (None, submission.prompt) if image is None else (image.path, image.sha256)
+        return self._renderer.render(RenderSpec(path, seed, submission.seconds, *submission.dimensions))
 
     async def _poll(self, request: web.Request, action: Action) -> web.Response:
         task = self.ledger.get(request.match_info["task_id"])
-        return web.json_response(_edited(self._told(task, action, time.time()), action))
+        return web.json_response(_edit(self._api_object(task, action, time.time()), action))
 
-    def _told(self, task: Task, action: Action, now: float) -> dict[str, Any]:
-        """The object of a task, or of another one where a rule mixes them up."""
+    def _api_object(self, task: Task, action: Action, now: float) -> dict[str, Any]:
+        """Return a task's JSON object, or that of another task if a rule swaps them."""
         if not action.other_task:
-            return task.answer(now, action.task_status)
+            return task.api_object(now, action.task_status)
         if isinstance(action.other_task, str):
-            wanted, other = action.other_task, self.ledger.find(action.other_task)
+            task_id, other = action.other_task, self.ledger.find(action.other_task)
         else:
-            wanted, other = new_id(), self.ledger.another(task, now)
+            task_id, other = new_id(), self.ledger.other_than(task, now)
         if other is not None:
-            return other.answer(now, action.task_status)
+            return other.api_object(now, action.task_status)
         error = {"code": "INTERNAL", "message": "another generation failed"}
-        return {**task.answer(now, "failed"), "id": wanted, "task_id": wanted, "error": error}
+        return {**task.api_object(now, "failed"), "id": task_id, "task_id": task_id, "error": error}
 
     async def _content(self, request: web.Request, action: Action) -> web.StreamResponse:
         task = self.ledger.get(request.match_info["task_id"])
-        delivery = self._delivery(task, action)
+        response = self._video_response(task, action)
         if action.json_url or task.submission.model.endswith("-fl"):
-            return web.json_response({"url": _elsewhere(request, task)})
-        return delivery
+            return web.json_response({"url": _url_on_other_host(request, task)})
+        return response
 
     async def _file(self, request: web.Request, action: Action) -> web.StreamResponse:
-        return self._delivery(self.ledger.get(request.match_info["task_id"]), action)
+        return self._video_response(self.ledger.get(request.match_info["task_id"]), action)
 
-    def _delivery(self, task: Task, action: Action) -> Delivery:
-        """The MP4 of a completed task; a film that all share ends with the task's id, to tell them apart."""
-        movie = self._ready(task, action)
-        return Delivery(movie, action, free_box(task.id.encode()) if self._small is not None else b"")
+    def _video_response(self, task: Task, action: Action) -> VideoResponse:
+        """Return the MP4 of a completed task; a shared one gets the task's id appended, to be unique."""
+        path = self._video_path(task, action)
+        return VideoResponse(
+            path, action, free_box(task.id.encode()) if self._small_video is not None else b""
+        )
 
-    def _ready(self, task: Task, action: Action) -> Path:
-        """
-        The MP4 of a completed task.
+    def _video_path(self, task: Task, action: Action) -> Path:
+        """Return the MP4 of a completed task.
 
-        :raises Refusal: when it is not completed, not there yet, or not there any more.
+        :raises ApiError: if the task is not completed, or its content is not available.
         """
         now = time.time()
         status = task.status(now)
         if status != "completed":
-            raise gateway(400, f"Task is not completed yet, current status: {status}", "task_not_completed")
+            raise gateway_error(
+                400, f"Task is not completed yet, current status: {status}", "task_not_completed"
+            )
         if task.filtered is not None:
-            raise gateway(task.filtered, "Failed to fetch video content", "fetch_failed", "server_error")
+            raise gateway_error(
+                task.filtered, "Failed to fetch video content", "fetch_failed", "server_error"
+            )
         if action.gone:
-            raise gateway(404, "Video not found or expired", "video_not_found")
-        if task.movie is None or now < (task.ended or now) + self.settings.content_delay:
-            raise gateway(400, "Video content is not available yet, please try again", "content_not_ready")
-        return task.movie
+            raise gateway_error(404, "Video not found or expired", "video_not_found")
+        if task.video_path is None or now < (task.ended or now) + self.settings.content_delay:
+            raise gateway_error(
+                400, "Video content is not available yet, please try again", "content_not_ready"
+            )
+        return task.video_path
 
     async def _account(self, _request: web.Request, _action: Action) -> web.Response:
         now = time.time()
@@ -253,8 +264,8 @@ class Service:
         return web.json_response({"success": True, "message": "", "data": data})
 
 
-def _instead(action: Action) -> web.Response | None:
-    """The answer that a rule puts in place of the true one."""
+def _replacement(action: Action) -> web.Response | None:
+    """Return the response that replaces the true one, or None."""
     if action.status is not None:
         if action.text is not None:
             kind = "text/html" if action.text.lstrip().startswith("<") else "text/plain"
@@ -269,27 +280,27 @@ def _instead(action: Action) -> web.Response | None:
     return None
 
 
-def _edited(answer: dict[str, Any], action: Action) -> dict[str, Any]:
-    """An answer with the changes that a rule makes to it."""
-    said = {**answer, "status": action.words.get(answer["status"], answer["status"]), **action.set}
-    edited = {name: value for name, value in said.items() if name not in action.drop}
+def _edit(api_object: dict[str, Any], action: Action) -> dict[str, Any]:
+    """Return a JSON object with the changes that an action makes to it."""
+    status = action.words.get(api_object["status"], api_object["status"])
+    changed = {**api_object, "status": status, **action.set}
+    edited = {name: value for name, value in changed.items() if name not in action.drop}
     return {"code": "success", "message": "", "data": edited} if action.wrap else edited
 
 
-def _elsewhere(request: web.Request, task: Task) -> str:
-    """The same server by its other name: to a client, a host that must not see its key."""
+def _url_on_other_host(request: web.Request, task: Task) -> str:
+    """Return a URL of this server under its other name: a host that must not get the key."""
     here = urlsplit(f"//{request.host}")
     host = "127.0.0.1" if here.hostname == "localhost" else "localhost"
     return f"http://{host}:{here.port or 80}/_sandbox/files/{task.id}.mp4"
 
 
-def parsed(text: str) -> Any:
-    """
-    JSON from a client.
+def parse_json(text: str) -> Any:
+    """Parse JSON sent by a client.
 
-    :raises Refusal: when it is none.
+    :raises ApiError: if it is not JSON.
     """
     try:
         return json.loads(text)
     except ValueError as error:
-        raise gateway(400, f"not JSON: {error}") from error
+        raise gateway_error(400, f"not JSON: {error}") from error

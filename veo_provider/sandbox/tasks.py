@@ -1,4 +1,4 @@
-"""The service's tasks: how far each one is, and what all of them cost."""
+"""Generations, called tasks: the status of each, and the account that pays for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.sandbox.refusal import relay
+from veo_provider.sandbox.errors import relay_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from veo_provider.sandbox.submission import Submission
 
 QUOTA_PER_USD = 500_000
-"""How the account counts: this much quota is one US dollar."""
+"""Quota units per US dollar."""
 
-QUEUED_PART = 0.25
-"""Part of the latency in which a task is still queued."""
+QUEUED_SHARE = 0.25
+"""Share of the latency in which a task is still queued."""
 
 PROGRESS = {"in_progress": 50, "completed": 100, "failed": 100}
-"""Percent; any other status is 0, and there is nothing in between."""
+"""Percent by status; 0 in any other one."""
 
 _LETTERS = string.ascii_letters + string.digits
 
 
 def new_id() -> str:
-    """An id as the service gives them."""
+    """Return a new id in the service's format."""
     return "task_" + "".join(secrets.choice(_LETTERS) for _ in range(32))
 
 
 def price(model: str) -> int:
-    """US cents for one completed video, whatever its length and size."""
+    """Return the price of a completed video in US cents; length and size do not change it."""
     fast = "fast" in model
     if model.endswith("-fl"):
         return 15 if fast else 25
@@ -46,17 +46,16 @@ def price(model: str) -> int:
 
 @dataclass(slots=True)
 class Task:
-    """
-    One accepted submission. Times are Unix seconds.
+    """One accepted submission. Times are Unix seconds.
 
-    :param number: which accepted submission it is, from 1.
-    :param submission: what was asked.
-    :param created: when.
-    :param latency: seconds until it ends, unless filming takes longer.
-    :param rendering: the MP4 on its way; None where there will be none.
-    :param fail: why it is going to fail; an empty mapping is no reason, None is success.
-    :param filtered: status that the content of a filtered video answers for ever.
-    :param completed_error: what its status says is wrong, once it is completed.
+    :param number: its number in the order of acceptance, from 1.
+    :param submission: what was requested.
+    :param created: time of acceptance.
+    :param latency: seconds until it ends, unless rendering takes longer.
+    :param rendering: future of the MP4's path; None if there will be no MP4.
+    :param fail: the error that it will fail with; an empty mapping for no reason given, None for success.
+    :param filtered: HTTP status of every content call, if the video is filtered.
+    :param completed_error: the error in its object once it is completed.
     """
 
     number: int
@@ -74,41 +73,40 @@ class Task:
 
     @property
     def ended(self) -> float | None:
-        """When it ends, which may lie ahead; None while filming goes on."""
+        """Return when it ends, possibly in the future; None while the end is unknown because it renders."""
         due = self.created + self.latency
         if self.rendering is None:
             return due
         return None if self.rendered is None else max(due, self.rendered)
 
     def status(self, now: float) -> str:
-        """``queued``, ``in_progress``, ``completed`` or ``failed``."""
+        """Return ``queued``, ``in_progress``, ``completed`` or ``failed``."""
         if self.ended is not None and self.ended <= now:
             return "completed" if self.error is None else "failed"
-        return "queued" if now < self.created + self.latency * QUEUED_PART else "in_progress"
+        return "queued" if now < self.created + self.latency * QUEUED_SHARE else "in_progress"
 
     @property
     def error(self) -> Mapping[str, str] | None:
-        """Why it fails: an empty mapping is no reason, None is success."""
+        """Return why it fails: an empty mapping for no reason given, None for success."""
         if self.rendering is not None and self.rendering.done() and self.rendering.exception() is not None:
             return {"code": "INTERNAL", "message": f"rendering failed: {self.rendering.exception()!r}"}
         return self.fail
 
     @property
-    def movie(self) -> Path | None:
-        """The MP4, once it is there."""
+    def video_path(self) -> Path | None:
+        """Return the path of the MP4, once it is rendered."""
         if self.rendering is None or not self.rendering.done() or self.rendering.exception() is not None:
             return None
         return self.rendering.result()
 
-    def answer(self, now: float, status: str | None = None) -> dict[str, Any]:
-        """
-        The object that the API answers.
+    def api_object(self, now: float, status: str | None = None) -> dict[str, Any]:
+        """Return the JSON object of the API for this task.
 
         :param now: Unix seconds.
-        :param status: said instead of the true one.
+        :param status: replaces the true status.
         """
         status = status or self.status(now)
-        answer: dict[str, Any] = {
+        result: dict[str, Any] = {
             "id": self.id,
             "task_id": self.id,
             "object": "video",
@@ -120,15 +118,15 @@ class Task:
             "size": self.submission.size,
         }
         if status == "completed" and self.ended is not None:
-            answer["completed_at"] = int(self.ended)
+            result["completed_at"] = int(self.ended)
         if status == "completed" and self.completed_error is not None:
-            answer["error"] = dict(self.completed_error)
+            result["error"] = dict(self.completed_error)
         if status == "failed" and self.error:
-            answer["error"] = dict(self.error)
-        return answer
+            result["error"] = dict(self.error)
+        return result
 
     def record(self, now: float) -> dict[str, Any]:
-        """What ``/_sandbox/tasks`` tells about it."""
+        """Return the entry of ``/_sandbox/tasks`` about it."""
         status = self.status(now)
         return {
             "task_id": self.id,
@@ -143,8 +141,7 @@ class Task:
 
 
 class Ledger:
-    """
-    All tasks in the order of their acceptance, and the account that pays for them.
+    """All tasks in the order of acceptance, and the account that pays for them.
 
     :param balance: US dollars at the start.
     """
@@ -156,65 +153,65 @@ class Ledger:
         self._spent = 0
 
     def next_number(self) -> int:
-        """Which accepted submission the next one will be, from 1."""
+        """Return the number of the next task, from 1."""
         return len(self._tasks) + 1
 
     def check_funds(self, model: str, now: float) -> None:
-        """
-        Make sure that the account can pay for one more video.
+        """Check that the account can pay for one more video.
 
-        :raises Refusal: when it cannot.
+        :raises ApiError: if it cannot.
         """
-        if self._left(now) < price(model):
-            raise relay(403, "insufficient_user_quota", "user quota is not enough, please top up the balance")
+        if self._available_cents(now) < price(model):
+            raise relay_error(
+                403, "insufficient_user_quota", "user quota is not enough, please top up the balance"
+            )
 
     def add(self, task: Task) -> None:
-        """Accept it."""
+        """Add an accepted task."""
         self._tasks[task.id] = task
         self._running.append(task)
 
     def find(self, task_id: str) -> Task | None:
-        """The task of that id."""
+        """Return the task with an id, or None."""
         return self._tasks.get(task_id)
 
     def get(self, task_id: str) -> Task:
-        """
-        The task of that id.
+        """Return the task with an id.
 
-        :raises Refusal: when there is none.
+        :raises ApiError: if there is none.
         """
         task = self.find(task_id)
         if task is None:
-            raise relay(400, "task_not_exist", "task_not_exist")
+            raise relay_error(400, "task_not_exist", "task_not_exist")
         return task
 
-    def another(self, task: Task, now: float) -> Task | None:
-        """One that is not this one: the first that failed, else that is completed, else any."""
+    def other_than(self, task: Task, now: float) -> Task | None:
+        """Return another task: preferably a failed one, then a completed one, then any."""
         others = [other for other in self._tasks.values() if other is not task]
         statuses = ("failed", "completed", "in_progress", "queued")
         return min(others, key=lambda other: statuses.index(other.status(now)), default=None)
 
     def clear(self) -> None:
-        """Forget all tasks; the account is as full as at the start."""
+        """Remove all tasks and restore the initial balance."""
         self._tasks.clear()
         self._running.clear()
         self._spent = 0
 
     def quota(self, now: float) -> int:
-        """What is left on the account: taken at submission, given back on failure."""
-        return self._left(now) * QUOTA_PER_USD // 100
+        """Return the quota left: reduced at submission, refunded on failure."""
+        return self._available_cents(now) * QUOTA_PER_USD // 100
 
     def used_quota(self, now: float) -> int:
-        """What completed videos have cost."""
+        """Return the quota that completed videos have cost."""
         self._settle(now)
         return self._spent * QUOTA_PER_USD // 100
 
-    def _left(self, now: float) -> int:
+    def _available_cents(self, now: float) -> int:
         self._settle(now)
         return self._cents - self._spent - sum(price(task.submission.model) for task in self._running)
 
     def _settle(self, now: float) -> None:
-        """Book what has ended, so that an account with a long history is no slower than a new one."""
+        """Charge what has ended, so that a long history does not make the account slow."""
         running = []
         for task in self._running:
             status = task.status(now)
@@ -225,7 +222,7 @@ class Ledger:
         self._running = running
 
     def charges(self, now: float) -> dict[str, Any]:
-        """The bill: completed tasks only, polled or not."""
+        """Return the charges: completed tasks only, polled or not."""
         charged = [task for task in self._tasks.values() if task.status(now) == "completed"]
         return {
             "count": len(charged),
@@ -242,18 +239,17 @@ class Ledger:
         }
 
     def record(self, now: float, after: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
-        """
-        What ``/_sandbox/tasks`` tells about all of them, or about a page.
+        """Return the entries of ``/_sandbox/tasks``, or a page of them.
 
         :param now: Unix seconds.
-        :param after: how many of the first ones to leave out.
-        :param limit: how many to tell about at most; None for all.
+        :param after: how many of the first tasks to skip.
+        :param limit: maximum number of entries; None for all.
         """
         stop = None if limit is None else after + limit
         return [task.record(now) for task in islice(self._tasks.values(), after, stop)]
 
     def summary(self, now: float) -> dict[str, Any]:
-        """The bill and the tasks in numbers, which stay few however many tasks there are."""
+        """Return charges and tasks as totals."""
         tasks = self._tasks.values()
         statuses = Counter(task.status(now) for task in tasks)
         self._settle(now)
@@ -268,7 +264,7 @@ class Ledger:
 
 
 def outcome(action: Action) -> dict[str, Any]:
-    """How a task is going to end, as the fault rules of its submission decide."""
+    """Return how the fault rules of a submission let its task end, as arguments of :class:`Task`."""
     fail = dict(action.fail) if not isinstance(action.fail, bool) else ({} if action.fail else None)
     filtered = (502 if action.filtered is True else int(action.filtered)) or None
     if action.completed_error is not None:

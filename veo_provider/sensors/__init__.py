@@ -1,1 +1,1 @@
-"""What waits."""
+"""The sensor."""

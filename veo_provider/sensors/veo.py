@@ -23,7 +23,7 @@ from veo_provider.exceptions import (
     VeoNotFetchedError,
     VeoVideoLostError,
 )
-from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller
+from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,17 +38,17 @@ class VeoTaskSensor(BaseSensorOperator):
     """Wait until a generation is completed.
 
     Waiting costs nothing and survives any outage of the API or the network until ``timeout``. A timeout
-    says nothing about the generation: clear the task, and it waits on for the same id. A generation that
-    failed ends the task at once with the reason, because no retry of a sensor can mend it.
+    does not mean that the generation has failed: clear the task to continue waiting for the same id. A failed
+    generation ends the task at once with the reason, because no retry of a sensor can fix it.
 
     The XCom value is a small dict: ``veo_task_id``, ``status``, ``created_at`` and ``completed_at`` (Unix
     seconds).
 
     :param veo_task_id: the API's task id, as ``VeoSubmitOperator`` returns it. (templated)
     :param veo_conn_id: connection of type ``veo``. (templated)
-    :param poll_interval: seconds, or a ``timedelta``, between two looks at the status; default is a schedule
-        that is learned from what generations take in the triggerer, and 8 seconds on a worker.
-    :param poke_interval: the name that sensors have for the same; it wins where both are given.
+    :param poll_interval: seconds, or a ``timedelta``, between two polls of the status; default is a schedule
+        that is learned from how long generations take in the triggerer, and 8 seconds on a worker.
+    :param poke_interval: Airflow's name for the same; it takes precedence if both are given.
     :param timeout: seconds, or a ``timedelta``, until the task gives up; default two hours.
     :param deferrable: wait in the triggerer (the default) instead of on a worker, where ``mode`` says
         whether to ``poke`` or to ``reschedule``.
@@ -78,21 +78,21 @@ class VeoTaskSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self._client: VeoClient | None = None
         self._trouble: Exception | None = None
-        self._waiting = Poller(self.poll_interval)
+        self._poller = Poller(self.poll_interval)
 
     def execute(self, context: Context) -> Any:
-        """Look once, and defer if there is more to wait for."""
+        """Poll once, and defer if the generation is not finished."""
         try:
             if self.deferrable:
-                video = self._look()
-                if video is not None and (seen := self._judge(video)):
-                    return seen.xcom_value
+                video = self._poll()
+                if video is not None and (result := self._judge(video)):
+                    return result.xcom_value
                 self._defer(video)
             return super().execute(context)
         except AirflowSensorTimeout:
             self._time_out()
         except AirflowSkipException:
-            # Airflow skips a soft sensor on any error; a wrong connection must not hide in a green run.
+            # Airflow skips a soft sensor on any error; a wrong connection must not be hidden by a green run.
             if self._trouble is not None:
                 raise self._trouble from None
             raise
@@ -100,31 +100,33 @@ class VeoTaskSensor(BaseSensorOperator):
             self._disconnect()
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look at the status; an outage counts as not finished."""
+        """Poll the status; an outage counts as not finished."""
         try:
-            video = self._look()
+            video = self._poll()
         except Exception as error:
             self._trouble = error
             raise
         return PokeReturnValue(is_done=False) if video is None else self._judge(video)
 
-    def _look(self) -> Video | None:
-        """Return the generation as it stands; None in an outage, or where its id may be too new."""
+    def _poll(self) -> Video | None:
+        """Poll once; None during an outage, or while the id may be too new to be known."""
         fresh = self._client is None
         try:
-            return self._connected().get(self.veo_task_id)
+            video = self._connected().get(self.veo_task_id)
         except VeoError as error:
-            # The connection may say something else by now.
+            # The connection may have changed.
             self._disconnect()
             if isinstance(error, VeoAuthenticationError) and not fresh:
-                return self._look()
-            if self._waiting.ends_with(error):
+                return self._poll()
+            if isinstance(self._poller.on_error(error), Refused):
                 self._give_up(f"{error.what} {error.advice}")
-            self.log.warning("%s Waiting on.", error)
+            self.log.warning("%s Polling again.", error)
             return None
+        self._poller.on_video(video)
+        return video
 
     def _connected(self) -> VeoClient:
-        """Return the client that all looks of one run share."""
+        """Return the client that all polls of one run share."""
         from veo_provider.hooks.veo import VeoHook
 
         if self._client is None:
@@ -137,7 +139,7 @@ class VeoTaskSensor(BaseSensorOperator):
             self._client = None
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Carry on after the trigger: return the result, or raise what the trigger could not."""
+        """Resume after the trigger: return the result, or raise the error that its event carries."""
         if event["status"] == "timeout":
             self._time_out()
         if event["status"] == "error":
@@ -158,7 +160,7 @@ class VeoTaskSensor(BaseSensorOperator):
         defer_to(trigger, self, self.timeout)
 
     def _judge(self, video: Video) -> PokeReturnValue:
-        """Return whether the video is there, and what to tell about it."""
+        """Return whether the generation is finished, and the XCom value; fail if the generation has."""
         self.log.info("%s is %s (%d %%).", self.veo_task_id, video.status.value, video.progress)
         try:
             video.raise_if_failed()
@@ -177,7 +179,7 @@ class VeoTaskSensor(BaseSensorOperator):
         )
 
     def _require_content(self, video: Video) -> None:
-        """Believe a completion that carries an error where there is a video, which a download tells."""
+        """Check by a download that a completion with an error message has a video."""
         from veo_provider.generation import retries
         from veo_provider.hooks.veo import VeoHook
 
@@ -186,33 +188,33 @@ class VeoTaskSensor(BaseSensorOperator):
                 retries.store_retries()(client.has_content, video.id)
             except (VeoContentGoneError, VeoContentNotReadyError, VeoContentServerError) as error:
                 lost = VeoVideoLostError(
-                    f"The generation {video.id} was completed, and there is no video of it: its status says "
+                    f"The generation {video.id} was completed, but it has no video: its status says "
                     f"{video.failure_reason}; {error.what}"
                 )
                 raise AirflowFailException(str(lost)) from None
             except VeoError as error:
-                # An outage or a wrong key says nothing about the video; a soft sensor must not skip it.
+                # After an outage or a wrong key the video may still exist: a soft sensor must not skip it.
                 self._trouble = VeoNotFetchedError.of(video.id, error)
                 raise self._trouble from error
         self.log.warning("%s has a video, though its status says %s.", video.id, video.failure_reason)
 
     def _give_up(self, reason: str) -> NoReturn:
-        """End the task without a retry, and never softly: what is wrong is not the generation."""
+        """Fail the task without a retry, even a soft sensor: nothing is wrong with the generation."""
         raise AirflowFailException(
             f"The video of {self.veo_task_id} is still to be fetched: {reason.strip()} "
-            f"{VeoNotFetchedError.money} When that is mended, clear the task: it waits on for the same id."
+            f"{VeoNotFetchedError.money} When it is fixed, clear the task to go on waiting for the same id."
         ) from None
 
     def _fail(self, message: str) -> NoReturn:
-        """End the task without a retry, as failed or as the sensor's soft_fail wants it."""
+        """End the task without a retry: skipped if the sensor is soft, else failed."""
         if self.soft_fail or self.never_fail:
             raise AirflowSkipException(message)
         raise AirflowFailException(message)
 
     def _time_out(self) -> NoReturn:
         message = (
-            f"{self.veo_task_id} was not finished within {self.timeout:.0f} s. It may still complete, and be "
-            "charged once. Do not submit it again: clear this task to wait on for the same id."
+            f"{self.veo_task_id} was not finished within {self.timeout:.0f} s. It may still complete, and is "
+            "then charged once. Do not submit it again: clear this task to continue waiting for the same id."
         )
         if self.soft_fail or self.never_fail:
             raise AirflowSkipException(message)

@@ -1,4 +1,4 @@
-"""A leg of a batch in the triggerer: it submits and waits, and leaves the storing to a worker."""
+"""A segment of a batch in the triggerer: it submits and polls, and leaves storing to a worker."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from veo_provider.exceptions import VeoError
 from veo_provider.triggers.veo import FIRST_EVENT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from veo_provider.batch.checkpoint import Checkpoint
-    from veo_provider.batch.segment import BatchSpec
 
 
 class VeoBatchTrigger(BaseTrigger):
-    """Submit images and wait for their videos, until there is a lot to store or nothing left to do.
+    """Submit images and wait for their videos, until there is a batch to store or nothing left to do.
 
-    Submitting here is safe, because each submission is claimed by a receipt first: another triggerer that
-    takes over reads the receipts, and goes on with what they say. What blocks is done by a few threads.
+    Submitting here is safe, because a receipt claims each submission first: another triggerer that takes over
+    reads the receipts and goes on from them. A few threads make the calls that block.
 
-    Sends one event: ``{"status": "leg", "job": {…}, "progress": {…}}``, the job as it was given, or
+    Sends one event: ``{"status": "leg", "job": {…}, "progress": {…}}``, with the job as it was given, or
     ``{"status": "error", "message": …, "temporary": …}``.
 
-    :param job: what to do, see :class:`veo_provider.batch.segment.BatchSpec`.
+    :param job: what is asked for, see :class:`veo_provider.batch.spec.BatchSpec`.
     :param progress: how far the batch has come, see :class:`veo_provider.batch.checkpoint.Checkpoint`.
     """
 
@@ -37,31 +36,32 @@ class VeoBatchTrigger(BaseTrigger):
         self.progress = progress
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what the triggerer needs to rebuild this trigger; no secret is among it."""
+        """Return what the triggerer needs to rebuild this trigger; it contains no secret."""
         path = "veo_provider.triggers.batch.VeoBatchTrigger"
         return path, {"job": self.job, "progress": self.progress}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Go one leg, and send the one event."""
+        """Run one segment, and send the one event."""
         began = time.monotonic()
         try:
-            progress = await self._go()
+            checkpoint = await self._run_segment()
         except VeoError as error:
             event = {"status": "error", "message": str(error), "temporary": error.retryable}
         else:
-            event = {"status": "leg", "job": self.job, "progress": progress.to_dict()}
+            event = {"status": "leg", "job": self.job, "progress": checkpoint.to_dict()}
         await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - began)))
         yield TriggerEvent(event)
         return
 
-    async def _go(self) -> Checkpoint:
-        job, progress = await asyncio.to_thread(_read, self.job, self.progress)
-        return await job.go(progress, stores=False)
+    async def _run_segment(self) -> Checkpoint:
+        # The first imports would hold up the event loop for a good while.
+        segment = await asyncio.to_thread(_segment_of, self.job, self.progress)
+        return await segment
 
 
-def _read(job: dict[str, Any], progress: dict[str, Any]) -> tuple[BatchSpec, Checkpoint]:
-    """Return job and progress; off the event loop, which the first imports would hold up for a good while."""
+def _segment_of(job: dict[str, Any], progress: dict[str, Any]) -> Coroutine[Any, Any, Checkpoint]:
     from veo_provider.batch.checkpoint import Checkpoint
-    from veo_provider.batch.segment import BatchSpec
+    from veo_provider.batch.segment import run_segment
+    from veo_provider.batch.spec import BatchSpec
 
-    return BatchSpec.from_dict(job), Checkpoint.from_dict(progress)
+    return run_segment(BatchSpec.from_dict(job), Checkpoint.from_dict(progress), store_videos=False)

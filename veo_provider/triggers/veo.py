@@ -1,10 +1,9 @@
-"""What waits in the triggerer."""
+"""Triggers that wait for one generation, or for another attempt's claim."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from veo_provider.exceptions import VeoError
 from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
-from veo_provider.polling.poller import LATE_LOOK_SECONDS, Poller
+from veo_provider.polling.poller import Finished, PollAgain, Poller, Refused, TimedOut
 from veo_provider.polling.session import shared_session
 
 if TYPE_CHECKING:
@@ -21,12 +20,14 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
     from veo_provider.api.video import Video
+    from veo_provider.polling.poller import Decision
+    from veo_provider.polling.session import PollingSession
 
-# Airflow's ``self.log`` keeps three objects for each wait, which every garbage collection walks over.
+# Airflow's ``self.log`` keeps three objects for each wait, all of which a full garbage collection visits.
 log = logging.getLogger(__name__)
 
 FIRST_EVENT_SECONDS = 6.0
-"""Airflow's scheduler takes a task that resumes sooner after its deferral for a lost one, and fails it."""
+"""A trigger that fires sooner makes Airflow's scheduler treat the task as lost, and fail it."""
 _TRIGGERER_GRACE = timedelta(minutes=5)
 
 
@@ -34,19 +35,19 @@ class VeoTaskTrigger(BaseTrigger):
     """Wait for a generation, through any outage, until a deadline.
 
     Sends one event: ``{"status": "finished", "video": {…}}``, ``{"status": "timeout"}``, or
-    ``{"status": "error", "message": …, "what": …}`` for an error that waiting cannot mend. Each carries the
-    ``request`` that the trigger was given. All waits on a connection share one session, one look-up of the
-    connection and one pace.
+    ``{"status": "error", "message": …, "what": …}`` for an error that waiting cannot fix. Each carries the
+    ``request`` that the trigger was given. All waits on a connection share one HTTP session, its settings and
+    its rate limit.
 
     :param veo_task_id: the API's task id.
-    :param veo_conn_id: connection of type ``veo``; its secrets are looked up here and stored nowhere.
-    :param poll_interval: seconds between two looks at the status; None for the schedule that is learned from
-        what generations take.
-    :param deadline: Unix seconds at which to give up; absolute, so that a restart does not prolong it.
+    :param veo_conn_id: connection of type ``veo``; its secrets are read here and stored nowhere.
+    :param poll_interval: seconds between two polls of the status; None for the schedule that is learned from
+        how long generations take.
+    :param deadline: Unix seconds at which to give up; absolute, so that a restart does not extend it.
     :param model: the model's id, for the schedule.
     :param resolution: the resolution, for the schedule.
     :param submitted_at: Unix seconds of the submission, for the schedule.
-    :param request: the task's template fields as they rendered when it first ran, for its resumption.
+    :param request: the task's template fields as rendered when it first ran, for when it resumes.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class VeoTaskTrigger(BaseTrigger):
         self.request = request
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what the triggerer needs to rebuild this trigger; no secret is among it."""
+        """Return what the triggerer needs to rebuild this trigger; none of it is secret."""
         return (
             "veo_provider.triggers.veo.VeoTaskTrigger",
             {
@@ -103,50 +104,51 @@ class VeoTaskTrigger(BaseTrigger):
         return
 
     async def _wait(self) -> Video | None:
-        """Return the finished video, or None when the deadline has passed.
+        """Return the finished video, or None if the deadline has passed.
 
-        :raises VeoError: an error that waiting cannot mend.
+        :raises VeoError: an error that waiting cannot fix.
         """
-        waiting = Poller(
+        poller = Poller(
             self.poll_interval,
+            deadline=self.deadline,
             model=self.model,
             resolution=self.resolution,
             submitted_at=self.submitted_at,
         )
-        # Whoever deferred has just looked.
-        await asyncio.sleep(max(FIRST_EVENT_SECONDS, min(waiting.pause(), self.deadline - time.time())))
-        # After a deadline that nobody was there to keep, there is one look all the same.
-        last_turn = self.deadline if self.deadline > time.time() else time.time() + LATE_LOOK_SECONDS
-        async with shared_session(self.veo_conn_id) as line:
+        # The task polled just before it deferred.
+        await asyncio.sleep(max(FIRST_EVENT_SECONDS, poller.next_delay()))
+        async with shared_session(self.veo_conn_id) as session:
             while True:
-                try:
-                    video = await line.get(self.veo_task_id, until=last_turn)
-                except VeoError as error:
-                    if waiting.ends_with(error):
-                        raise
-                    pause = waiting.pause_after(error)
-                    if waiting.is_news(error.what):
-                        log.warning("%s Waiting on.", error)
-                else:
-                    if video is None:
-                        return None
-                    waiting.saw(video)
-                    if waiting.is_news(video.status):
-                        log.info("%s is %s (%d %%).", video.id, video.status.value, video.progress)
-                    if video.finished:
+                match await self._poll(session, poller):
+                    case PollAgain(seconds):
+                        await asyncio.sleep(seconds)
+                    case Finished(video):
                         return video
-                    pause = waiting.pause()
-                left = self.deadline - time.time()
-                if left <= 0:
-                    return None
-                await asyncio.sleep(min(pause, left))
+                    case TimedOut():
+                        return None
+                    case Refused(error):
+                        raise error
+
+    async def _poll(self, session: PollingSession, poller: Poller) -> Decision:
+        """Poll once, and log what is new."""
+        try:
+            video = await session.get(self.veo_task_id, until=poller.permit_deadline)
+        except VeoError as error:
+            decision = poller.on_error(error)
+            if poller.has_news and isinstance(decision, PollAgain):
+                log.warning("%s Polling again.", error)
+            return decision
+        decision = poller.on_video(video)
+        if poller.has_news and video is not None:
+            log.info("%s is %s (%d %%).", video.id, video.status.value, video.progress)
+        return decision
 
 
 def defer_to(trigger: VeoTaskTrigger, operator: BaseOperator, timeout: float) -> NoReturn:
-    """Defer an operator until the trigger's event, which its ``execute_complete`` takes.
+    """Defer an operator until the trigger's event, with which it resumes in ``execute_complete``.
 
-    :param timeout: seconds to the trigger's deadline, which it keeps itself; where no triggerer runs it,
-        Airflow ends the wait a little later.
+    :param timeout: seconds until the trigger's deadline, which the trigger keeps itself; if no triggerer runs
+        it, Airflow ends the wait a little later.
     """
     operator.defer(
         trigger=trigger,
@@ -157,13 +159,13 @@ def defer_to(trigger: VeoTaskTrigger, operator: BaseOperator, timeout: float) ->
 
 
 class VeoClaimTrigger(BaseTrigger):
-    """Give another attempt, which is submitting the same video, the time to do so.
+    """Wait while another attempt submits the same video.
 
-    Sends one event: ``{"status": "claim"}``, with the ``request`` that it was given. The task that resumes
+    Sends one event: ``{"status": "claim"}``, with the ``request`` that the trigger was given. The task then
     reads the receipt again.
 
     :param seconds: how long to wait.
-    :param request: the task's template fields as they rendered when it first ran, for its resumption.
+    :param request: the task's template fields as rendered when it first ran, for when it resumes.
     """
 
     def __init__(self, seconds: float = CLAIM_POLL_SECONDS, request: dict[str, Any] | None = None) -> None:
@@ -184,5 +186,5 @@ class VeoClaimTrigger(BaseTrigger):
 
 
 def _given(request: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a trigger and its event carry of a request: nothing for a wait that has none."""
+    """Return the request as a trigger and its event carry it: not at all if there is none."""
     return {} if request is None else {"request": request}

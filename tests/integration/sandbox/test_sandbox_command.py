@@ -131,6 +131,74 @@ def test_a_signal_while_s3_starts_leaves_nothing_behind(tmp_path: Path) -> None:
     wait_for_end(*started)
 
 
+SIGNAL_AT_FORK = """
+import os, signal, sys, time
+from veo_provider.sandbox.__main__ import main
+
+sandbox = os.getpid()
+
+def interrupt():
+    os.kill(sandbox, signal.Signals[sys.argv[1]])
+    if os.getpid() != sandbox:
+        print(os.getpid(), flush=True)
+        time.sleep(0.5)
+
+os.register_at_fork(**{sys.argv[2]: interrupt})
+sys.exit(main([]))
+"""
+
+
+@LINUX
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("where", ["before", "after_in_parent", "after_in_child"])
+def test_a_signal_during_the_fork_of_s3_is_obeyed(name: str, where: str, tmp_path: Path) -> None:
+    """The sandbox ends in order, however it was interrupted, and its S3 server does not outlive it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AT_FORK, name, where],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert ended.returncode == 0
+    wait_for_end(*map(int, ended.stdout.split()))
+    assert list(tmp_path.iterdir()) == []
+
+
+SIGNAL_IN_DESTRUCTOR = """
+import os, signal, sys
+from veo_provider.sandbox import __main__
+
+class Interrupt:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+start = __main__.Service
+def service(settings):
+    Interrupt()
+    return start(settings)
+
+__main__.Service = service
+sys.exit(__main__.main(["--no-s3"]))
+"""
+
+
+def test_a_signal_in_a_destructor_is_obeyed(tmp_path: Path) -> None:
+    """Python drops what a signal handler raises there; the sandbox ends all the same."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SIGNAL_IN_DESTRUCTOR],
+        capture_output=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert "KeyboardInterrupt" in ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_video_in_the_making_does_not_hold_up_the_end() -> None:
     """The studio stops at the next frame."""
     with Sandbox(s3=False) as sandbox:

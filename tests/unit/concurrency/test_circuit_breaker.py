@@ -7,7 +7,7 @@ import pytest
 
 from veo_provider.concurrency.circuit_breaker import (
     LONGEST_PAUSE,
-    MOST_PROBES,
+    MAX_FAILED_PROBES,
     PATIENCE,
     SHORTEST_PAUSE,
     THRESHOLD,
@@ -36,11 +36,11 @@ def breaker(clock):
 
 
 def attempt(breaker, kind="trouble", *, may_pass=True):
-    """Fail once, if that may begin; return whether it might."""
-    if not breaker.enter():
+    """Fail once, if an attempt is permitted; return whether it was."""
+    if not breaker.try_acquire():
         return False
-    breaker.failed(kind, may_pass=may_pass)
-    breaker.leave()
+    breaker.on_failure(kind, retryable=may_pass)
+    breaker.release()
     return True
 
 
@@ -52,19 +52,19 @@ def opened(breaker):
 
 
 def succeed(breaker):
-    assert breaker.enter()
-    breaker.succeeded()
-    breaker.leave()
+    assert breaker.try_acquire()
+    breaker.on_success()
+    breaker.release()
 
 
 def test_a_few_failures_in_a_row_open_it(breaker):
-    """From then on, nobody is let in for a while."""
+    """From then on, no attempt is permitted for a while."""
     assert [attempt(breaker) for _ in range(THRESHOLD + 2)] == [True] * THRESHOLD + [False] * 2
     assert breaker.pause_left == breaker.next_change == SHORTEST_PAUSE
 
 
 def test_a_success_between_them_keeps_it_closed(breaker):
-    """Failures now and then are none of all."""
+    """Occasional failures are no outage."""
     for _ in range(10):
         attempt(breaker)
         attempt(breaker)
@@ -72,59 +72,59 @@ def test_a_success_between_them_keeps_it_closed(breaker):
     assert not breaker.is_open
 
 
-def test_before_the_first_success_only_a_few_are_let_in_at_once(breaker):
-    """A service that is away from the beginning takes no more than it takes to see that."""
-    assert [breaker.enter() for _ in range(THRESHOLD + 1)] == [True] * THRESHOLD + [False]
+def test_before_the_first_success_only_a_few_run_at_once(breaker):
+    """A service that is down from the start gets no more attempts than it takes to see that."""
+    assert [breaker.try_acquire() for _ in range(THRESHOLD + 1)] == [True] * THRESHOLD + [False]
     assert breaker.next_change is None
-    breaker.succeeded()
-    assert all(breaker.enter() for _ in range(100))
+    breaker.on_success()
+    assert all(breaker.try_acquire() for _ in range(100))
 
 
 def test_a_failure_leaves_room_for_as_many_as_would_open_it(breaker):
-    """Who comes after the first failure waits for what becomes of those that are on their way."""
+    """After the first failure, further attempts wait for the results of those in flight."""
     succeed(breaker)
-    assert all(breaker.enter() for _ in range(3))
-    breaker.failed("trouble", may_pass=True)
-    breaker.leave()
-    assert not breaker.enter(), "two are on their way, and two more failures would open it"
-    breaker.leave()
-    assert breaker.enter()
+    assert all(breaker.try_acquire() for _ in range(3))
+    breaker.on_failure("trouble", retryable=True)
+    breaker.release()
+    assert not breaker.try_acquire(), "two are in flight, and two more failures would open it"
+    breaker.release()
+    assert breaker.try_acquire()
 
 
-def test_after_the_pause_one_is_let_in_as_a_probe(breaker, clock):
-    """The others wait for what becomes of it; its success lets them all in."""
+def test_after_the_pause_one_runs_as_a_probe(breaker, clock):
+    """The others wait for its result; its success permits them all."""
     opened(breaker)
     clock.now += SHORTEST_PAUSE
-    assert breaker.enter()
-    assert not breaker.enter()
-    breaker.succeeded()
-    breaker.leave()
+    assert breaker.try_acquire()
+    assert not breaker.try_acquire()
+    breaker.on_success()
+    breaker.release()
     assert not breaker.is_open
-    assert all(breaker.enter() for _ in range(100))
+    assert all(breaker.try_acquire() for _ in range(100))
 
 
 def test_a_probe_that_fails_makes_the_next_pause_longer(breaker, clock):
     """Each is twice the one before, up to the longest."""
     opened(breaker)
     pauses = []
-    for _ in range(MOST_PROBES - 1):
+    for _ in range(MAX_FAILED_PROBES - 1):
         pauses.append(breaker.pause_left)
         clock.now += breaker.pause_left
         assert attempt(breaker)
     pauses.append(breaker.pause_left)
-    assert pauses == [min(SHORTEST_PAUSE * 2**n, LONGEST_PAUSE) for n in range(MOST_PROBES)]
+    assert pauses == [min(SHORTEST_PAUSE * 2**n, LONGEST_PAUSE) for n in range(MAX_FAILED_PROBES)]
     assert not breaker.gave_up
 
 
 def test_it_gives_up_after_so_many_probes(breaker, clock):
-    """Nobody is let in any more, however long one waits."""
+    """No attempt is permitted any more, however long one waits."""
     opened(breaker)
-    for _ in range(MOST_PROBES):
+    for _ in range(MAX_FAILED_PROBES):
         clock.now += breaker.pause_left
         assert attempt(breaker)
     assert breaker.gave_up
     clock.now += 1e6
-    assert not breaker.enter()
+    assert not breaker.try_acquire()
 
 
 def test_checks_that_fail_cost_no_probe_but_patience(breaker, clock):
@@ -133,48 +133,48 @@ def test_checks_that_fail_cost_no_probe_but_patience(breaker, clock):
     began = clock.now
     while not breaker.gave_up:
         clock.now += breaker.pause_left
-        assert breaker.enter()
-        breaker.check_failed()
-        breaker.leave()
+        assert breaker.try_acquire()
+        breaker.on_check_failed()
+        breaker.release()
     assert PATIENCE <= clock.now - began <= PATIENCE + LONGEST_PAUSE
 
 
-def test_late_failures_of_those_that_were_on_their_way_are_no_probes(breaker, clock):
+def test_late_failures_of_attempts_in_flight_are_no_probes(breaker, clock):
     """Ten that were sent together fail together, and the pause is that of one."""
     succeed(breaker)
-    assert all(breaker.enter() for _ in range(10))
+    assert all(breaker.try_acquire() for _ in range(10))
     for _ in range(10):
-        breaker.failed("trouble", may_pass=True)
-        breaker.leave()
+        breaker.on_failure("trouble", retryable=True)
+        breaker.release()
     assert breaker.pause_left == SHORTEST_PAUSE
     assert breaker.to_dict()["failed_probes"] == 0
 
 
 def test_a_late_success_closes_it(breaker):
-    """What was on its way when it opened says as much as a probe."""
+    """The success of an attempt that was in flight when it opened counts as much as a probe."""
     succeed(breaker)
-    assert all(breaker.enter() for _ in range(THRESHOLD + 1))
+    assert all(breaker.try_acquire() for _ in range(THRESHOLD + 1))
     for _ in range(THRESHOLD):
-        breaker.failed("trouble", may_pass=True)
-        breaker.leave()
+        breaker.on_failure("trouble", retryable=True)
+        breaker.release()
     assert breaker.is_open
-    breaker.succeeded()
-    breaker.leave()
-    assert breaker.enter()
+    breaker.on_success()
+    breaker.release()
+    assert breaker.try_acquire()
 
 
-def test_a_probe_that_says_nothing_makes_room_for_the_next(breaker, clock):
-    """An image that is refused for itself has not told how the service is."""
+def test_a_probe_without_a_result_makes_room_for_the_next(breaker, clock):
+    """An image that is refused for its own sake does not show how the service is."""
     opened(breaker)
     clock.now += SHORTEST_PAUSE
-    assert breaker.enter()
-    breaker.leave()
+    assert breaker.try_acquire()
+    breaker.release()
     assert breaker.is_open
-    assert breaker.enter()
+    assert breaker.try_acquire()
 
 
-def test_the_same_refusal_that_will_not_pass_is_the_end(breaker):
-    """It is not waited for, and different ones are not the same."""
+def test_repeating_a_permanent_failure_makes_it_give_up(breaker):
+    """It does not pause for them; failures of different kinds are not counted together."""
     for number in range(10):
         attempt(breaker, f"refusal {number}", may_pass=False)
     assert not breaker.gave_up
@@ -184,13 +184,13 @@ def test_the_same_refusal_that_will_not_pass_is_the_end(breaker):
 
 
 def test_a_pause_is_longer_or_shorter_by_chance(clock):
-    """So that batches which were stopped together do not come back together."""
+    """So that batches which paused together do not resume together."""
     pauses = [opened(CircuitBreaker(clock=clock, jitter=lambda n=n: n)).pause_left for n in (0.0, 0.5, 1.0)]
     assert pauses == pytest.approx([0.8 * SHORTEST_PAUSE, SHORTEST_PAUSE, 1.2 * SHORTEST_PAUSE])
 
 
-def test_the_next_process_goes_on_where_this_one_was(breaker, clock):
-    """A deferral begins neither the pause nor the count of probes anew."""
+def test_the_next_process_continues_from_this_state(breaker, clock):
+    """A deferral restarts neither the pause nor the count of probes."""
     opened(breaker)
     clock.now += SHORTEST_PAUSE
     attempt(breaker)
@@ -199,20 +199,20 @@ def test_the_next_process_goes_on_where_this_one_was(breaker, clock):
     following = CircuitBreaker(state, clock=clock, jitter=lambda: 0.5)
     assert following.to_dict() == breaker.to_dict()
     assert following.pause_left == 2 * SHORTEST_PAUSE - 5
-    assert not following.enter()
-    for _ in range(MOST_PROBES - 1):
+    assert not following.try_acquire()
+    for _ in range(MAX_FAILED_PROBES - 1):
         clock.now += following.pause_left
         assert attempt(following)
     assert following.gave_up
 
 
 def test_a_clock_that_was_ahead_does_not_stop_it_for_hours(clock):
-    """A pause is never longer than the longest, whatever the process before has written."""
+    """A pause is never longer than the longest, whatever the earlier process has written."""
     state = {"pauses": 1, "paused_until": clock.now + 1e6}
     assert CircuitBreaker(state, clock=clock).pause_left <= 1.2 * LONGEST_PAUSE
 
 
-def test_a_state_of_nothing_is_that_of_a_new_one(clock):
-    """A batch that was deferred by an earlier release goes on."""
+def test_an_empty_state_is_that_of_a_new_breaker(clock):
+    """A batch that an earlier release deferred can continue."""
     assert CircuitBreaker({}, clock=clock).to_dict() == CircuitBreaker(clock=clock).to_dict()
-    assert CircuitBreaker({}, clock=clock)._most_at_once < math.inf
+    assert CircuitBreaker({}, clock=clock)._max_running < math.inf

@@ -12,13 +12,13 @@ from veo_provider.sandbox.latency import Latency
 
 def test_without_scatter_each_takes_the_mean() -> None:
     """A fixed number of seconds is the case of a sigma of 0."""
-    assert {Latency(8.0, seed=seed).of(number) for seed in (0, 1) for number in (1, 2)} == {8.0}
+    assert {Latency(8.0, seed=seed).for_task(number) for seed in (0, 1) for number in (1, 2)} == {8.0}
 
 
 def test_scattered_times_keep_their_mean() -> None:
     """Log-normal: the mean is what was asked, the median is lower, and the tail is long."""
     latency = Latency(10.0, sigma=0.5)
-    times = [latency.of(number) for number in range(1, 5001)]
+    times = [latency.for_task(number) for number in range(1, 5001)]
     assert statistics.mean(times) == pytest.approx(10, rel=0.03)
     assert statistics.median(times) == pytest.approx(8.82, rel=0.03)
     assert min(times) > 0
@@ -28,9 +28,11 @@ def test_scattered_times_keep_their_mean() -> None:
 def test_times_are_the_same_in_each_run() -> None:
     """The Nth task takes what the seed gives it, whoever asks in whatever order."""
     first, again, other = Latency(10.0, 0.5, 7), Latency(10.0, 0.5, 7), Latency(10.0, 0.5, 8)
-    assert [first.of(number) for number in (1, 2, 3)] == [again.of(number) for number in (3, 2, 1)][::-1]
-    assert first.of(1) != first.of(2)
-    assert first.of(1) != other.of(1)
+    assert [first.for_task(number) for number in (1, 2, 3)] == [
+        again.for_task(number) for number in (3, 2, 1)
+    ][::-1]
+    assert first.for_task(1) != first.for_task(2)
+    assert first.for_task(1) != other.for_task(1)
 
 
 @pytest.mark.parametrize(

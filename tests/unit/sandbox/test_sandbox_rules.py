@@ -11,7 +11,7 @@ import pytest
 import veo_provider.sandbox.faults as faults_module
 from veo_provider.sandbox.action import Action
 from veo_provider.sandbox.faults import FaultError, Faults, load, parse
-from veo_provider.sandbox.keys import ACTIONS, CALLS, CONDITIONS
+from veo_provider.sandbox.rule_schema import ACTIONS, CALLS, CONDITIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,4 +201,4 @@ def test_a_fault_file_is_loaded_as_it_was_said(tmp_path: Path) -> None:
 )
 def test_an_action_says_whether_the_call_gets_through(action: Action, *, reaches: bool) -> None:
     """What is answered, and what has happened, are two things."""
-    assert action.reaches is reaches
+    assert action.reaches_service is reaches

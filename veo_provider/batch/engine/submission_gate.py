@@ -1,11 +1,12 @@
-"""The gate before each submission: what failures of it close it for all, and when it opens again.
+"""The gate before each submission: which failures pause or stop all submissions of a batch.
 
-Which errors count is decided here; when that is too often, by the
-:class:`~veo_provider.concurrency.circuit_breaker.CircuitBreaker` that the items of a batch share.
+Here it is decided which errors count; how many are too many is decided by the
+:class:`~veo_provider.concurrency.circuit_breaker.CircuitBreaker` that the items share.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -41,17 +42,16 @@ from veo_provider.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from veo_provider.batch.engine.state import SegmentState
+    from veo_provider.batch.engine.state import SegmentState, SegmentWaits
+    from veo_provider.concurrency.circuit_breaker import CircuitBreaker
+    from veo_provider.polling.session import PollingSession
 
 log = logging.getLogger(__name__)
 
 STOPPERS = (VeoQuotaError, VeoAuthenticationError, VeoWrongHostError, VeoModelRetiredError)
-"""What is wrong with the account, the host or the model for every image: one of them stops a batch."""
-CHECK_PATIENCE = 60.0
-"""Seconds that a free check may wait for its turn."""
-
-MOST_DENIALS = 3
-"""Receipts in a row that may not be read, each of another video, after which the batch ends."""
+"""Errors of the account, the host or the model concern every image: one of them stops a batch."""
+MAX_DENIALS = 3
+"""Denied receipts in a row, each of another item, after which the batch ends."""
 
 _NOT_COUNTED = (
     VeoRequestError,
@@ -63,28 +63,29 @@ _NOT_COUNTED = (
     VeoReceiptChangedError,
     VeoRateLimitError,
 )
-"""About one image, its prompt or its receipt; and too many at once, for which the window becomes smaller."""
+"""Errors of one image, its prompt or its receipt, and throttling, which the limiter answers."""
 _NOT_WELL = (VeoAuthenticationError, VeoRateLimitError, VeoWrongHostError)
-"""A check that is answered so has not found the service well, nor has one without any of these statuses."""
+"""After these, the service does not count as well."""
 _ANSWERS = range(400, 501)
+"""Nor does it after a status outside of this range."""
 _ABOUT_THE_IMAGE = re.compile(
     r"\b(image(?!-to-)|picture|photo|file|input_reference|prompt)s?\b", re.IGNORECASE
 )
-"""A refusal with one of these words is about what was sent for this one image."""
-_OF_THIS_ONE = re.compile(r"\S+://\S+|\S*\d\S*")
-"""Addresses, ids and numbers: they differ from one refusal to the next though the cause is the same."""
+"""A refusal with one of these words concerns this one image only."""
+_VARIABLE_WORD = re.compile(r"\S+://\S+|\S*\d\S*")
+"""Addresses, ids and numbers, which differ between refusals that have the same cause."""
 _CHECKED_TASK_ID = "task_connection_test"
-_TROUBLE = "trouble"
+_RETRYABLE = "trouble"
 
 
 class StoppedError(Exception):
-    """The batch has stopped while an item was waiting for its turn."""
+    """The batch was stopped while an item waited to be submitted."""
 
 
 class Fault(NamedTuple):
-    """What a failed submission says about those to come.
+    """What a failed submission says about the next ones.
 
-    :param kind: the same for failures with the same cause.
+    :param kind: equal for failures with the same cause.
     :param may_pass: whether waiting may help.
     """
 
@@ -93,35 +94,38 @@ class Fault(NamedTuple):
 
 
 def fault_of(error: Exception) -> Fault | None:
-    """Return what a failed submission says about the next ones; None if it is about its own image only.
+    """Return what a failed submission says about the next ones; None if it concerns its own image only.
 
-    Whatever may pass is of one kind: a service in trouble answers now this, now that, and then not at all.
-    Refusals are of one kind if class, code and message are the same.
+    All retryable errors are of one kind: in an outage, a service gives different answers, or none. Refusals
+    are of one kind if their class, code and message are equal.
     """
     if not isinstance(error, VeoError):
-        return Fault(_TROUBLE, may_pass=True)
+        return Fault(_RETRYABLE, may_pass=True)
     if isinstance(error, _NOT_COUNTED) or _is_about_the_image(error):
         return None
     if not is_denied(error) and (
         error.retryable or isinstance(error, (VeoSubmissionUnknown, VeoRecordLostError))
     ):
-        return Fault(_TROUBLE, may_pass=True)
-    message = " ".join(_OF_THIS_ONE.sub("", error.what.lower()).split())
+        return Fault(_RETRYABLE, may_pass=True)
+    message = " ".join(_VARIABLE_WORD.sub("", error.what.lower()).split())
     return Fault(f"{type(error).__name__} {getattr(error, 'code', '')} {message}", may_pass=False)
 
 
-def require_permission(leg: SegmentState, error: Exception) -> None:
-    """End the batch if receipts may not be read: then nobody knows what is paid.
+def require_permission(state: SegmentState, error: Exception) -> None:
+    """End the batch if receipts may not be read any more: it is then unknown what is paid.
+
+    A segment checks the permission when it starts, so this happens only if it is taken away meanwhile. One
+    denied receipt does not end the batch: it may have a policy or a KMS key of its own, and is one row.
 
     :param error: why a receipt was not read.
-    :raises VeoReceiptsDeniedError: these are :data:`MOST_DENIALS` in a row.
+    :raises VeoReceiptsDeniedError: these are :data:`MAX_DENIALS` in a row.
     """
-    if leg.denials >= MOST_DENIALS and is_denied(error):
+    if state.denials >= MAX_DENIALS and is_denied(error):
         raise VeoReceiptsDeniedError(f"Several receipts in a row may not be read: {error}") from error
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the store of receipts refuses access, or cannot be what it is meant to be."""
+    """Whether the store of receipts denies access."""
     return isinstance(error, (VeoReceiptDeniedError, VeoStorageDeniedError))
 
 
@@ -132,88 +136,142 @@ def _is_about_the_image(error: VeoError) -> bool:
     return too_large or _ABOUT_THE_IMAGE.search(error.what) is not None
 
 
-@asynccontextmanager
-async def one_submission(leg: SegmentState) -> AsyncIterator[None]:
-    """Wait until one more submission may be on its way, and count how it fails.
+class SubmissionGate:
+    """Lets submissions pass, pauses them after failures, and closes for good. Belongs to one event loop.
 
-    That it was accepted is for the body to tell, see
-    :meth:`veo_provider.batch.engine.state.SegmentState.accepted`.
-
-    :raises StoppedError: the batch has stopped meanwhile.
+    :param breaker: counts the failures.
+    :param session: for the free check of the service.
+    :param waits: cancelled at the end of the segment.
+    :param check_patience: seconds that the free check may wait for its permit.
+    :param stopped: why an earlier segment has closed the gate; empty if it is open.
+    :param stopped_for_now: whether that may pass, so that the task's next try may go on.
     """
-    await _enter(leg)
-    try:
-        yield
-    except Exception as error:
-        _count(leg, error)
-        raise
-    finally:
-        leg.breaker.leave()
-        leg.breaker_changed()
 
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        session: PollingSession,
+        waits: SegmentWaits,
+        *,
+        check_patience: float,
+        stopped: str = "",
+        stopped_for_now: bool = False,
+    ) -> None:
+        self.breaker = breaker
+        self.stopped = stopped
+        self.stopped_for_now = stopped_for_now
+        self.starting = 0
+        """Items that have a slot, and wait here or are being submitted."""
+        self._session = session
+        self._waits = waits
+        self._check_patience = check_patience
+        self._loop = asyncio.get_running_loop()
+        self._change: asyncio.Future[None] = self._loop.create_future()
 
-async def _enter(leg: SegmentState) -> None:
-    breaker = leg.breaker
-    while not leg.stopped:
-        if not breaker.enter():
-            await leg.until_breaker_changes(breaker.next_change)
-        elif not breaker.is_open:
-            return
-        else:
-            well = False
-            try:
-                well = await _is_well(leg)
-            finally:
-                if not well:
-                    breaker.leave()
-                    leg.breaker_changed()
-            if well:
+    def stop(self, error: VeoError) -> None:
+        """Submit nothing more; generations in flight are finished."""
+        if not self.stopped:
+            log.error("Nothing more is submitted: %s", error)
+            self.stopped = str(error)
+            self.stopped_for_now = error.retryable
+            self._notify()
+
+    def on_accepted(self) -> None:
+        """Record that the service has accepted a submission."""
+        if self.breaker.is_open:
+            log.info("The service accepts submissions again.")
+        self.breaker.on_success()
+        self._notify()
+
+    @asynccontextmanager
+    async def submission(self) -> AsyncIterator[None]:
+        """Wait until one more submission may be sent, and count it if it fails.
+
+        The body calls :meth:`on_accepted` if it was accepted.
+
+        :raises StoppedError: the batch has stopped meanwhile.
+        """
+        await self._enter()
+        try:
+            yield
+        except Exception as error:
+            self._count(error)
+            raise
+        finally:
+            self._leave()
+
+    async def _enter(self) -> None:
+        breaker = self.breaker
+        while not self.stopped:
+            if not breaker.try_acquire():
+                await self._until_change(breaker.next_change)
+            elif not breaker.is_open:
                 return
-    raise StoppedError
+            else:
+                well = False
+                try:
+                    well = await self._is_well()
+                finally:
+                    if not well:
+                        self._leave()
+                if well:
+                    return
+        raise StoppedError
 
+    def _leave(self) -> None:
+        self.breaker.release()
+        self._notify()
 
-def _count(leg: SegmentState, error: Exception) -> None:
-    """Count a failed submission; it may be the one after which all others have to wait, or to stay away."""
-    fault = fault_of(error)
-    if fault is None:
-        return
-    paused = leg.breaker.failed(fault.kind, may_pass=fault.may_pass)
-    if not leg.breaker.gave_up:
-        if paused:
-            log.warning("No submissions for %.0f s: %s", leg.breaker.pause_left, error)
-    elif isinstance(error, VeoError) and not fault.may_pass:
-        leg.stop(error)
-    else:
-        _give_up(leg, error)
+    def _notify(self) -> None:
+        """Wake all that wait for a change."""
+        self._change.set_result(None)
+        self._change = self._loop.create_future()
 
+    async def _until_change(self, seconds: float | None) -> None:
+        """Wait for a change, or for so many seconds; None for no limit."""
+        with self._waits.cancel_at_end():
+            await asyncio.wait({self._change}, timeout=seconds)
 
-def _give_up(leg: SegmentState, error: Exception) -> None:
-    what = error.what if isinstance(error, VeoError) else repr(error)
-    leg.stop(
-        VeoOutageError(
-            f"No submission was accepted for {leg.breaker.failing_for:.0f} s, not even one at a time. "
-            f"The last trouble was: {what}"
-        )
-    )
-
-
-async def _is_well(leg: SegmentState) -> bool:
-    """Ask the service for a task that cannot exist, which is free, before an image is risked.
-
-    A gateway that knows no better than 500 for such a task may be well all the same: that one is passed over.
-    """
-    try:
-        with leg.may_leave():
-            await leg.line.get(_CHECKED_TASK_ID, until=time.time() + CHECK_PATIENCE)
-    except VeoTaskNotFoundError:
-        return True
-    except VeoError as error:
-        answered = isinstance(error, VeoAPIError) and error.status in _ANSWERS
-        if answered and not isinstance(error, _NOT_WELL):
-            return True
-        if leg.breaker.check_failed():
-            log.warning("No submissions for another %.0f s: %s", leg.breaker.pause_left, error)
+    def _count(self, error: Exception) -> None:
+        """Count a failed submission, which may pause all others or stop the batch."""
+        fault = fault_of(error)
+        if fault is None:
+            return
+        paused = self.breaker.on_failure(fault.kind, retryable=fault.may_pass)
+        if not self.breaker.gave_up:
+            if paused:
+                log.warning("No submissions for %.0f s: %s", self.breaker.pause_left, error)
+        elif isinstance(error, VeoError) and not fault.may_pass:
+            self.stop(error)
         else:
-            _give_up(leg, error)
-        return False
-    return True
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        what = error.what if isinstance(error, VeoError) else repr(error)
+        self.stop(
+            VeoOutageError(
+                f"No submission was accepted for {self.breaker.failing_for:.0f} s, not even one at a time. "
+                f"The last error was: {what}"
+            )
+        )
+
+    async def _is_well(self) -> bool:
+        """Ask the service for a task that cannot exist, which is free, before an image is risked.
+
+        Some gateways answer 500 for such a task although they are well, so that answer passes.
+        """
+        try:
+            with self._waits.cancel_at_end():
+                await self._session.get(_CHECKED_TASK_ID, until=time.time() + self._check_patience)
+        except VeoTaskNotFoundError:
+            return True
+        except VeoError as error:
+            answered = isinstance(error, VeoAPIError) and error.status in _ANSWERS
+            if answered and not isinstance(error, _NOT_WELL):
+                return True
+            if self.breaker.on_check_failed():
+                log.warning("No submissions for another %.0f s: %s", self.breaker.pause_left, error)
+            else:
+                self._give_up(error)
+            return False
+        return True

@@ -1,6 +1,7 @@
-"""The watch over one generation of a batch: polled until it is finished, however badly a poll ends.
+"""Polls one generation of a batch until it is finished.
 
-Once a generation is accepted, no answer to a poll is its end: it is paid for when it completes.
+Once a generation is accepted, no response to a poll ends it: it is paid for when it completes. So an error
+that would end a single wait leaves the generation to the next try of the batch.
 """
 
 from __future__ import annotations
@@ -18,124 +19,89 @@ from veo_provider.exceptions import (
     VeoWaitTimeoutError,
 )
 from veo_provider.metrics import time_taken
-from veo_provider.polling.poller import LATE_LOOK_SECONDS, Poller
+from veo_provider.polling.poller import Finished, Patience, PollAgain, Poller, Refused, TimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from veo_provider.api.video import Video
     from veo_provider.batch.engine.state import SegmentState
+    from veo_provider.polling.poller import Decision
     from veo_provider.receipts.receipt import Receipt
 
 log = logging.getLogger(__name__)
 
-LEAST_REFUSALS = 5
-"""Polls in a row that are refused before a generation is left to the next try."""
-LEAST_REFUSED_SECONDS = 60.0
-"""The time that they take, at least: a database that is a copy may be behind, a firewall may be wrong."""
-_REFUSALS = (*STOPPERS, VeoTaskNotFoundError, VeoRequestError)
-"""Wrong key, wrong host, no such task, no such connection: it makes no sense to poll on for hours."""
+IN_BATCH = Patience(ends_when_permanent=False, repeated=(*STOPPERS, VeoTaskNotFoundError, VeoRequestError))
+"""A wrong key or host, no such task, no such connection: polling for hours makes no sense, but a refusal may
+be temporary, and the batch still has other generations in flight."""
 
 
-class Watch:
-    """Polls one generation.
+async def watch(state: SegmentState, receipt: Receipt, *, fresh: bool, polled: Callable[[], None]) -> Video:
+    """Poll a generation until it is finished, and return it.
 
-    :param leg: what it shares with the others.
-    :param receipt: of the generation.
+    :param state: what the items of the segment share.
+    :param receipt: the generation's receipt.
     :param fresh: whether it was submitted just now.
-    :param polled: called after each poll that did not end the watch.
+    :param polled: called after each poll that found it unfinished or failed.
+    :raises VeoWaitTimeoutError: it was not finished in time, as of the last poll.
+    :raises VeoNotFetchedError: it may be finished or not: the last polls failed.
     """
-
-    def __init__(
-        self, leg: SegmentState, receipt: Receipt, *, fresh: bool, polled: Callable[[], None]
-    ) -> None:
-        self._leg = leg
-        self._veo_task_id = receipt.veo_task_id or ""
-        self._submitted_at = receipt.submitted_at or time.time()
-        self._deadline = self._submitted_at + leg.terms.timeout
-        self._running = fresh
-        self._polled = polled
-        self._waiting = Poller(
-            leg.terms.poll_interval,
-            model=receipt.request.get("model", ""),
-            resolution=receipt.request.get("resolution", ""),
-            submitted_at=receipt.submitted_at,
-            mean=leg.progress.mean_seconds,
-        )
-        self._trouble: VeoError | None = None
-        self._refusals = 0
-        self._refused_since = 0.0
-
-    async def until_finished(self) -> Video:
-        """Return the generation when it is finished.
-
-        :raises VeoWaitTimeoutError: it is not, and no poll has failed lately.
-        :raises VeoNotFetchedError: it is not known to be, as the last polls failed.
-        """
-        if self._running:
-            await self._leg.sleep(self._waiting.pause())
-        while True:
-            video, pause = await self._poll()
-            if video is not None:
+    veo_task_id = receipt.veo_task_id or ""
+    submitted_at = receipt.submitted_at or time.time()
+    poller = Poller(
+        state.spec.poll_interval,
+        deadline=submitted_at + state.spec.timeout,
+        patience=IN_BATCH,
+        model=receipt.request.get("model", ""),
+        resolution=receipt.request.get("resolution", ""),
+        submitted_at=receipt.submitted_at,
+        mean=state.throughput.mean_seconds,
+    )
+    if fresh:
+        await state.waits.sleep(poller.next_delay())
+    while True:
+        match await _poll(state, veo_task_id, poller):
+            case PollAgain(seconds):
+                polled()
+                await state.waits.sleep(seconds)
+            case Finished(video):
+                # Otherwise, it may have been finished long before this segment started.
+                if fresh or poller.seen_unfinished:
+                    _record_duration(state, time.time() - submitted_at)
                 return video
-            self._polled()
-            left = self._deadline - time.time()
-            if left <= 0 or self._is_refused():
-                raise self._not_finished()
-            await self._leg.sleep(min(pause, left))
+            case TimedOut(trouble):
+                polled()
+                raise _not_finished(veo_task_id, trouble, state.spec.timeout)
+            case Refused(error):
+                polled()
+                raise _not_finished(veo_task_id, error.what, state.spec.timeout)
 
-    async def _poll(self) -> tuple[Video | None, float]:
-        """Poll once; return the generation if it is finished, and else the seconds to the next poll."""
-        leg, waiting = self._leg, self._waiting
-        try:
-            with leg.may_leave():
-                last_turn = max(self._deadline, time.time() + LATE_LOOK_SECONDS)
-                video = await leg.line.get(self._veo_task_id, until=last_turn)
-        except VeoError as error:
-            self._failed(error)
-            return None, waiting.pause_after(error)
-        if video is not None:
-            self._trouble, self._refusals = None, 0
-            waiting.saw(video)
-            leg.succeeded()
-            if video.finished:
-                self._measure()
-                return video, 0.0
-            self._running = True
-        return None, waiting.pause()
 
-    def _failed(self, error: VeoError) -> None:
-        """Note a poll that failed; a wrong key is one for submissions, too."""
+async def _poll(state: SegmentState, veo_task_id: str, poller: Poller) -> Decision:
+    """Poll once; a wrong key also stops submissions."""
+    try:
+        with state.waits.cancel_at_end():
+            video = await state.session.get(veo_task_id, until=poller.permit_deadline)
+    except VeoError as error:
         if isinstance(error, STOPPERS):
-            self._leg.stop(error)
-        if self._waiting.is_news(error.what):
-            log.warning("%s: %s Waiting on.", self._veo_task_id, error)
-        self._trouble = error
-        if not isinstance(error, _REFUSALS):
-            self._refusals = 0
-            return
-        if not self._refusals:
-            self._refused_since = time.monotonic()
-        self._refusals += 1
+            state.gate.stop(error)
+        decision = poller.on_error(error)
+        if poller.has_news:
+            log.warning("%s: %s Polling again.", veo_task_id, error)
+        return decision
+    if video is not None:
+        state.throughput.on_success()
+    return poller.on_video(video)
 
-    def _is_refused(self) -> bool:
-        long = time.monotonic() - self._refused_since >= LEAST_REFUSED_SECONDS
-        return self._refusals >= LEAST_REFUSALS and long
 
-    def _not_finished(self) -> VeoError:
-        if self._trouble is None:
-            timeout = self._leg.terms.timeout
-            return VeoWaitTimeoutError(
-                f"The generation {self._veo_task_id} was not finished within {timeout:.0f} s."
-            )
-        return VeoNotFetchedError(
-            f"Whether the generation {self._veo_task_id} is finished is not known, as the last polls failed: "
-            f"{self._trouble.what}"
-        )
+def _record_duration(state: SegmentState, seconds: float) -> None:
+    state.throughput.on_completed(seconds)
+    time_taken("generation_seconds", seconds)
 
-    def _measure(self) -> None:
-        """Note what the generation has taken, unless it may have been finished before this leg."""
-        if self._running:
-            seconds = time.time() - self._submitted_at
-            self._leg.completed(seconds)
-            time_taken("generation_seconds", seconds)
+
+def _not_finished(veo_task_id: str, trouble: str, timeout: float) -> VeoError:
+    if not trouble:
+        return VeoWaitTimeoutError(f"The generation {veo_task_id} was not finished within {timeout:.0f} s.")
+    return VeoNotFetchedError(
+        f"Whether the generation {veo_task_id} is finished is not known, as the last polls failed: {trouble}"
+    )

@@ -1,0 +1,1 @@
+"""What observes a running segment: its progress, and the balance of its account."""
