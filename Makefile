@@ -98,6 +98,10 @@ system: $(VENV)/.test ## Tests of a whole running Airflow
 backfill: $(VENV)/.test ## The test of backfills with 30 days: a quarter of an hour
 	BACKFILL_DAYS=30 $(PYTEST) -s tests/system/test_backfill.py
 
+.PHONY: awkward
+awkward: $(VENV)/.test ## Write the awkward pictures and films of the tests into .run/awkward, to look at or to try elsewhere
+	$(BIN)/python tests/awkward_folder.py .run/awkward
+
 .PHONY: busy-test
 busy-test: $(VENV)/.test ## All tests, three times, while four loops keep the machine busy: some hours
 	$(BIN)/python tests/busy.py $(MAKE) unit integration crash some-chaos system

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import io
 import itertools
-import random
 import struct
 import zlib
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import pillow_heif
+import blank
+import foreign
+import reported
+from drawing import (
+    DISPLAY_P3,
+    ORIENTATION,
+    SRGB,
+    TURNED_BACK,
+    corners,
+    encoded,
+    half,
+    noise,
+    numbers,
+    png,
+    png_chunk,
+    profile,
+    turned,
+    with_chunk,
+    zeroed,
+)
 from PIL import Image, ImageCms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pillow_heif.register_heif_opener()
-
 Outcome = Literal["as it is", "converted", "refused"]
-RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 30), (30, 30, 220), (240, 240, 240)
-ORIENTATION = 0x0112
-TURNED_BACK = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
-DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
 
 
 @dataclass(frozen=True)
@@ -58,92 +61,6 @@ def _number(seed: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x010E] = f"number {seed}"
     return exif
-
-
-def corners(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:
-    """Four quarters: red and green above, blue and white below."""
-    four = Image.new("RGB", (2, 2))
-    four.putdata([RED, GREEN, BLUE, WHITE])
-    image = four.resize((width, height), Image.Resampling.NEAREST)
-    return image.quantize(4) if mode == "P" else image.convert(mode)
-
-
-def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
-    made = io.BytesIO()
-    image.save(made, file_format, **options)
-    return made.getvalue()
-
-
-def turned(orientation: int, file_format: str = "JPEG", **options: object) -> bytes:
-    """The four quarters, stored otherwise and turned upright by their EXIF data."""
-    image = corners()
-    if orientation in TURNED_BACK:
-        image = image.transpose(TURNED_BACK[orientation])
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    return encoded(image, file_format, exif=exif.tobytes(), **options)
-
-
-def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A picture that no format makes smaller."""
-    return Image.frombytes("RGB", (width, height), random.Random(seed).randbytes(3 * width * height))  # noqa: S311 - noise
-
-
-def profile(primaries: tuple[tuple[float, ...], ...], gamma: float = 2.2) -> bytes:
-    """An ICC profile of these primaries (CIE XYZ under D50)."""
-
-    def xyz(values: tuple[float, ...]) -> bytes:
-        return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
-
-    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
-    name = b"a profile\0"
-    described = b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(78)
-    tags = {b"desc": described, b"cprt": b"text\0\0\0\0nobody's\0", b"wtpt": xyz((0.9642, 1.0, 0.8249))}
-    tags |= {bytes([c]) + b"XYZ": xyz(p) for c, p in zip(b"rgb", primaries, strict=True)}
-    tags |= {bytes([c]) + b"TRC": curve for c in b"rgb"}
-    at, index, body = 132 + 12 * len(tags), b"", b""
-    for tag, value in tags.items():
-        index += tag + struct.pack(">II", at + len(body), len(value))
-        body += value + bytes(-len(value) % 4)
-    whole = struct.pack(
-        ">I4sI4s4s4s12s4s", at + len(body), b"", 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"", b"acsp"
-    )
-    header = whole.ljust(68, b"\0") + struct.pack(">iii", 63190, 65536, 54061)
-    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + index + body
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def with_chunk(data: bytes, chunk: bytes, *, behind: bool = False) -> bytes:
-    """A PNG with one more chunk before its pixels, or behind them."""
-    at = data.index(b"IEND" if behind else b"IDAT") - 4
-    return data[:at] + chunk + data[at:]
-
-
-def zeroed(data: bytes) -> bytes:
-    """A file of which a transfer reserved all, and wrote half."""
-    return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
-
-
-def numbers(values: list[float]) -> bytes:
-    """A TIFF of these numbers, 64 a row."""
-    picture = Image.frombytes("F", (64, len(values) // 64), array("f", values).tobytes())
-    return encoded(picture, "TIFF")
-
-
-def png(width: int, height: int, depth: int, colour: int, row: bytes, level: int = 1) -> bytes:
-    """A PNG of equal rows, of kinds that Pillow does not write or not so fast."""
-    squeeze = zlib.compressobj(level)
-    pixels = b"".join(squeeze.compress(b"\0" + row) for _ in range(height)) + squeeze.flush()
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    chunks = {b"IHDR": header, b"IDAT": pixels, b"IEND": b""}
-    return b"\x89PNG\r\n\x1a\n" + b"".join(itertools.starmap(png_chunk, chunks.items()))
-
-
-def _half(data: bytes) -> bytes:
-    return data[: len(data) // 2]
 
 
 def _transparent() -> Image.Image:
@@ -380,12 +297,14 @@ _KINDS: list[tuple[str, str, Callable[[int], bytes], Outcome, str]] = [
         "9000 x 600",
     ),
     ("zero bytes", "nothing.jpg", lambda seed: b"", REFUSED, "is empty"),
-    ("cut JPEG", "cut.jpg", lambda seed: _half(encoded(noise(400, 300, seed), "JPEG")), REFUSED, "cut off"),
-    ("cut PNG", "cut.png", lambda seed: _half(encoded(noise(400, 300, seed), "PNG")), REFUSED, "cut off"),
-    ("cut WebP", "cut.webp", lambda seed: _half(encoded(noise(400, 300, seed), "WEBP")), REFUSED, "broken"),
-    ("cut HEIC", "cut.heic", lambda seed: _half(encoded(noise(160, 120, seed), "HEIF")), REFUSED, "broken"),
-    ("cut GIF", "cut.gif", lambda seed: _half(encoded(noise(400, 300, seed), "GIF")), REFUSED, "cut off"),
-    ("cut TIFF", "cut.tif", lambda seed: _half(encoded(noise(400, 300, seed), "TIFF")), REFUSED, "broken"),
+    ("cut JPEG", "cut.jpg", lambda seed: half(encoded(noise(400, 300, seed), "JPEG")), REFUSED, "cut off"),
+    ("cut PNG", "cut.png", lambda seed: half(encoded(noise(400, 300, seed), "PNG")), REFUSED, "cut off"),
+    ("cut WebP", "cut.webp", lambda seed: half(encoded(noise(400, 300, seed), "WEBP")), REFUSED, "broken"),
+    ("cut HEIC", "cut.heic", lambda seed: half(encoded(noise(160, 120, seed), "HEIF")), REFUSED, "broken"),
+    ("cut GIF", "cut.gif", lambda seed: half(encoded(noise(400, 300, seed), "GIF")), REFUSED, "cut off"),
+    ("cut TIFF", "cut.tif", lambda seed: half(encoded(noise(400, 300, seed), "TIFF")), REFUSED, "broken"),
+    ("cut BMP", "cut.bmp", lambda seed: half(encoded(noise(400, 300, seed), "BMP")), REFUSED, "cut off"),
+    ("cut AVIF", "cut.avif", lambda seed: half(encoded(noise(160, 120, seed), "AVIF")), REFUSED, "cut off"),
     ("JPEG without a picture", "start.jpg", lambda seed: encoded(corners(), "JPEG")[:20], REFUSED, "broken"),
     (
         "broken PNG",
@@ -395,22 +314,6 @@ _KINDS: list[tuple[str, str, Callable[[int], bytes], Outcome, str]] = [
         "broken",
     ),
     ("text", "notes.jpg", lambda seed: b"no picture at all\n" * 9, REFUSED, "no picture"),
-    ("SVG", "logo.svg", lambda seed: b'<svg xmlns="http://www.w3.org/2000/svg"/>', REFUSED, "no picture"),
-    (
-        "EPS",
-        "logo.eps",
-        lambda seed: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        REFUSED,
-        "no picture",
-    ),
-    ("PDF", "scan.pdf", lambda seed: b"%PDF-1.7\n", REFUSED, "no picture"),
-    (
-        "video",
-        "clip.jpg",
-        lambda seed: b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(99),
-        REFUSED,
-        "no picture",
-    ),
     ("raw file", "IMG_0004.NEF", lambda seed: _thumbnail_first(), REFUSED, "thumbnail"),
     (
         "144 million pixels",
@@ -508,18 +411,52 @@ _KINDS: list[tuple[str, str, Callable[[int], bytes], Outcome, str]] = [
     (
         "grey lower half",
         "grey half.jpg",
-        lambda seed: _half(encoded(noise(400, 300, seed), "JPEG")) + b"\xff\xd9",
+        lambda seed: half(encoded(noise(400, 300, seed), "JPEG")) + b"\xff\xd9",
         REFUSED,
         "damaged",
     ),
     (
         "grey lower half, progressive",
         "grey passes.jpg",
-        lambda seed: _half(encoded(noise(400, 300, seed), "JPEG", progressive=True)) + b"\xff\xd9",
+        lambda seed: half(encoded(noise(400, 300, seed), "JPEG", progressive=True)) + b"\xff\xd9",
         REFUSED,
         "damaged",
     ),
     ("PNG with a wrong sum", "sum.png", _wrong_sum, REFUSED, "damaged"),
+    (
+        "one pixel",
+        "tracking.jpg",
+        lambda seed: encoded(Image.new("RGB", (1, 1), (9, 9, 9)), "JPEG"),
+        REFUSED,
+        "shows nothing",
+    ),
+    (
+        "JPEG that begins twice",
+        "twice.jpg",
+        lambda seed: b"\xff\xd8" + encoded(noise(40, 30, seed), "JPEG"),
+        REFUSED,
+        "cannot be read here. It is a JPEG",
+    ),
+    (
+        "PNG with bad colours",
+        "colours.png",
+        lambda seed: with_chunk(encoded(noise(40, 30, seed), "PNG"), png_chunk(b"cHRM", bytes(32))),
+        AS_IT_IS,
+        "",
+    ),
+    *(
+        (kind, name, lambda seed, make=make: make(seed), REFUSED, "shows nothing")
+        for kind, name, make in blank.BLANK
+    ),
+    *(
+        (kind, name, lambda seed, make=make: make(), REFUSED, says)
+        for kind, name, make, says in (*foreign.PICTURES, *foreign.OTHERS)
+    ),
+    *((kind, name, lambda seed, make=make: make(), CONVERTED, "TIFF") for kind, name, make in foreign.READ),
+    *(
+        (kind, name, lambda seed, make=make: make(), outcome, says)
+        for kind, name, make, outcome, says, _ in reported.REPORTED
+    ),
 ]
 KINDS = [kind for kind, *_ in _KINDS]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import struct
 import tempfile
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +28,16 @@ class Film:
     :param kind: what is awkward about it.
     :param marked: whether the file itself says where it ends, so that a cut shows without a known length.
     :param needed: bytes before the padding at its end, which nobody misses.
+    :param seconds: how long it is.
+    :param sides: its width and height, as it is shown.
     """
 
     kind: str
     data: bytes
     marked: bool
     needed: int
+    seconds: float
+    sides: tuple[int, int]
 
 
 def box(kind: bytes, *body: bytes) -> bytes:
@@ -66,29 +72,61 @@ def inside(data: bytes, path: list[bytes], change: Callable[[bytes], bytes]) -> 
 
 
 @functools.cache
-def film(flags: str = "", *, sound: bool = False, seconds: int = SECONDS) -> bytes:
-    """A film as FFmpeg's muxer writes it."""
+def film(
+    flags: str = "",
+    *,
+    sound: bool = False,
+    pictures: bool = True,
+    seconds: int = SECONDS,
+    form: str = "mp4",
+    rates: tuple[int, ...] = (1,),
+    codec: str = "aac",
+    **options: str,
+) -> bytes:
+    """A film as FFmpeg's muxer writes it.
+
+    :param form: which of its muxers.
+    :param rates: for how many frames each frame stands, in turn.
+    """
+    settings = {**({"movflags": flags} if flags else {}), **options}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"  # some flags need a file that is read again
-        with av.open(str(path), "w", format="mp4", options={"movflags": flags} if flags else {}) as container:
-            _write(container, seconds, sound=sound)
+        with av.open(str(path), "w", format=form, options=settings) as container:
+            # All streams are made before the first frame is written.
+            video = _video(container) if pictures else None
+            tone = container.add_stream(codec, rate=44100, layout="mono") if sound else None
+            if video is not None:
+                _film(container, video, seconds, rates)
+            if tone is not None:
+                _sound(container, tone, seconds)
         return path.read_bytes()
 
 
-def _write(container: av.container.OutputContainer, seconds: int, *, sound: bool) -> None:
+def _video(container: av.container.OutputContainer) -> av.VideoStream:
     video = container.add_stream("libx264", rate=RATE)
     video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     video.options = {"g": "5", "preset": "ultrafast"}
-    tone = container.add_stream("aac", rate=44100) if sound else None
-    for number in range(seconds * RATE):
+    return video
+
+
+def _film(
+    container: av.container.OutputContainer, video: av.VideoStream, seconds: int, rates: tuple[int, ...]
+) -> None:
+    number, each = 0, itertools.cycle(rates)
+    while number < seconds * RATE:
         frame = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
         for plane in frame.planes:
             plane.update(bytes([number]) * plane.buffer_size)
+        if rates != (1,):
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
         container.mux(video.encode(frame))
+        number += next(each)
     container.mux(video.encode())
-    if tone is None:
-        return
-    frame = av.AudioFrame("fltp", "mono", 1024)
+
+
+def _sound(container: av.container.OutputContainer, tone: av.AudioStream, seconds: int) -> None:
+    form = "s16" if tone.codec.name.startswith("pcm") else "fltp"
+    frame = av.AudioFrame(form, "mono", 1024)
     frame.sample_rate = 44100
     frame.planes[0].update(bytes(frame.planes[0].buffer_size))
     for number in range(43 * seconds):
@@ -146,6 +184,79 @@ def _body(data: bytes, kind: bytes) -> bytes:
     return next(whole[8:] for each, whole in boxes(data) if each == kind)
 
 
+def moved(data: bytes, by: int) -> bytes:
+    """The same index for media that stand so many bytes further on."""
+
+    def change(stco: bytes) -> bytes:
+        (count,) = struct.unpack_from(">I", stco, 12)
+        places = struct.unpack_from(f">{count}I", stco, 16)
+        return stco[:16] + struct.pack(f">{count}I", *(place + by for place in places))
+
+    return inside(data, [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stco"], change)
+
+
+def without_file_type() -> bytes:
+    """As older QuickTime files are, which have no file type."""
+    data = film()
+    first = boxes(data)[0][1]
+    return moved(data, -len(first))[len(first) :]
+
+
+def media_first() -> bytes:
+    """The media before the file type."""
+    first, free, mdat, moov = (whole for _, whole in boxes(film()))
+    return moved(free + mdat + first + moov, -len(first))
+
+
+def media_to_the_end() -> bytes:
+    """The media last, of a size of 0: they go on to the end of the file."""
+    data = film("faststart")
+    at = data.index(b"mdat") - 4
+    return data[:at] + bytes(4) + data[at + 4 :]
+
+
+def with_edit_list(data: bytes, ticks: int = 2500) -> bytes:
+    """A track that is shown after half a second of nothing, and a header that counts it in."""
+    edits = struct.pack(">IIIiIIiI", 0, 2, 500, -1, 0x10000, 2000, 0, 0x10000)
+    edts = box(b"edts", box(b"elst", edits))
+
+    def change(trak: bytes) -> bytes:
+        kept = b"".join(whole for kind, whole in boxes(trak[8:]) if kind != b"edts")
+        return box(b"trak", edts, kept)
+
+    return with_length_in_header(inside(data, [b"moov", b"trak"], change), ticks)
+
+
+def rotated(data: bytes) -> bytes:
+    """Pictures that are turned by a quarter when they are shown, as phones write them."""
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, HEIGHT << 16, 0, 1 << 30)
+    return inside(data, [b"moov", b"trak", b"tkhd"], lambda tkhd: tkhd[:-44] + quarter + tkhd[-8:])
+
+
+def with_large_index(data: bytes) -> bytes:
+    """The index with its size in 64 bits."""
+    index = _body(data, b"moov")
+    large = struct.pack(">I4sQ", 1, b"moov", 16 + len(index)) + index
+    return b"".join(large if kind == b"moov" else whole for kind, whole in boxes(data))
+
+
+def twice(data: bytes, kind: bytes) -> bytes:
+    """A box twice."""
+    return b"".join(whole * (1 + (each == kind)) for each, whole in boxes(data))
+
+
+def with_zeros_in_user_data(data: bytes) -> bytes:
+    """User data that end with four zeros, as QuickTime has them."""
+    return inside(data, [b"moov"], lambda moov: box(b"moov", moov[8:], box(b"udta", bytes(4))))
+
+
+def with_long_handler(data: bytes) -> bytes:
+    """A track's handler with more bytes behind the end of its name."""
+    return inside(data, [b"moov", b"trak", b"mdia", b"hdlr"], lambda hdlr: box(b"hdlr", hdlr[8:], b"\0more"))
+
+
+INDEXED = "dash+global_sidx+skip_trailer+frag_keyframe"
+KEY = {"encryption_key": "00" * 16, "encryption_kid": "11" * 16}
 _KINDS: list[tuple[str, Callable[[], bytes], bool]] = [
     ("plain", film, True),
     ("with sound", lambda: film(sound=True), True),
@@ -162,16 +273,55 @@ _KINDS: list[tuple[str, Callable[[], bytes], bool]] = [
     ("fragments of one track each", lambda: film(f"{FRAGMENTED}+separate_moof", sound=True), True),
     ("smooth streaming", lambda: film("isml+frag_keyframe"), True),
     ("CMAF", lambda: film("cmaf+frag_keyframe"), True),
-    ("DASH, indexed as a whole", lambda: film("dash+global_sidx+skip_trailer+frag_keyframe"), True),
+    ("DASH, indexed as a whole", lambda: film(INDEXED), True),
     ("DASH, indexed by segment", lambda: film("dash+skip_trailer+frag_keyframe"), False),
     ("hybrid", lambda: film("hybrid_fragmented+frag_keyframe"), True),
     ("no end", unmarked, False),
     ("no end, length of all ones", lambda: with_unknown_length(unmarked()), False),
     ("no end, declared length", lambda: with_declared_length(unmarked()), True),
     ("no end, length in the header", lambda: with_length_in_header(unmarked(), 1000 * SECONDS), False),
+    ("no end, declared too short", lambda: with_declared_length(unmarked(), 0.5), False),
     ("no size in the track", lambda: without_size_in_track(film("faststart")), True),
+    ("plain, length of all ones", lambda: with_unknown_length(film()), True),
+    ("plain, length of 0", lambda: with_length_in_header(film("faststart"), 0), True),
+    ("QuickTime", lambda: film(form="mov", sound=True), True),
+    ("QuickTime with a time code", lambda: film(form="mov", write_tmcd="1"), True),
+    ("QuickTime with PCM", lambda: film(form="mov", sound=True, codec="pcm_s16le"), True),
+    ("QuickTime without a file type", without_file_type, True),
+    ("zeros in the user data", lambda: with_zeros_in_user_data(film()), True),
+    ("long handler", lambda: with_long_handler(film()), True),
+    ("3GP", lambda: film(form="3gp"), True),
+    ("for iPods", lambda: film(form="ipod", sound=True), True),
+    ("ISMV", lambda: film(form="ismv"), True),
+    ("negative composition offsets", lambda: film("negative_cts_offsets"), True),
+    ("negative offsets in fragments", lambda: film(f"{FRAGMENTED}+negative_cts_offsets"), True),
+    ("index after the first fragment", lambda: film("frag_keyframe+delay_moov", sound=True), True),
+    ("no base offset", lambda: film(f"{FRAGMENTED}+omit_tfhd_offset"), True),
+    ("DASH and CMAF", lambda: film("dash+cmaf", sound=True), True),
+    ("fragments by time", lambda: film("empty_moov", frag_duration="300000"), True),
+    ("hint tracks", lambda: film("rtphint", sound=True), True),
+    ("encrypted", lambda: film(encryption_scheme="cenc-aes-ctr", **KEY), True),
+    ("variable frame rate", lambda: film(rates=(1, 3, 2)), True),
+    ("edit list", lambda: with_edit_list(film()), True),
+    ("turned", lambda: rotated(film()), True),
+    ("media before the file type", media_first, True),
+    ("media to the end of the file", media_to_the_end, False),
+    ("index of a 64-bit size", lambda: with_large_index(film()), True),
+    ("two indexes", lambda: twice(film(), b"moov"), True),
+    ("room for the index", lambda: film(moov_size="5000"), True),
 ]
+"""Kind, how it is made, and whether it says itself where it ends: else it is stored by its length alone."""
 KINDS = [kind for kind, *_ in _KINDS]
+REPORTS = {
+    "media to the end of the file": "https://github.com/taglib/taglib/issues/746",
+    "long handler": "https://github.com/kixelated/mp4-atom/issues/65",
+    "QuickTime with PCM": "https://github.com/immich-app/immich/issues/31475",
+    "garbage behind": "https://github.com/Borewit/music-metadata/pull/319",
+    "turned": "https://github.com/Zulko/moviepy/issues/2356",
+}
+"""Who has reported which of these kinds."""
+_SECONDS = {"edit list": 2.5}
+_SIDES = {"turned": (HEIGHT, WIDTH)}
 
 
 @functools.cache
@@ -180,6 +330,7 @@ def awkward_film(kind: str) -> Film:
     make, marked = next(rest for name, *rest in _KINDS if name == kind)
     data = make()
     found = boxes(data)
-    while found and found[-1][0] in (b"free", b"skip", b"uuid"):
+    while found and (found[-1][0] in (b"free", b"skip", b"uuid") or found[-1] in found[:-1]):
         found.pop()
-    return Film(kind, data, marked, sum(len(whole) for _, whole in found))
+    needed = sum(len(whole) for _, whole in found)
+    return Film(kind, data, marked, needed, _SECONDS.get(kind, SECONDS), _SIDES.get(kind, (WIDTH, HEIGHT)))

@@ -1,4 +1,4 @@
-"""An archive of 200 awkward files: each gets what is right for it, none stops the run or costs in vain."""
+"""An archive of 240 awkward files: each gets what is right for it, none stops the run or costs in vain."""
 
 import asyncio
 import hashlib
@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import replace
 
 import awkward
+import blank
+import foreign
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from archive import listed
@@ -18,7 +20,7 @@ from veo_provider.sandbox.process import Sandbox
 from veo_provider.triggers import batch as trigger_module
 from veo_provider.triggers.batch import VeoBatchTrigger
 
-COUNT = 200
+COUNT = 240
 PREFIX = "awkward/"
 CONVERT = {"convert": True, "aspect_ratio": "auto"}
 NAMES = [
@@ -43,6 +45,7 @@ NAMES = [
 TOO_LONG = f"{'z' * 250}.jpg"
 ENDS_WITH_SPACE = "space behind.jpg "
 
+BEGIN_LIKE_A_PICTURE = {"JPEG of 12 bits", "JPEG-LS", "JPEG-LS named .jpg", "lossless JPEG", "PNG for iOS"}
 NO_FORMAT, SERVICE = "not a JPEG, PNG or WebP", "not a picture that can be decoded"
 REFUSED_AS_THEY_ARE = {
     **dict.fromkeys(
@@ -66,10 +69,6 @@ REFUSED_AS_THEY_ARE = {
             "cut GIF",
             "cut TIFF",
             "text",
-            "SVG",
-            "EPS",
-            "PDF",
-            "video",
             "raw file",
             "upright HEIC",
             "upright GIF",
@@ -83,6 +82,13 @@ REFUSED_AS_THEY_ARE = {
         ],
         NO_FORMAT,
     ),
+    **{
+        kind: NO_FORMAT
+        for kind, *_ in (*foreign.PICTURES, *foreign.OTHERS, *foreign.READ)
+        if kind not in BEGIN_LIKE_A_PICTURE
+    },
+    **{kind: NO_FORMAT for kind, name, _ in blank.BLANK if not name.endswith((".jpg", ".png", ".webp"))},
+    **dict.fromkeys(["cut BMP", "cut AVIF", "BMP named .jpeg", "turned AVIF"], NO_FORMAT),
     **dict.fromkeys(["25 MB", "25 MB with much behind the picture"], "at most 20 MB"),
     "zero bytes": "is empty",
     "half a JPEG": "is damaged",
@@ -98,6 +104,10 @@ REFUSED_AS_THEY_ARE = {
             "PNG with a long text",
             "PNG with long XMP",
             "PNG with a long profile",
+            "JPEG that begins twice",
+            "panorama without an end",
+            "cut panorama",
+            *BEGIN_LIKE_A_PICTURE,
         ],
         SERVICE,
     ),
@@ -121,7 +131,7 @@ def _shapes():
 
 
 def _files():
-    """Yield 200 files: some for their names, some for their shapes, and all kinds in turn."""
+    """Yield 240 files: some for their names, some for their shapes, and all kinds in turn."""
     named = dict.fromkeys(NAMES, "name")
     named |= {TOO_LONG: "a name that is too long", ENDS_WITH_SPACE: "a name that ends with a space"}
     for number, (name, kind) in enumerate(named.items()):

@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import films
 import pytest
+from refused_films import REFUSED
 
 from veo_provider.api.client import VeoClient
 from veo_provider.exceptions import VeoIncompleteVideoError
@@ -75,9 +76,23 @@ def store(service, s3, monkeypatch):
 @pytest.mark.parametrize("kind", films.KINDS)
 def test_a_whole_film_is_stored_with_its_length(store, kind):
     """Whatever its boxes, with the length that the server tells."""
-    stored = store(films.awkward_film(kind).data)
-    assert stored.duration_seconds == pytest.approx(films.SECONDS, abs=0.05)
-    assert (stored.width, stored.height) == (films.WIDTH, films.HEIGHT)
+    film = films.awkward_film(kind)
+    stored = store(film.data)
+    assert stored.duration_seconds == pytest.approx(film.seconds, abs=0.05)
+    assert (stored.width, stored.height) == film.sides
+
+
+@pytest.mark.parametrize("kind", films.KINDS)
+def test_without_a_length_only_what_says_its_own_end_is_stored(store, kind):
+    """Of the others nobody knows whether more was to come."""
+    film = films.awkward_film(kind)
+    assert (store(film.data, tells_length=False) is not None) == film.marked
+
+
+@pytest.mark.parametrize(("kind", "make"), [(kind, make) for kind, _, make, _ in REFUSED])
+def test_what_is_no_whole_film_is_never_stored(store, kind, make):
+    """Though the server gives it the length that it has."""
+    assert store(make()) is None
 
 
 @pytest.mark.parametrize("kind", ["fragments with an end", "no end", "DASH, indexed as a whole", "CMAF"])

@@ -11,6 +11,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import awkward
+import drawing
 import PIL.Image
 import pytest
 from PIL import ImageChops
@@ -140,6 +141,9 @@ def test_what_is_converted_is_plain(kind):
         "PNG with long XMP",
         "PNG with a long profile",
         "EXIF behind the pixels",
+        "turned AVIF",
+        "CMYK without Adobe's mark",
+        "BMP named .jpeg",
     ],
 )
 def test_a_converted_picture_shows_the_same_upright(kind):
@@ -147,7 +151,7 @@ def test_a_converted_picture_shows_the_same_upright(kind):
     picture = pixels(convert(awkward_file(kind).data))
     assert picture.size == (64, 48)
     for seen, meant in zip(
-        corners_of(picture), [awkward.RED, awkward.GREEN, awkward.BLUE, awkward.WHITE], strict=True
+        corners_of(picture), [drawing.RED, drawing.GREEN, drawing.BLUE, drawing.WHITE], strict=True
     ):
         assert is_near(seen, meant), (seen, meant)
 
@@ -157,14 +161,14 @@ def test_the_transparent_becomes_white(kind):
     """A cut-out stands on white, and what is opaque stays."""
     first, second, *_ = corners_of(pixels(convert(awkward_file(kind).data)))
     assert is_near(first, (255, 255, 255))
-    assert is_near(second, awkward.GREEN, tolerance=40)
+    assert is_near(second, drawing.GREEN, tolerance=40)
 
 
 def test_wide_colours_come_as_near_as_srgb_can():
     """A green of Display P3 needs a stronger green in sRGB, and a white stays a white."""
     _, green, _, white = corners_of(pixels(convert(awkward_file("wide gamut").data)))
-    assert green[0] < awkward.GREEN[0] - 15
-    assert is_near(white, awkward.WHITE)
+    assert green[0] < drawing.GREEN[0] - 15
+    assert is_near(white, drawing.WHITE)
 
 
 def test_a_photograph_in_adobe_rgb_is_brought_into_srgb(photo):

@@ -13,7 +13,7 @@ import urllib3
 from veo_provider.api import protocol
 from veo_provider.api.aliases import Aliases
 from veo_provider.api.body import encode
-from veo_provider.api.download import START, ResumePoint, is_video, read_content, video_place
+from veo_provider.api.download import START, ResumePoint, is_video, read_content, too_many_links, video_place
 from veo_provider.api.http.address import same_host
 from veo_provider.api.http.deadline import AnswerDeadline, answered_by
 from veo_provider.api.http.transport import new_session
@@ -23,7 +23,6 @@ from veo_provider.exceptions import (
     VeoAuthenticationError,
     VeoConnectionError,
     VeoSubmissionUnknown,
-    VeoUnexpectedAnswerError,
     VeoWrongTokenError,
 )
 
@@ -192,7 +191,7 @@ class VeoClient:
                     yield Download(response, video_place(head, wanted), self._timeout)
                     return
                 url = link
-        raise VeoUnexpectedAnswerError(f"The video {veo_task_id} lies behind more than {_MAX_LINKS} links.")
+        raise too_many_links(veo_task_id, _MAX_LINKS)
 
     def has_content(self, veo_task_id: str) -> bool:
         """Begin the download of a completed generation's video, and leave it at that.

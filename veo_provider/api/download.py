@@ -89,6 +89,15 @@ def read_content(
     raise content_error(answer, own_host=own_host)
 
 
+def too_many_links(veo_task_id: str, most: int) -> exceptions.VeoUnexpectedAnswerError:
+    """Return the error for a video that links lead in circles about."""
+    error = exceptions.VeoUnexpectedAnswerError(
+        f"The video {veo_task_id} lies behind more than {most} links."
+    )
+    error.money = CONTENT_MONEY
+    return error
+
+
 def is_video(answer: Response) -> bool:
     """Whether the answer's body is the video itself."""
     return answer.ok and not answer.content_type.startswith(_NO_VIDEO_TYPES)

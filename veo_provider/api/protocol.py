@@ -46,6 +46,9 @@ QUOTA_PER_USD = 500_000
 
 _MAX_ID_LENGTH = 2000
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:~+=-]*")
+_JSON_OR_EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]|(?:event|id|retry)?:[^\n]*\n|data:)*[{\[]")
+"""JSON, or server-sent events of it, with which some gateways answer though nobody asked for them
+(https://github.com/openclaw/openclaw/pull/97474)."""
 _ID_IN_TEXT = re.compile(rb'"(id|task_id)"\s*:\s*("(?:[^"\\]|\\.)*"|[0-9]+(?=\s*[,}]))')
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _UNDER_WAY = (VideoStatus.QUEUED, VideoStatus.IN_PROGRESS)
@@ -201,11 +204,11 @@ def read_balance(answer: Response) -> float:
 
 
 def candidate_id(body: bytes) -> str | None:
-    """Return the task id in a JSON body, which may be cut somewhere after it; None if there is none.
+    """Return the task id in a body of JSON or of events, which may be cut after it; None if there is none.
 
     No more than a candidate: a free poll tells whether there is such a generation.
     """
-    if not body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+    if not _JSON_OR_EVENTS.match(body):
         return None
     found: dict[str, Any] = {}
     for name, value in _ID_IN_TEXT.findall(body):

@@ -18,10 +18,11 @@ _COMPLETED = frozenset({"completed", "complete", "succeeded", "success", "succee
 _FAILED = frozenset({"failed", "failure", "fail", "error", "rejected"})
 """OpenAI ``failed``; new-api's own task ``FAILURE``; Kie ``fail``; aimlapi ``error``."""
 _ENDED = frozenset(
-    {"cancelled", "canceled", "expired", "deleted", "timeout", "timed_out", "timedout", "timeoutd"}
+    {"cancelled", "canceled", "aborted", "expired", "deleted", "timeout", "timed_out", "timedout", "timeoutd"}
 )
-"""OpenRouter and Inworld ``cancelled`` and ``expired``; DashScope ``CANCELED``; SGLang ``deleted``. Nobody
-documents that a generation which ended so is never charged."""
+"""OpenRouter and Inworld ``cancelled`` and ``expired``; DashScope ``CANCELED``; Replicate ``aborted``
+(https://github.com/replicate/replicate-python/pull/460); SGLang ``deleted``. Nobody documents that a
+generation which ended so is never charged."""
 _QUEUED = frozenset({"queued", "pending", "submitted", "not_start", "not_started", "in_queue"})
 """OpenAI ``queued``; OpenRouter ``pending``; new-api's own task ``NOT_START`` and ``SUBMITTED``."""
 _IN_PROGRESS = frozenset({"in_progress", "processing", "running", "generating"})

@@ -20,7 +20,7 @@ from veo_provider.batch.outcome import Outcome
 from veo_provider.exceptions import VeoArchiveUnavailableError, VeoRequestError
 from veo_provider.receipts.receipt import SUFFIX as RECEIPT_SUFFIX
 from veo_provider.s3.client import iter_objects, translate_errors
-from veo_provider.s3.uri import S3Uri
+from veo_provider.s3.uri import S3Uri, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -129,9 +129,8 @@ class _Prefix:
 
     @classmethod
     def parse(cls, uri: str, parameter: str) -> _Prefix:
-        scheme, _, rest = str(uri).partition("://")
-        bucket, slash, key = rest.partition("/")
-        if scheme != "s3" or not bucket or not slash or (key and not key.endswith("/")):
+        scheme, bucket, key = split(uri)
+        if scheme != "s3" or not bucket or key is None or (key and not key.endswith("/")):
             raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/prefix/.")
         return cls(bucket, key)
 
@@ -191,8 +190,8 @@ def _read_pattern(pattern: str) -> tuple[_Prefix, str, Callable[[str], object]]:
         return prefix, prefix.key, lambda _: True
     literal = pattern[: wildcard.start()]
     folder = _Prefix.parse(literal[: literal.rfind("/") + 1], "images")
-    listed = literal.partition("://")[2].partition("/")[2]
-    wanted = pattern.partition("://")[2].partition("/")[2]
+    listed = split(literal)[2] or ""
+    wanted = split(pattern)[2] or ""
     try:
         expression = glob_translate(f"{wanted}**" if wanted.endswith("/") else wanted)
     except ValueError as error:

@@ -27,6 +27,7 @@ from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.polling.session import shared_session
 from veo_provider.receipts.receipt import SUFFIX, Attempt, S3ReceiptStore
 from veo_provider.s3.client import s3_client
+from veo_provider.s3.credentials import in_care_of
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ async def run_segment(
     client = await asyncio.to_thread(settings.client)
     try:
         manifest, jobs = await asyncio.to_thread(lambda: (manifest_of(spec, s3), jobs_of(spec, client, s3)))
-        await asyncio.to_thread(_check_receipts, spec, s3)
+        await asyncio.to_thread(check_receipts, spec, s3)
         journal = journal_of(spec, s3, tuning)
         checkpoint = await asyncio.to_thread(_prepare_checkpoint, checkpoint, manifest, journal)
         # Later segments have counted what the cached rows cost, if there are any.
@@ -159,7 +160,7 @@ def summary_rows(spec: BatchSpec, s3: S3Client, why_not_started: str) -> Iterato
     return journal.rows(items, why_not_started, orphans)
 
 
-def _check_receipts(spec: BatchSpec, s3: S3Client) -> None:
+def check_receipts(spec: BatchSpec, s3: S3Client) -> None:
     """Stop if no receipt can be kept: with one error, before any image.
 
     :raises VeoReceiptError: the store refuses receipts, or ignores conditional writes.
@@ -193,6 +194,10 @@ async def _read_connections(spec: BatchSpec, tuning: BatchTuning) -> tuple[VeoSe
     settings = await VeoHook(spec.veo_conn_id).wait_for_settings(max_attempts=attempts)
     # Airflow before 3.2 reads a connection in a thread only if the thread was started in this way.
     client_in_thread = partial(
-        sync_to_async(s3_client), spec.aws_conn_id, tuning.s3_connections, spec.s3_extra_args
+        sync_to_async(s3_client),
+        spec.aws_conn_id,
+        tuning.s3_connections,
+        spec.s3_extra_args,
+        in_care_of(asyncio.get_running_loop()),
     )
     return settings, await wait_for_airflow(client_in_thread, spec.aws_conn_id, max_attempts=attempts)

@@ -16,6 +16,7 @@ from veo_provider.exceptions import (
     VeoContentServerError,
     VeoNotFetchedError,
     VeoReceiptChangedError,
+    VeoReceiptDeniedError,
     VeoReceiptError,
     VeoReceiptUnavailableError,
     VeoVideoLostError,
@@ -33,14 +34,20 @@ KEPT_SECONDS = 2 * 24 * 60 * 60 + CLOCK_DIFFERENCE
 """How long the service keeps a video: "upstream keeps videos for 2 days", says its documentation."""
 RECORD_PATIENCE = 45.0
 """Seconds for which a write of a claim or of a task id is tried."""
+_NO_RECEIPT = (VeoReceiptDeniedError, VeoReceiptUnavailableError)
+"""After a generation was accepted, either needs mending before its video can be fetched."""
 
 
 def require_place(store: ReceiptStore, held: VersionedReceipt) -> None:
     """Pass where a video may be stored: the one of a later generation that is stored by now stays.
 
     :raises VeoReceiptChangedError: there is such a one.
+    :raises VeoNotFetchedError: that cannot be told now.
     """
-    found = store.read()
+    try:
+        found = store.read()
+    except _NO_RECEIPT as error:
+        raise VeoNotFetchedError.of(held.receipt.veo_task_id or "", error) from error
     if found is None or found.receipt.state is not ReceiptState.STORED:
         return
     if found.receipt.veo_task_id != held.receipt.veo_task_id:
@@ -56,8 +63,14 @@ def record_video(
     """Record what was stored.
 
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    :raises VeoNotFetchedError: the receipt cannot be written now; the next attempt finds the video.
     """
-    return record(store, held, held.receipt.moved(ReceiptState.STORED, by, video=video))
+    try:
+        return record(store, held, held.receipt.moved(ReceiptState.STORED, by, video=video))
+    except _NO_RECEIPT as error:
+        raise VeoNotFetchedError(
+            f"The video of {held.receipt.veo_task_id} is in its place, but not recorded: {error.what}"
+        ) from error
 
 
 def record_failure(
@@ -108,7 +121,7 @@ def _note_completion(store: ReceiptStore, held: VersionedReceipt, by: Attempt) -
         return
     try:
         record(store, held, held.receipt.completed_now(by))
-    except VeoReceiptUnavailableError as error:
+    except _NO_RECEIPT as error:
         log.warning("%s", error)
 
 

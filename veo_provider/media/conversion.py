@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, cast
 
 from veo_provider.api.image import MAX_IMAGE_BYTES, ByteStream, Image, changed
 from veo_provider.exceptions import VeoError, VeoImageError, VeoRequestError
-from veo_provider.media import image_files
+from veo_provider.media import image_files, picture_kinds
+from veo_provider.media.broken_files import is_certainly_broken
+from veo_provider.media.tiff_files import read_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +63,7 @@ _PNG_DEPTH_AT, _SIXTEEN_BITS = (
     24,
     16,
 )  # Pillow tells of 16 bits in grey PNGs only, and gives eight of those in colour
-_TIFF_SUBFILE, _REDUCED = 254, 1
+_TIFF_BITS, _TIFF_FORMAT = 258, 339
 _ORIENTATION = 0x0112
 _TURNS = {
     2: "FLIP_LEFT_RIGHT",
@@ -122,7 +124,7 @@ def aspect_ratio_of(image: Image) -> str:
             return ratio
     if ratio := _ratio_in(head, image.name):
         return ratio
-    raise VeoImageError(f"The image {image.name} is broken: no width and height are found in it.")
+    raise _unreadable(image.name, head.getbuffer(), "no width and height are found in it")
 
 
 def verify(image: Image) -> None:
@@ -139,7 +141,9 @@ def verify(image: Image) -> None:
     _require_pillow()
     with _room_for(image.size):
         source = _whole(image, image.name)
-        with _pillow(image.name):
+        with _pillow(image.name, source):
+            ended = image_files.with_end(source.getbuffer())
+            source = io.BytesIO(ended) if ended else source
             picture = _opened(source, image.name)
             _decode(picture)
             _require_undamaged(picture, source, image.name)
@@ -176,9 +180,13 @@ def convert(name: str, *, size: int, header: bytes, open_stream: Callable[[], By
 
 def _taken_or_converted(name: str, size: int, header: bytes, open_stream: Callable[[], ByteStream]) -> Image:
     source = _whole(Image(name, size, "", open_stream), name)
-    with _pillow(name):
-        picture = _opened(source, name)
+    with _pillow(name, source):
+        ended = image_files.with_end(source.getbuffer())
+        read = io.BytesIO(ended) if ended else source
+        picture = _opened(read, name)
         reason = _why_not_as_it_is(picture, source)
+        if ended:
+            reason = reason or "its end is not marked"
         if reason is None:
             _decode(picture)
             _require_undamaged(picture, source, name)
@@ -186,7 +194,7 @@ def _taken_or_converted(name: str, size: int, header: bytes, open_stream: Callab
             image = Image.check(name, size=size, header=header, open_stream=open_stream)
             return replace(image, sha256=_digest(source))
         made = _rendered(picture)
-        _require_undamaged(picture, source, name)
+        _require_undamaged(picture, read, name)
         _require_something_to_see(made, name)
         data = _jpeg(made)
     log.info("The image %s is sent as a JPEG made from it: %s.", name, reason)
@@ -241,7 +249,7 @@ def _small(jpeg: bytes, part: int) -> PIL.Image.Image:
     import PIL.Image
 
     picture = PIL.Image.open(io.BytesIO(jpeg), formats=("JPEG",))
-    picture.draft(None, (picture.width // part, picture.height // part))
+    picture.draft(None, (max(picture.width // part, 1), max(picture.height // part, 1)))
     picture.load()
     return picture
 
@@ -262,7 +270,7 @@ def _room_for(size: int) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _pillow(name: str) -> Iterator[None]:
+def _pillow(name: str, source: io.BytesIO | None = None) -> Iterator[None]:
     """Run Pillow on one picture: its warnings stay inside, and its errors become sentences.
 
     One at a time in a process: warnings are filtered for all threads at once, and a large picture decoded
@@ -280,7 +288,24 @@ def _pillow(name: str) -> Iterator[None]:
             raise _too_many_pixels(name) from error
         except Exception as error:  # Pillow's readers raise anything from struct.error to KeyError
             said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise VeoImageError(f"The image {name} is broken or cut off: {said}.") from error
+            raise _unreadable(name, source.getbuffer() if source else memoryview(b""), said) from error
+
+
+def _unreadable(name: str, data: memoryview, said: str = "") -> VeoImageError:
+    """Return what to raise for a file that Pillow does not read: broken only if that is certain.
+
+    :param said: what Pillow says of it. It calls broken what it does not know, too.
+    """
+    if is_certainly_broken(data):
+        return VeoImageError(f"The image {name} is broken or cut off{f': {said}' if said else ''}.")
+    if kind := picture_kinds.kind_of_picture(data):
+        return VeoImageError(
+            f"The image {name} cannot be read here. It is {kind}: if other programs show it, convert it with "
+            "one of them to a JPEG, PNG or WebP first."
+        )
+    other = picture_kinds.kind_of_other(data)
+    known = f"it is {other}" if other else f"it begins with {bytes(data[:12])!r}"
+    return VeoImageError(f"The image {name} is no picture that is known here: {known}.")
 
 
 def _too_many_pixels(name: str) -> VeoImageError:
@@ -317,18 +342,19 @@ def _opened(data: io.BytesIO, name: str) -> PIL.Image.Image:
     try:
         picture = PIL.Image.open(_without_texts(data), formats=_formats(start, name))
     except PIL.UnidentifiedImageError as error:
-        raise VeoImageError(
-            f"The image {name} is no picture that can be read, or broken: it begins with {start[:12]!r}."
-        ) from error
+        raise _unreadable(name, data.getbuffer()) from error
     if picture.width * picture.height > MAX_PIXELS:
         raise _too_many_pixels(name)
-    if picture.format == "TIFF" and picture.getexif().get(_TIFF_SUBFILE, 0) & _REDUCED:
-        raise VeoImageError(f"The image {name} begins with a thumbnail, as cameras' raw files do.")
+    tiff = read_tiff(data.getbuffer())
+    is_other = tiff is not None and (tiff.raw_kind or tiff.is_misread)
+    if is_other or picture_kinds.is_for_ios(data.getbuffer()):
+        # Pillow makes a picture of it, but not the one that it shows elsewhere.
+        raise _unreadable(name, data.getbuffer())
     return picture
 
 
 def _without_texts(data: io.BytesIO) -> io.BytesIO:
-    """Return what Pillow reads of a file; see :func:`picture_files.without_texts`."""
+    """Return what Pillow reads of a file; see :func:`image_files.without_texts`."""
     whole = data.getbuffer()
     kept = image_files.without_texts(whole)
     return data if kept is whole else io.BytesIO(kept)
@@ -355,10 +381,12 @@ def _ratio_in(head: io.BytesIO, name: str) -> str | None:
     """Return the aspect ratio of the picture that begins so, or None if that takes more of it."""
     import PIL.Image
 
-    with _pillow(name):
+    with _pillow(name, head):
         try:
             picture = PIL.Image.open(_without_texts(head), formats=("JPEG", "PNG", "WEBP"))
-        except OSError:
+        except PIL.Image.DecompressionBombError:
+            raise
+        except Exception:  # noqa: BLE001 - Pillow's readers raise anything; it may take more of the file
             return None
         finally:
             head.seek(0, io.SEEK_END)
@@ -497,20 +525,33 @@ def _in_eight_bits(picture: PIL.Image.Image) -> PIL.Image.Image:
 
     :raises VeoImageError: none of its numbers is one.
     """
-    low, high = _range_of(picture)
+    numbers = _numbers_of(picture)
+    low, high = _range_of(numbers)
     # Twelve bits or fewer in a field of sixteen, as scientific cameras have it, would be black.
     if picture.mode.startswith("I;16") and high > _TWELVE_BITS:
         low, high = 0.0, 65535.0
     factor = 255 / (high - low or 1)
-    return picture.convert("F").point(lambda value: value * factor - low * factor).convert("L")
+    return numbers.point(lambda value: value * factor - low * factor).convert("L")
 
 
-def _range_of(picture: PIL.Image.Image) -> tuple[float, float]:
+def _numbers_of(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """Return a grey picture as floats."""
+    import PIL.Image
+
+    tags = getattr(picture, "tag_v2", {})
+    if picture.mode == "I" and tags.get(_TIFF_BITS) == (32,) and tags.get(_TIFF_FORMAT, (1,)) == (1,):
+        # Pillow takes unsigned numbers of 32 bits for signed ones.
+        values = array("f", array("I", picture.tobytes()))
+        return PIL.Image.frombytes("F", picture.size, values.tobytes())
+    return picture.convert("F")
+
+
+def _range_of(numbers: PIL.Image.Image) -> tuple[float, float]:
     """Return between which numbers there is something to see, by a sample of a large picture."""
     import PIL.Image
 
-    sides = (min(picture.width, _SAMPLED_SIDE), min(picture.height, _SAMPLED_SIDE))
-    sample = picture.convert("F").resize(sides, PIL.Image.Resampling.NEAREST)
+    sides = (min(numbers.width, _SAMPLED_SIDE), min(numbers.height, _SAMPLED_SIDE))
+    sample = numbers.resize(sides, PIL.Image.Resampling.NEAREST)
     values = sorted({value for value in array("f", sample.tobytes()) if math.isfinite(value)})
     if not values:
         raise VeoImageError("The image shows nothing: none of its values is a number.")

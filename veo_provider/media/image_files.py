@@ -20,7 +20,10 @@ _MAX_TEXTS_BYTES = 64 * _MAX_TEXT_BYTES
 """Its MAX_TEXT_MEMORY: the same for all of them."""
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """What ends entropy-coded data: neither a stuffed 0xFF nor a restart (ITU-T T.81, B.1.1.2)."""
-_END_OF_IMAGE, _START_OF_SCAN, _HUFFMAN_TABLES = 0xD9, 0xDA, 0xC4
+_JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
+"""The same in a JPEG-LS, where a bit of 0 follows 0xFF (ITU-T T.87, C.2.1)."""
+_JPEG_LS = 0xF7
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _HUFFMAN_TABLES = 0xD8, 0xD9, 0xDA, 0xC4
 _SEQUENTIAL = (0xC0, 0xC1)
 _AC_TABLE, _END_OF_BLOCK = 0x10, 0x00
 _ZEROS = re.compile(rb"\0{%d}" % LOST_BYTES)
@@ -37,7 +40,7 @@ def without_texts(data: memoryview) -> memoryview | bytes:
     before, late = [data[: len(_PNG)]], list[memoryview]()
     after = list[memoryview]()
     end = len(_PNG)
-    for kind, chunk in _png_chunks(data):
+    for kind, chunk in png_chunks(data):
         end += len(chunk)
         if kind == b"eXIf" and after:
             late.append(chunk)
@@ -46,7 +49,7 @@ def without_texts(data: memoryview) -> memoryview | bytes:
     return b"".join([*before, *late, *after, data[end:]])
 
 
-def _png_chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+def png_chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """Yield kind and all bytes of each whole chunk."""
     at = len(_PNG)
     while at + 12 <= len(data):
@@ -71,7 +74,7 @@ def has_long_texts(data: memoryview) -> bool:
     if data[: len(_PNG)] != _PNG:
         return False
     total = 0
-    for kind, chunk in _png_chunks(data):
+    for kind, chunk in png_chunks(data):
         length = _inflated_bytes(kind, chunk[8:-4])
         total += length
         if length > _MAX_TEXT_BYTES or total > _MAX_TEXTS_BYTES:
@@ -94,9 +97,33 @@ def _inflated_bytes(kind: bytes, body: memoryview) -> int:
         return 0
 
 
+def with_end(data: memoryview) -> bytes | None:
+    """Return a JPEG with the marker of its end in place of Samsung's trailer, if that stands where it should.
+
+    Samsung's phones write panoramas so. None for all other files.
+    """
+    start = _start_of_samsung_trailer(data)
+    if start is None or bytes(data[:3]) != b"\xff\xd8\xff" or end_of_jpeg(data[:start]) is not None:
+        return None
+    return bytes(data[:start]) + b"\xff\xd9"
+
+
+def _start_of_samsung_trailer(data: memoryview) -> int | None:
+    """Return where it begins, by its directory at the end of the file, whose places count backwards."""
+    if bytes(data[-4:]) != b"SEFT":
+        return None
+    length = int.from_bytes(data[-8:-4], "little")
+    at = len(data) - 8 - length
+    if at < 0 or bytes(data[at : at + 4]) != b"SEFH":
+        return None
+    entries = data[at + 12 : at + length]
+    places = [place for (place,) in struct.iter_unpack("<4xI4x", entries[: len(entries) // 12 * 12])]
+    return at - max(places) if places and max(places) <= at else None
+
+
 def end_of_jpeg(data: memoryview) -> int | None:
     """Return where the first picture of a JPEG says that it ends; None if it does not."""
-    for marker, at in _jpeg_markers(data):
+    for marker, at in jpeg_markers(data):
         if marker == _END_OF_IMAGE:
             return at
     return None
@@ -105,7 +132,7 @@ def end_of_jpeg(data: memoryview) -> int | None:
 def loses_bytes(data: memoryview, file_format: str | None) -> bool:
     """Whether a part of the compressed pixels was never written, or lost, as far as the file itself tells."""
     if file_format == "PNG":
-        pixels = (chunk for kind, chunk in _png_chunks(data) if kind == b"IDAT")
+        pixels = (chunk for kind, chunk in png_chunks(data) if kind == b"IDAT")
         return any(zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big") for chunk in pixels)
     if file_format in ("HEIF", "AVIF"):
         return data[-LOST_BYTES:] == bytes(LOST_BYTES) and _last_box(data) == b"mdat"
@@ -129,7 +156,7 @@ def _last_box(data: memoryview) -> bytes | None:
 def _jpeg_loses_bytes(data: memoryview) -> bool:
     """Whether zeros stand at the end instead of its marker, or in pixels that zeros cannot code."""
     sequential, zeros_are_flat, began = False, True, 0
-    for marker, at in _jpeg_markers(data):
+    for marker, at in jpeg_markers(data):
         if began and sequential and not zeros_are_flat and _ZEROS.search(data, began, at):
             return True
         began = 0
@@ -159,14 +186,18 @@ def _segment(data: memoryview, at: int) -> memoryview:
     return data[at + 4 : at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")]
 
 
-def _jpeg_markers(data: memoryview) -> Iterator[tuple[int, int]]:
+def jpeg_markers(data: memoryview) -> Iterator[tuple[int, int]]:
     """Yield each marker of a JPEG's first picture, and where it stands, up to the one at its end."""
-    at = 2
+    at, form = 2, _MARKER
     while True:
-        found = _MARKER.search(data, at)
+        found = form.search(data, at)
         if found is None:
             return
         at, marker = found.start(), data[found.start() + 1]
+        if marker == _START_OF_IMAGE:
+            at += 2
+            continue
+        form = _JPEG_LS_MARKER if marker == _JPEG_LS else form
         yield marker, at
         if marker == _END_OF_IMAGE:
             return

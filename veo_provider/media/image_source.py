@@ -17,7 +17,7 @@ _HELD_BYTES = MAX_IMAGE_BYTES + 1
 _NO_SUCH_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from os import PathLike
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -33,6 +33,7 @@ def open_image(
     convert: bool = False,
     s3: S3Client | None = None,
     hold: int = 0,
+    extra_args: Mapping[str, str | bool] | None = None,
 ) -> Image:
     """Return the image, checked by its size and first bytes but not read.
 
@@ -42,6 +43,7 @@ def open_image(
         see :func:`veo_provider.media.conversion.convert`.
     :param s3: boto3's client for that connection, where there is one already: to make one takes a while.
     :param hold: an object in S3 of at most so many bytes is read once, and held.
+    :param extra_args: see :func:`~veo_provider.s3.client.s3_client`; ``RequestPayer`` goes with reads, too.
     :raises VeoImageError: there is no such image, or the API would not take it.
     :raises VeoImageUnavailableError: its store cannot be reached now.
     """
@@ -55,8 +57,9 @@ def open_image(
     # As ObjectStoragePath has it, a connection may stand in the URI itself.
     conn_id, at, bucket = source.bucket.rpartition("@")
     if at:
-        return _in_s3(S3Uri(bucket, source.key), lambda: s3_client(conn_id), check, hold)
-    return _in_s3(source, lambda: s3 or s3_client(aws_conn_id), check, hold)
+        place = S3Uri(bucket, source.key)
+        return _in_s3(place, lambda: s3_client(conn_id, extra_args=extra_args), check, hold)
+    return _in_s3(source, lambda: s3 or s3_client(aws_conn_id, extra_args=extra_args), check, hold)
 
 
 def _in_s3(source: S3Uri, connect: Callable[[], S3Client], check: Check, hold: int) -> Image:

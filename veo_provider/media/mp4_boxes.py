@@ -147,10 +147,11 @@ def _read_track(trak: memoryview, defaults: Mapping[int, int]) -> Track | None:
 def _dimensions(tkhd: memoryview, stsd: memoryview) -> tuple[int, int]:
     """Return pixels as they are shown; where the track's header leaves that out, as they are stored."""
     width, height = (side >> 16 for side in struct.unpack(">II", tkhd[-8:]))
-    if width and height:
-        return width, height
-    width, height = struct.unpack_from(">HH", stsd, 40)
-    return width, height
+    if not (width and height):
+        width, height = struct.unpack_from(">HH", stsd, 40)
+    across, down = struct.unpack(">ii", tkhd[-44:-36])
+    is_turned = down and not across
+    return (height, width) if is_turned else (width, height)
 
 
 def _rows(layout: str, table: memoryview) -> Iterator[tuple[int, ...]]:

@@ -176,7 +176,7 @@ class VeoImageRequestOperator(VeoRequestOperator):
         from veo_provider.media.image_source import open_image
 
         if not as_bool("text_to_video", self.text_to_video):
-            return open_image(self.image, self.aws_conn_id)
+            return open_image(self.image, self.aws_conn_id, extra_args=self.s3_extra_args)
         if self.image is not None:
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None

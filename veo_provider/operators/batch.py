@@ -306,11 +306,12 @@ class VeoBatchOperator(VeoRequestOperator):
         """Look at everything, submit nothing, and write the summary of what would be."""
         from veo_provider.batch.dry_run import estimate
         from veo_provider.batch.report.summary import write_summary
-        from veo_provider.batch.segment import folder_of, jobs_of, manifest_of
+        from veo_provider.batch.segment import check_receipts, folder_of, jobs_of, manifest_of
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3.client import s3_client
 
         began, s3 = time.time(), s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
+        check_receipts(job, s3)
         with VeoHook(self.veo_conn_id).get_conn() as client:
             rows = estimate(manifest_of(job, s3), jobs_of(job, client, s3), job.price_usd)
             summary = write_summary(rows, s3, f"{folder_of(job)}dry-run/")

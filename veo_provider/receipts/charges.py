@@ -15,7 +15,7 @@ from veo_provider.concurrency.executors import map_ordered
 from veo_provider.exceptions import VeoReceiptDeniedError, VeoReceiptError, VeoReceiptUnavailableError
 from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, NOT_CHARGED, SUFFIX, ReceiptState, S3ReceiptStore
 from veo_provider.s3.client import iter_objects, translate_errors
-from veo_provider.s3.uri import S3Uri
+from veo_provider.s3.uri import S3Uri, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -213,10 +213,10 @@ def read_below(
     :raises VeoReceiptUnavailableError: they cannot be read now.
     :raises VeoReceiptDeniedError: they may not be read.
     """
-    bucket, _, below = prefix.partition("://")[2].partition("/")
+    _, bucket, below = split(prefix)
 
     def stores() -> Iterator[S3ReceiptStore]:
-        for one in iter_objects(s3, S3Uri(bucket, below)):
+        for one in iter_objects(s3, S3Uri(bucket, below or "")):
             video, suffix, rest = one["Key"].rpartition(SUFFIX)
             modified = one["LastModified"].timestamp() + CLOCK_DIFFERENCE
             if suffix and not rest and wanted(str(S3Uri(bucket, video)), modified):

@@ -27,7 +27,7 @@ from veo_provider.exceptions import (
     VeoStorageError,
     VeoStorageMissingError,
 )
-from veo_provider.s3.client import translate_errors
+from veo_provider.s3.client import is_about_checksums, translate_errors
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -459,9 +459,10 @@ class S3ReceiptStore:
             if self._put(key, b"{}", {**_NEVER, "Metadata": _VIDEO_METADATA}) is None:
                 return True
         except VeoReceiptDeniedError as error:
-            if "NotImplemented" in error.what:
+            code = getattr(error.__cause__, "code", "")
+            if code == "NotImplemented" and not is_about_checksums(code, error.what):
                 return False
-            if "SignatureDoesNotMatch" in error.what:
+            if code == "SignatureDoesNotMatch":
                 raise VeoReceiptDeniedError(
                     f"{error.what} If other objects can be written there, a proxy drops headers with "
                     "underscores, such as x-amz-meta-veo_task_id: no video could ever be stored."

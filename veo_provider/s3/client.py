@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from veo_provider.exceptions import (
@@ -14,14 +15,19 @@ from veo_provider.exceptions import (
     VeoStorageMissingError,
     VeoStorageUnavailableError,
 )
-from veo_provider.s3.write_options import add_to_writes, write_options
+from veo_provider.s3.credentials import EXPIRED, RenewedCredentials
+from veo_provider.s3.write_options import add_to_calls, write_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from boto3.session import Session
+    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectTypeDef
 
+    from veo_provider.s3.credentials import LookUp
     from veo_provider.s3.uri import S3Uri
 
 _MISSING = frozenset({"NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchVersion", "404"})
@@ -104,6 +110,7 @@ _CONFIGURATION_ERRORS = frozenset(
         "ParamValidationError",
         "PartialCredentialsError",
         "ProfileNotFound",
+        "RecursionError",
         "RefreshWithMFAUnsupportedError",
         "SSOTokenLoadError",
         "UnauthorizedSSOTokenError",
@@ -120,7 +127,9 @@ _CONFIGURATION_ERRORS = frozenset(
     }
 )
 """What botocore raises before it sends anything, because of a setting. These are names in its module
-``exceptions``, since not every release has all the classes. Any other may pass, and is tried again."""
+``exceptions``, since not every release has all the classes; and Python's RecursionError, for botocore looks
+for a bucket's region again and again where a store redirects and does not name it. Any other may pass, and is
+tried again."""
 
 _PERMISSIONS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
@@ -136,6 +145,26 @@ _PERMISSIONS = {
     "UploadPart": "s3:PutObject",
 }
 """What a call needs (https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html)."""
+_ELSEWHERE = "Check region_name and endpoint_url in the connection's extra: the bucket is elsewhere."
+_HINTS = {
+    **dict.fromkeys(
+        EXPIRED,
+        "The session token has expired: renew it in the connection, or let the connection assume a role, "
+        "whose credentials renew themselves.",
+    ),
+    **dict.fromkeys(
+        (
+            "301",
+            "AuthorizationHeaderMalformed",
+            "IllegalLocationConstraintException",
+            "PermanentRedirect",
+        ),
+        _ELSEWHERE,
+    ),
+    "InvalidObjectState": "The object is archived: restore it, or copy it to another storage class.",
+    "RequestTimeTooSkewed": "The clock of this machine and that of S3 differ too much: set it right.",
+}
+"""What to do about a code, where the code alone tells."""
 _READS = ("GetObject", "HeadObject")
 _WRITES = ("PutObject", "CreateMultipartUpload")
 
@@ -144,28 +173,54 @@ def s3_client(
     aws_conn_id: str | None,
     connections: int = 10,
     extra_args: Mapping[str, str | bool] | None = None,
+    through: Callable[[LookUp], Credentials | None] = lambda look_up: look_up(),
 ) -> S3Client:
     """Return boto3's client for S3 as Airflow's connection describes it.
+
+    When S3 says that its credentials have expired, the connection is looked up again.
 
     :param aws_conn_id: connection of type ``aws``; None uses boto3's own credentials.
     :param connections: how many connections to S3 are kept, at least: one for each thread that uses it.
     :param extra_args: options of every write, such as ``ServerSideEncryption``; they win, one by one, over
         those in the connection's extra, ``{"service_config": {"s3": {"extra_args": {…}}}}``.
+    :param through: makes that look-up, where the thread that needs it may not.
     :raises VeoRequestError: S3 has no such option, or the provider sets it itself.
     :raises VeoStorageError: the connection does not make a client.
     """
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.config import Config
 
-    hook = S3Hook(aws_conn_id=aws_conn_id)
+    hook = _hook_of(aws_conn_id)
     with translate_errors(f"The connection {aws_conn_id} makes no client for S3"):
         known = hook.config
         # Config has its options as attributes that it makes at run time.
         most = max(connections, getattr(known, "max_pool_connections", 0))
         client: S3Client = hook.get_client_type(config=known.merge(Config(max_pool_connections=most)))
         options = write_options(client, hook.service_config.get("extra_args"), extra_args)
-    add_to_writes(client, options)
+        credentials = hook.get_session().get_credentials()
+    add_to_calls(client, options)
+    if credentials is not None:
+        look_up = partial(_look_up, aws_conn_id)
+        RenewedCredentials(credentials, lambda: through(look_up)).serve(client)
     return client
+
+
+def _look_up(aws_conn_id: str | None) -> Credentials | None:
+    """Return the credentials that a connection has now."""
+    return _hook_of(aws_conn_id).get_session().get_credentials()
+
+
+def _hook_of(aws_conn_id: str | None) -> S3Hook:
+    """Return a hook that makes one session, since each may assume a role of its own."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    class OneSessionHook(S3Hook):
+        _only_session: Session | None = None
+
+        def get_session(self, region_name: str | None = None, deferrable: bool = False) -> Session:
+            self._only_session = self._only_session or super().get_session(region_name, deferrable)
+            return self._only_session
+
+    return OneSessionHook(aws_conn_id=aws_conn_id)
 
 
 def head_object(client: S3Client, target: S3Uri) -> HeadObjectOutputTypeDef | None:
@@ -223,6 +278,7 @@ def translate_errors(
         HTTPError,
         HTTPException,
         OSError,
+        RecursionError,
     )
     try:
         yield
@@ -259,14 +315,35 @@ def _class_of(code: str, error: Exception) -> type[VeoStorageError]:
 
 
 def _hints(code: str, error: Exception) -> Iterator[str]:
-    """Yield what to check where access was denied."""
+    """Yield what to check, as far as S3's answer tells."""
     operation = getattr(error, "operation_name", "")
-    if code not in _DENIED or operation not in _PERMISSIONS:
-        return
+    if code in _HINTS or isinstance(error, RecursionError):
+        yield _HINTS.get(code, _ELSEWHERE)
+    elif code == "400" and operation == "HeadObject":
+        yield "S3 gives no reason to a HEAD: usually, the session token has expired."
+    elif code == "InvalidRequest" and "Object Lock" in str(error):
+        yield "Leave request_checksum_calculation in the connection at when_supported."
+    elif is_about_checksums(code, str(error)):
+        yield (
+            "The store does not know checksums: set "
+            '{"config_kwargs": {"request_checksum_calculation": "when_required"}} in the connection\'s extra.'
+        )
+    elif code in _DENIED and operation in _PERMISSIONS:
+        yield from _permissions(operation, str(error))
+
+
+def is_about_checksums(code: str, said: str) -> bool:
+    """Whether a store refuses a write for a checksum, as those do that know none."""
+    return code in ("InvalidArgument", "NotImplemented") and "checksum" in said.lower()
+
+
+def _permissions(operation: str, said: str) -> Iterator[str]:
     yield f"Check the credentials, and the permission {_PERMISSIONS[operation]}."
-    if operation in _READS:
+    if "kms:" in said:
+        yield "The object's KMS key needs the permission that S3 names."
+    elif operation in _READS:
         yield "Without s3:ListBucket, S3 says the same of an object that does not exist."
-    if operation in _WRITES:
+    elif operation in _WRITES:
         yield (
             "A bucket may also demand encryption, an ACL or tags, which s3_extra_args sets "
             '(such as {"ServerSideEncryption": "aws:kms"}), and a KMS key needs kms:GenerateDataKey.'

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from base64 import b64encode
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
+from hashlib import md5
 from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,7 @@ PART_BYTES = 5 * 1024 * 1024
 """Size of an upload's parts: the least that S3 takes. Of 10,000 parts, its most, 48 GiB can be made."""
 _AT_ONCE = 2
 """Parts on their way at a time. With the one that fills, they are the memory that an upload needs."""
+_MD5 = re.compile("[0-9a-f]{32}")
 _EXISTS = ("PreconditionFailed", "412")
 
 
@@ -127,10 +130,31 @@ class MultipartUpload:
         self._collect(0)
         try:
             self._senders.submit(self._unless_cancelled, self._complete).result()
+        except VeoUploadLostError:
+            if not self._senders.submit(self._is_complete).result():
+                raise
+            self._upload_id = None
         except VeoStorageConflictError as error:
             if error.code not in _EXISTS:
                 raise
             self._require_own_object(error)
+
+    def _is_complete(self) -> bool:
+        """Whether an upload that S3 knows no more has become the object: the completion's answer was lost.
+
+        boto3 repeats it then, and many a store knows an upload only until it is complete. The ETag tells,
+        where it is that of the parts; where it is another one, encrypted by KMS for example, nothing does.
+        """
+        tags = [part["ETag"].strip('"') for part in self._parts]
+        if not all(_MD5.fullmatch(tag) for tag in tags):
+            return False
+        whole = md5(bytes.fromhex("".join(tags)), usedforsecurity=False).hexdigest()
+        try:
+            found = head_object(self._client, self._target)
+        except VeoStorageError as error:
+            log.warning("%s", error)
+            return False
+        return found is not None and found["ETag"].strip('"') == f"{whole}-{len(tags)}"
 
     def _require_own_object(self, refusal: VeoStorageConflictError) -> None:
         """Take a refused completion for done if it was ours: boto3 repeats a call whose answer was lost.

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from veo_provider.exceptions import VeoRequestError
+
+_ACCESS_POINT = re.compile(r"arn:[^/]+:(accesspoint|outpost/[^/]+/accesspoint)/[^/]+")
+"""What stands in the place of a bucket and has slashes of its own."""
+
+
+def split(uri: str) -> tuple[str, str, str | None]:
+    """Return scheme, bucket and key of a URI; None for a key if no slash follows the bucket.
+
+    The bucket may be the ARN of an access point.
+    """
+    scheme, _, rest = str(uri).partition("://")
+    access_point = _ACCESS_POINT.match(rest)
+    length = len(access_point[0]) if access_point else len(rest.partition("/")[0])
+    return scheme, rest[:length], rest[length + 1 :] if len(rest) > length else None
 
 
 @dataclass(frozen=True)
@@ -21,8 +36,7 @@ class S3Uri:
         :param parameter: whose value it is, for the error message.
         :raises VeoRequestError: it is not of the form ``s3://bucket/key``.
         """
-        scheme, _, rest = str(uri).partition("://")
-        bucket, _, key = rest.partition("/")
+        scheme, bucket, key = split(uri)
         if scheme != "s3" or not bucket or not key or key.endswith("/"):
             raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/key.")
         return cls(bucket, key)

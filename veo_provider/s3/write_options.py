@@ -1,4 +1,7 @@
-"""Options of every object that this package writes: encryption, ACL, tags, storage class and so on."""
+"""Options of every object that this package writes: encryption, ACL, tags, storage class and so on.
+
+One of them, that the requester pays, goes with reads as well.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ _WRITES = (
 )
 _OURS = frozenset({"Bucket", "Key", "ContentType", "ContentEncoding", "Metadata", "ChecksumAlgorithm"})
 """Parameters that the provider sets itself, and the encoding, of which there is none."""
+_OF_EACH_CALL = ("RequestPayer",)
+"""A bucket whose readers pay lets nobody in who does not say so."""
 _CUSTOMER_KEY = "SSECustomer"
 _BOOLEANS = {"true": True, "false": False}
 
@@ -43,19 +48,19 @@ def write_options(client: S3Client, *sources: object) -> dict[str, Any]:
     return {name: _value(value, allowed[name]) for name, value in merged.items() if value not in (None, "")}
 
 
-def add_to_writes(client: S3Client, options: Mapping[str, Any]) -> None:
-    """Let a client add options to each of its writes, whoever makes the call.
+def add_to_calls(client: S3Client, options: Mapping[str, Any]) -> None:
+    """Let a client add options to each of its writes, and that it pays to each of its reads, whoever calls.
 
     :param options: see :func:`write_options`; a call gets those that it knows.
     """
 
     def add(params: dict[str, Any], model: OperationModel, **_: object) -> None:
-        known = model.input_shape.members if model.input_shape else {}
-        params.update({name: value for name, value in options.items() if name in known})
+        known = set(model.input_shape.members if model.input_shape else ())
+        wanted = known if model.name in _WRITES else known.intersection(_OF_EACH_CALL)
+        params.update({name: value for name, value in options.items() if name in wanted})
 
     if options:
-        for call in _WRITES:
-            client.meta.events.register(f"provide-client-params.s3.{call}", add)
+        client.meta.events.register("provide-client-params.s3", add)
 
 
 def _require_mapping(source: object) -> dict[str, object]:

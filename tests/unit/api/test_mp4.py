@@ -12,6 +12,7 @@ import films
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused_films import REFUSED
 
 from veo_provider.exceptions import VeoIncompleteVideoError
 from veo_provider.media.mp4 import Mp4Parser
@@ -73,13 +74,23 @@ def test_each_awkward_film_is_described(kind):
     """Whole, it is taken with the length that the server promised, and without one if it says its end."""
     film = films.awkward_film(kind)
     info = walk(film.data, 777, len(film.data), asked_seconds=films.SECONDS)
-    assert (info.width, info.height) == (films.WIDTH, films.HEIGHT)
-    assert info.duration_seconds == pytest.approx(films.SECONDS, abs=0.05)
+    assert (info.width, info.height) == film.sides
+    assert info.duration_seconds == pytest.approx(film.seconds, abs=0.05)
     if film.marked:
         assert walk(film.data, 777) == info
     else:
         with pytest.raises(VeoIncompleteVideoError):
             walk(film.data, 777)
+
+
+@pytest.mark.parametrize(("kind", "make", "says"), [(kind, make, says) for kind, _, make, says in REFUSED])
+def test_what_is_no_whole_film_is_refused(kind, make, says):
+    """With a length that is its own, as a proxy gives it that kept a part, and without one."""
+    data = make()
+    with pytest.raises(VeoIncompleteVideoError, match=re.escape(says)):
+        walk(data, expected=len(data), asked_seconds=films.SECONDS)
+    with pytest.raises(VeoIncompleteVideoError):
+        walk(data)
 
 
 @pytest.mark.parametrize("kind", films.KINDS)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 INFORMATIONAL = (100, *range(102, 200))
 """A client must read past any 1xx (RFC 9110 15.2). After 101 the connection speaks another protocol, so that
 there is no final answer."""
+_INVALID = b"599"
+"""What a status below 100 is read as: "as if it had a 5xx status code" (RFC 9110 15). One library refuses it,
+the other reads no body behind it, which may name a task that is paid for."""
 MAX_HEAD_BYTES = 256 * 1024
 TOO_LONG = f"the answer's head is longer than {MAX_HEAD_BYTES} bytes"
 MAX_FIELD_BYTES = 32 * 1024
@@ -88,14 +91,15 @@ def cleaned(head: bytes) -> bytes:
       joined (5.2), and control characters made spaces (RFC 9110 5.5).
     - Transfer-Encoding overrides Content-Length (RFC 9112 6.3), whose repetition counts once. Where lengths
       contradict each other or are none, the body goes up to the connection's end.
-    - What is too long or too much for a library is left out.
+    - What is too long or too much for a library is left out. A status below 100 becomes a 5xx.
     """
     first, *lines = re.split(rb"\r?\n", head.rstrip(b"\r\n"))
     known = _STATUS_LINE.fullmatch(first)
     if not known:
         return head
     version = b"1.0" if known[1] in (b"1.0", b"0.9") else b"1.1"
-    start = b"HTTP/%s %s \r\n" % (version, known[2])
+    status = known[2] if known[2] >= b"100" else _INVALID
+    start = b"HTTP/%s %s \r\n" % (version, status)
     if int(known[2]) in INFORMATIONAL:
         return start + b"\r\n"
     fields = [(name, value) for name, value in _fields(lines) if len(value) <= MAX_FIELD_BYTES]
