@@ -10,10 +10,6 @@ from typing_extensions import assert_never
 
 from veo_provider.exceptions import (
     VeoError,
-    VeoNotFetchedError,
-    VeoReceiptDeniedError,
-    VeoReceiptError,
-    VeoReceiptUnavailableError,
 )
 from veo_provider.generation.state_machine import (
     CLAIM_POLL_SECONDS,
@@ -216,7 +212,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         """Carry on after the trigger; what matters is read from the receipt again."""
         with fail_on_permanent_errors():
             self._fix_request(context, event.get("request"))
-            held, completed = self._resume(event)
+            held, completed = self._resume(event, self._receipts())
             return self._run(context, held, completed, resumed=True)
 
     def on_kill(self) -> None:
@@ -308,41 +304,11 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         target = S3Uri.parse(as_place("output", self.output_uri), "output")
         return target, s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
 
-    def _resume(self, event: dict[str, Any]) -> tuple[VersionedReceipt | None, Video | None]:
-        """Return the receipt, and the generation that the trigger has seen completed.
-
-        :raises VeoReceiptError: the receipt was deleted or replaced: all would be paid anew.
-        :raises VeoWaitTimeoutError: the generation was not finished in time.
-        :raises VeoNotFetchedError: it could not be polled.
-        """
-        from veo_provider.api.video import Video
+    def _receipts(self) -> ReceiptStore:
         from veo_provider.receipts.receipt import S3ReceiptStore, sidecar_of
 
-        if event["status"] == "claim":
-            return None, None
         target, s3 = self._output()
-        receipts = S3ReceiptStore(s3, sidecar_of(target))
-        try:
-            held = receipts.read()
-        except (VeoReceiptDeniedError, VeoReceiptUnavailableError) as error:
-            raise VeoNotFetchedError(f"{error.what} A generation was submitted by it.") from error
-        if held is None:
-            raise VeoReceiptError(f"The receipt {receipts.uri} is gone, though its generation was in flight.")
-        if event["status"] == "timeout":
-            self._time_out()
-        if event["status"] == "error":
-            said = event.get("what") or event["message"]
-            raise VeoNotFetchedError(
-                f"The video of {held.receipt.veo_task_id} is still to be fetched: {said}"
-            )
-        video = Video.from_dict(event["video"])
-        if video.status is not video.status.COMPLETED:
-            return held, None
-        if not held.receipt.knows(video.id):
-            raise VeoReceiptError(
-                f"The receipt {receipts.uri} does not name {video.id}, which was submitted by it and charged."
-            )
-        return held, video
+        return S3ReceiptStore(s3, sidecar_of(target))
 
     def _end_of(self, video: Video, job: VideoJob, held: VersionedReceipt) -> VersionedReceipt:
         """Store the video of a finished generation, or record that it failed."""

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from veo_provider.configuration import default_deferrable
-from veo_provider.exceptions import VeoError, VeoNotFetchedError, VeoWaitTimeoutError
+from veo_provider.exceptions import VeoError, VeoNotFetchedError, VeoReceiptError, VeoWaitTimeoutError
 from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
 from veo_provider.operators.base import VeoImageRequestOperator, seconds_of
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.video import Video
     from veo_provider.generation.lifecycle import VideoJob
-    from veo_provider.receipts.receipt import Receipt, VersionedReceipt
+    from veo_provider.receipts.receipt import Receipt, ReceiptStore, VersionedReceipt
 
 _STORING_SECONDS = 600.0
 """How long after its completion another task's video is expected to be stored."""
@@ -128,6 +128,38 @@ class VeoWaitingOperator(VeoImageRequestOperator):
             veo_task_id, self.veo_conn_id, self.poll_interval, deadline, **kind, request=self._asked
         )
         defer_to(trigger, self, self.timeout)
+
+    def _resume(
+        self, event: dict[str, Any], receipts: ReceiptStore
+    ) -> tuple[VersionedReceipt | None, Video | None]:
+        """Return the receipt, and the generation that the trigger has seen completed.
+
+        :raises VeoReceiptError: the receipt was deleted or replaced: all would be paid anew.
+        :raises VeoWaitTimeoutError: the generation was not finished in time.
+        :raises VeoNotFetchedError: it could not be polled.
+        """
+        from veo_provider.api.video import Video
+
+        if event["status"] == "claim":
+            return None, None
+        held = receipts.read()
+        if held is None:
+            raise VeoReceiptError(f"The receipt {receipts.uri} is gone, though its generation was in flight.")
+        if event["status"] == "timeout":
+            self._time_out()
+        if event["status"] == "error":
+            said = event.get("what") or event["message"]
+            raise VeoNotFetchedError(
+                f"The video of {held.receipt.veo_task_id} is still to be fetched: {said}"
+            )
+        video = Video.from_dict(event["video"])
+        if video.status is not video.status.COMPLETED:
+            return held, None
+        if not held.receipt.knows(video.id):
+            raise VeoReceiptError(
+                f"The receipt {receipts.uri} does not name {video.id}, which was submitted by it and charged."
+            )
+        return held, video
 
     def _time_out(self) -> NoReturn:
         raise VeoWaitTimeoutError(f"The generation was not finished within {self.timeout:.0f} s.")
