@@ -1,5 +1,6 @@
 """Awkward films on their way into S3: what is whole is stored with its length, and half of it never is."""
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -9,9 +10,10 @@ from refused_films import REFUSED
 
 from veo_provider.api.client import VeoClient
 from veo_provider.exceptions import VeoIncompleteVideoError
-from veo_provider.generation import storage
+from veo_provider.generation import retries, storage
 from veo_provider.s3.multipart_upload import MultipartUpload
 from veo_provider.s3.uri import S3Uri
+from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 
 TARGET = S3Uri("videos", "clips/awkward-film.mp4")
 
@@ -37,6 +39,10 @@ class Call(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.send_response(200)
+        if not self.path.endswith("/content"):
+            self.end_headers()
+            self.wfile.write(json.dumps({"id": "task_1", "status": "completed", "model": "veo"}).encode())
+            return
         self.send_header("Content-Type", "video/mp4")
         if self.server.tells_length:
             self.send_header("Content-Length", str(len(self.server.film)))
@@ -102,3 +108,21 @@ def test_half_a_film_is_never_stored(store, kind, tells_length):
     whole = films.awkward_film(kind).data
     half = whole[: whole.index(b"moof", whole.index(b"moof") + 4) - 4]
     assert store(half, tells_length=tells_length) is None
+
+
+def test_the_operator_knows_half_a_film_by_the_seconds_that_it_is_given(
+    service, s3, connections, monkeypatch
+):
+    """Only the length that was asked for tells such a half from a whole: it comes from the DAG."""
+    monkeypatch.setattr(retries, "STORE_ATTEMPTS", 1)
+    port = service.server_port
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", f"veo://:sk-films@127.0.0.1:{port}/http")
+    whole = films.awkward_film("no end").data
+    service.film, service.tells_length = whole[: whole.index(b"moof", whole.index(b"moof") + 4) - 4], True
+    fields = {"task_id": "store", "veo_task_id": "task_1", "s3_key": str(TARGET)}
+    with pytest.raises(VeoIncompleteVideoError, match=f"of {films.SECONDS} s"):
+        VeoToS3Operator(seconds=str(films.SECONDS), **fields).execute({})
+    assert "Contents" not in s3.list_objects_v2(Bucket=TARGET.bucket, Prefix=TARGET.key)
+    service.film = whole
+    assert VeoToS3Operator(seconds=films.SECONDS, **fields).execute({})["bytes"] == len(whole)
+    s3.delete_object(Bucket=TARGET.bucket, Key=TARGET.key)

@@ -8,9 +8,10 @@ from support.generations import advance
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
 from veo_provider.exceptions import VeoImageUnavailableError
-from veo_provider.generation import fingerprint
+from veo_provider.generation import fingerprint, submission
 from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.media.image_source import open_image
+from veo_provider.operators.veo import VeoSubmitOperator
 from veo_provider.receipts.receipt import Attempt, ReceiptState, S3ReceiptStore
 from veo_provider.s3.uri import S3Uri
 
@@ -83,3 +84,21 @@ def test_the_plans_image_knows_its_digest(photo):
         account="veo_default",
     )
     assert plan.request.image.sha256 == plan.description["image_sha256"]
+
+
+def test_without_a_receipt_what_changes_is_not_sent_either(place, client, sandbox, photo, monkeypatch):
+    """The operator reads the image once for its digest, and sends these bytes or none."""
+    uri, write = place
+    whole = photo.read_bytes()
+    write(whole)
+    real = submission.submit
+
+    def changed_meanwhile(client, request):
+        write(whole[:-2] + b"\0\0")
+        return real(client, request)
+
+    monkeypatch.setattr(submission, "submit", changed_meanwhile)
+    before = sandbox.summary()["accepted"]
+    with pytest.raises(VeoImageUnavailableError, match="No money was spent"):
+        VeoSubmitOperator(task_id="t", image=uri, prompt="p", seconds="4").execute({})
+    assert sandbox.summary()["accepted"] == before

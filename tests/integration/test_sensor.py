@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import (
 from moments import PATIENCE
 
 from veo_provider.hooks.veo import VeoHook
+from veo_provider.polling import new_ids, poller
 from veo_provider.polling import poller as poller_module
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.triggers import veo as trigger_module
@@ -183,6 +184,56 @@ def test_a_task_that_does_not_exist_ends_the_wait(monkeypatch):
         task_id="wait", veo_task_id="task_" + "0" * 32, deferrable=False, poll_interval=0.01
     )
     with pytest.raises(AirflowFailException, match="task_not_exist"):
+        sensor.execute({})
+
+
+def look_once(veo_task_id, **fields):
+    """Run a sensor that reschedules, as Airflow does: each look is a process with an operator of its own."""
+    sensor = VeoTaskSensor(
+        task_id="wait", veo_task_id=veo_task_id, deferrable=False, mode="reschedule", **fields
+    )
+    return sensor.poke({})
+
+
+@pytest.fixture
+def no_pause(monkeypatch):
+    """Notes the pauses between two looks, and leaves them out."""
+    pauses = []
+    monkeypatch.setattr(new_ids.time, "sleep", pauses.append)
+    return pauses
+
+
+def test_a_look_of_its_own_outlasts_a_moment_without_the_id(client, sandbox, request_4s, no_pause):
+    """A sensor that reschedules asks again before it ends, for it cannot count from look to look."""
+    missing = {"code": "task_not_exist", "message": "task_not_exist", "data": None}
+    video = client.submit(request_4s)
+    sandbox.add_faults([{"call": "poll", "first": 3, "status": 404, "body": missing}])
+    look_once(video.id)
+    assert no_pause == [15.0] * 3
+
+
+def test_a_look_of_its_own_believes_that_an_id_does_not_exist(sandbox, no_pause, monkeypatch):
+    """After a minute and five denials the task ends, at its first look and not at its timeout."""
+    monkeypatch.setattr(poller, "REFUSED_SECONDS", 0.0)
+    with pytest.raises(AirflowFailException, match="task_not_exist"):
+        look_once("task_" + "0" * 32)
+    assert len(no_pause) == poller.REFUSED_POLLS - 1
+
+
+@pytest.mark.parametrize("fault", [{"reset": "before"}, {"status": 503}, {"status": 429}, {"garbage": True}])
+def test_a_look_of_its_own_leaves_an_outage_to_the_next(sandbox, queued, fault):
+    """However many looks fail: only the sensor's timeout ends such a wait."""
+    sandbox.add_faults([{"call": "poll", **fault}])
+    for _ in range(7):
+        assert look_once(queued).is_done is False
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("veo_task_id", [None, "", [], ["task_1"], {"id": "task_1"}, True, 2.5])
+def test_what_is_no_id_ends_the_task_at_once(sandbox, veo_task_id, deferrable):
+    """Nothing is asked of the service, and the error speaks of no video that could be fetched."""
+    sensor = VeoTaskSensor(task_id="wait", veo_task_id=veo_task_id, deferrable=deferrable)
+    with pytest.raises(AirflowFailException, match=r"^veo_task_id=.* is not a task id"):
         sensor.execute({})
 
 

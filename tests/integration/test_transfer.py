@@ -19,6 +19,7 @@ from moments import PATIENCE, until
 from veo_provider import exceptions
 from veo_provider.generation import storage
 from veo_provider.generation.retries import STORE_ATTEMPTS
+from veo_provider.polling import new_ids, poller
 from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
@@ -65,6 +66,43 @@ def test_a_video_is_stored_whole_and_labelled(s3, sandbox, client, completed):
         "width": 1280,
         "height": 720,
     }
+
+
+@pytest.fixture
+def no_pause(monkeypatch):
+    """Notes the pauses of a wait for an id, and leaves them out."""
+    pauses = []
+    monkeypatch.setattr(new_ids.time, "sleep", pauses.append)
+    return pauses
+
+
+def test_an_id_may_be_too_new_to_be_known(s3, sandbox, completed, no_pause):
+    """A status that is not there for a moment fails no task."""
+    missing = {"code": "task_not_exist", "message": "task_not_exist", "data": None}
+    sandbox.add_faults([{"call": "poll", "first": 3, "status": 404, "body": missing}])
+    assert store(completed)["veo_task_id"] == completed
+    assert no_pause == [15.0] * 3
+
+
+def test_an_id_that_does_not_exist_is_believed_in_the_end(sandbox, no_pause, monkeypatch):
+    """After as many denials as the sensor takes, the task ends without a retry."""
+    monkeypatch.setattr(poller, "REFUSED_SECONDS", 0.0)
+    with pytest.raises(AirflowFailException, match="task_not_exist"):
+        store("task_" + "0" * 32)
+    assert len(no_pause) == poller.REFUSED_POLLS - 1
+
+
+@pytest.mark.parametrize("seconds", ["4", 4, 4.0, None, "None"])
+def test_a_video_of_the_asked_length_is_stored(sandbox, completed, seconds):
+    """The length may be a number, and may be left out."""
+    assert store(completed, seconds=seconds)["duration_seconds"] == 4.0
+
+
+@pytest.mark.parametrize("seconds", ["long", 0, -4, [4], True, "inf"])
+def test_a_length_that_is_none_is_refused(sandbox, completed, seconds):
+    """Before anything is fetched."""
+    with pytest.raises(AirflowFailException, match="seconds"):
+        store(completed, seconds=seconds)
 
 
 def test_a_large_video_goes_in_parts(s3, sandbox, completed):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from veo_provider.exceptions import VeoReceiptUnavailableError
-from veo_provider.operators.fixed_request import KEY, first_try_of, fixed, plain
+from veo_provider.exceptions import VeoReceiptUnavailableError, VeoRequestError
+from veo_provider.operators.fixed_request import KEY, fixed, plain, tries_of
 
 
 class Task:
@@ -29,23 +29,24 @@ class State(dict):
         self[key] = value
 
 
-def context(try_number, max_tries=2, state=None):
-    return {"ti": Instance(try_number, max_tries), "task": Task(), "task_state_store": state}
+def context(try_number, max_tries=2, state=None, retries=2):
+    return {"ti": Instance(try_number, max_tries), "task": Task(retries), "task_state_store": state}
 
 
 @pytest.mark.parametrize(
     ("try_number", "max_tries", "first"),
-    [(1, 2, 1), (3, 2, 1), (4, 5, 4), (5, 5, 4), (2, 3, 2), (1, -1, None)],
+    [(1, 2, 1), (3, 2, 1), (4, 5, 4), (5, 5, 4), (2, 3, 2), (1, 1, None)],
 )
 def test_the_first_try_of_a_round_is_found(try_number, max_tries, first):
     """A clear begins a new round, which the retries after it belong to."""
-    assert first_try_of(context(try_number, max_tries)) == first
+    assert tries_of(context(try_number, max_tries)).first_try == first
 
 
 def test_without_airflow_nobody_knows_the_first_try():
     """A call outside of Airflow, or a context without a task, tells nothing."""
-    assert first_try_of({}) is None
-    assert first_try_of({"ti": object(), "task": Task()}) is None
+    assert tries_of({}) is None
+    assert tries_of({"ti": object(), "task": Task()}) is None
+    assert tries_of(context(1, -1)) is None
 
 
 def test_a_retry_gets_what_the_first_try_rendered(caplog):
@@ -63,6 +64,29 @@ def test_a_cleared_task_asks_anew():
     fixed(context(1, state=state), {"prompt": "one"})
     assert fixed(context(2, 3, state), {"prompt": "two"}) == {"prompt": "two"}
     assert fixed(context(3, 3, state), {"prompt": "three"}) == {"prompt": "two"}
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2, 9])
+def test_a_change_of_retries_begins_no_new_round(retries):
+    """Who edits the DAG between two tries gets what the first one asked for; a clear asks anew."""
+    state = State()
+    fixed(context(1, state=state), {"prompt": "one"})
+    assert fixed(context(2, state=state, retries=retries), {"prompt": "two"}) == {"prompt": "one"}
+    cleared = context(3, 2 + retries + 1, state, retries)
+    assert fixed(cleared, {"prompt": "three"}) == {"prompt": "three"}
+
+
+def test_what_an_earlier_release_kept_is_read():
+    """Its note has the first try only, which the task's retries tell."""
+    state = State({KEY: json.dumps({"first_try": 1, "fields": {"prompt": "one"}})})
+    assert fixed(context(2, state=state), {"prompt": "two"}) == {"prompt": "one"}
+    assert fixed(context(3, 4, state), {"prompt": "three"}) == {"prompt": "three"}
+
+
+def test_what_json_cannot_carry_is_refused():
+    """Native rendering may make a mapping with tuples for keys."""
+    with pytest.raises(VeoRequestError, match="JSON cannot carry"):
+        plain({"s3_extra_args": {(1, 2): 3}})
 
 
 def test_a_resumed_task_gets_what_its_trigger_carries():

@@ -20,7 +20,7 @@ from veo_provider.batch.outcome import Outcome
 from veo_provider.exceptions import VeoArchiveUnavailableError, VeoRequestError
 from veo_provider.receipts.receipt import SUFFIX as RECEIPT_SUFFIX
 from veo_provider.s3.client import iter_objects, translate_errors
-from veo_provider.s3.uri import S3Uri, split
+from veo_provider.s3.uri import S3Uri, refuse_connection, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -132,6 +132,7 @@ class _Prefix:
         scheme, bucket, key = split(uri)
         if scheme != "s3" or not bucket or key is None or (key and not key.endswith("/")):
             raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/prefix/.")
+        refuse_connection(uri, bucket, parameter)
         return cls(bucket, key)
 
     def output(self, path: str) -> S3Uri:

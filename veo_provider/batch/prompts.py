@@ -172,7 +172,7 @@ def _ask_s3(image: str, ask: Callable[[S3Uri], T], place: S3Uri) -> T | None:
 
 def _key(image: str) -> str:
     """Return the key of an image in S3; return another path or URI as it is."""
-    return S3Uri.parse(image, "image").key if image.startswith("s3://") else image
+    return S3Uri.parse(image, "image", with_connection=True).key if image.startswith("s3://") else image
 
 
 def _decoded(value: str) -> str:

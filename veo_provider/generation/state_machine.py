@@ -268,12 +268,12 @@ def _failed(receipt: Receipt, policy: GenerationPolicy) -> Step:
 
 def is_retry_of(receipt: Receipt, by: Attempt) -> bool:
     """Whether an attempt tries again what its own task has paid for since it was started or cleared last."""
-    own = [payer.try_number for payer in receipt.payers if payer.task_instance == by.task_instance]
+    own = [payer for payer in receipt.payers if payer.task_instance == by.task_instance]
     return (
         receipt.claimant == by.task_instance
-        and by.first_try is not None
         and bool(own)
-        and by.first_try <= own[-1] < by.try_number
+        and own[-1].try_number < by.try_number
+        and by.goes_on_with(own[-1].try_number, own[-1].most_tries)
     )
 
 

@@ -15,6 +15,8 @@ from veo_provider.s3.uri import S3Uri
 _HELD_BYTES = MAX_IMAGE_BYTES + 1
 """How much is read of a file whose size nobody tells: enough to see that it is too large."""
 _NO_SUCH_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_REFUSALS = frozenset({401, 403, 404, 410})
+"""What a store says, by its HTTP status, where asking again does not help."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,10 +55,11 @@ def open_image(
     check = conversion.convert if convert else Image.check
     if not uri.startswith("s3://"):
         return _in_object_storage(uri, check)
-    source = S3Uri.parse(uri, "image")
+    source = S3Uri.parse(uri, "image", with_connection=True)
     # As ObjectStoragePath has it, a connection may stand in the URI itself.
     conn_id, at, bucket = source.bucket.rpartition("@")
     if at:
+        _require_connection(conn_id, uri)
         place = S3Uri(bucket, source.key)
         return _in_s3(place, lambda: s3_client(conn_id, extra_args=extra_args), check, hold)
     return _in_s3(source, lambda: s3 or s3_client(aws_conn_id, extra_args=extra_args), check, hold)
@@ -92,13 +95,42 @@ def _in_object_storage(image: str, check: Check) -> Image:
             size: int | None = path.stat().st_size
             # A web server may not tell: such a file is read once, and held.
             held = header + _read(stream, _HELD_BYTES - len(header)) if size is None else None
-    except (*_NO_SUCH_FILE, ValueError, ImportError) as error:
-        raise VeoImageError(f"The image {image} cannot be read: {error}.") from error
-    except OSError as error:
-        raise VeoImageUnavailableError(f"The image {image} cannot be reached: {error}.") from error
+    # Each store raises errors of its own; what is not known to be final may pass.
+    except Exception as error:
+        said = str(error).rstrip(".") or type(error).__name__
+        if _is_final(error):
+            raise VeoImageError(f"The image {image} cannot be read: {said}.") from error
+        raise VeoImageUnavailableError(f"The image {image} cannot be reached: {said}.") from error
     if held is not None:
         return check(image, size=len(held), header=header, open_stream=lambda: BytesIO(held))
     return check(image, size=size, header=header, open_stream=lambda: path.open("rb"))
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether there is no such file or connection, or no right to it."""
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+    if isinstance(error, (*_NO_SUCH_FILE, ValueError, ImportError, AirflowNotFoundException)):
+        return True
+    # aiohttp has a status, Azure a status_code, Google a code; gcsfs makes a bare text of a 403.
+    statuses = [getattr(error, name, None) for name in ("status", "status_code", "code")]
+    refused = any(isinstance(status, int) and status in _REFUSALS for status in statuses)
+    return refused or (type(error) is OSError and str(error).startswith("Forbidden"))
+
+
+def _require_connection(conn_id: str, image: str) -> None:
+    """Refuse a connection that does not exist, for which the amazon provider would take others.
+
+    :raises VeoImageError: there is none of this name.
+    """
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    try:
+        BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException as error:
+        raise VeoImageError(
+            f"The image {image} cannot be read: there is no connection {conn_id!r}."
+        ) from error
 
 
 def _read(stream: ByteStream, limit: int) -> bytes:

@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from veo_provider.api.request import FAST_MODEL, VeoRequest
-from veo_provider.exceptions import VeoRequestError
+from veo_provider.exceptions import VeoImageError, VeoRequestError
 from veo_provider.links import VeoTaskLogLink
 from veo_provider.operators import fixed_request
-from veo_provider.parameters import as_bool, as_int, as_terms, as_text
+from veo_provider.operators.prompt_files import PromptFiles
+from veo_provider.parameters import (
+    as_bool,
+    as_connection,
+    as_int,
+    as_place,
+    as_positive,
+    as_terms,
+    as_text,
+    is_nothing,
+)
 from veo_provider.retry_policy import with_retry_policy
 
 if TYPE_CHECKING:
@@ -32,7 +42,7 @@ if TYPE_CHECKING:
     from veo_provider.receipts.receipt import Attempt, Receipt
 
 
-class VeoRequestOperator(BaseOperator):
+class VeoRequestOperator(PromptFiles, BaseOperator):
     """Ask for videos: the parameters that all operators share which spend money.
 
     :param model: the model's id, ``veo-3.1-fast-generate-preview`` ($0.30, the default) or
@@ -43,7 +53,8 @@ class VeoRequestOperator(BaseOperator):
     :param aspect_ratio: ``16:9`` (the default) or ``9:16``. (templated)
     :param size: output pixels such as ``1280x720``, instead of resolution and aspect ratio. (templated)
     :param seed: an integer that clusters the style; it never reproduces a video. (templated)
-    :param negative_prompt: what should not be seen, a text or a list of terms. (templated)
+    :param negative_prompt: what should not be seen, a text, a list of terms or a file as of ``prompt``.
+        (templated)
     :param veo_conn_id: connection of type ``veo``. (templated)
     :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
     :param s3_extra_args: options of every object that is written (video, receipt, summary and so on), as
@@ -74,7 +85,11 @@ class VeoRequestOperator(BaseOperator):
         "aws_conn_id",
         "s3_extra_args",
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"prompt": "md", "negative_prompt": "md"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "prompt": "md",
+        "negative_prompt": "md",
+        "s3_extra_args": "json",
+    }
     operator_extra_links: Sequence[BaseOperatorLink] = (VeoTaskLogLink(),)
     ui_color = "#d7e8ff"
 
@@ -123,6 +138,12 @@ class VeoRequestOperator(BaseOperator):
         for name, value in fixed_request.plain(rendered).items():
             if self._asked[name] != value:
                 setattr(self, name, self._asked[name])
+        self._require_connections()
+
+    def _require_connections(self) -> None:
+        """Read the connections' ids, of which native rendering makes numbers, too."""
+        self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
+        self.aws_conn_id = as_connection("aws_conn_id", self.aws_conn_id, optional=True)
 
     def _fields(self) -> dict[str, Any]:
         """Return all of a request but its image and its prompt."""
@@ -140,7 +161,7 @@ class VeoRequestOperator(BaseOperator):
         return GenerationPolicy(
             self.on_unknown_submission,
             self.on_changed_request,
-            as_int("max_generations", self.max_generations) or 0,
+            as_positive("max_generations", self.max_generations),
             self.on_lost_video,
         )
 
@@ -150,7 +171,8 @@ class VeoImageRequestOperator(VeoRequestOperator):
 
     The other parameters are those of :class:`VeoRequestOperator`.
 
-    :param prompt: what happens in the video, and what is heard. (templated)
+    :param prompt: what happens in the video, and what is heard; or a file with that, ``.txt`` or ``.md``, in
+        the DAG's folder or its ``template_searchpath``. (templated)
     :param image: ``s3://bucket/key``, or any path or URI that Airflow's ``ObjectStoragePath`` opens: a
         JPEG, PNG or WebP (by its bytes, not its name) of at most 20 MB. (templated)
     :param text_to_video: make the video of the prompt alone. An explicit wish, so that an image that an
@@ -176,8 +198,12 @@ class VeoImageRequestOperator(VeoRequestOperator):
         from veo_provider.media.image_source import open_image
 
         if not as_bool("text_to_video", self.text_to_video):
-            return open_image(self.image, self.aws_conn_id, extra_args=self.s3_extra_args)
-        if self.image is not None:
+            try:
+                place = as_place("image", self.image)
+            except VeoRequestError as error:
+                raise VeoImageError(error.what) from error
+            return open_image(place, self.aws_conn_id, extra_args=self.s3_extra_args)
+        if not is_nothing(self.image):
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None
 
@@ -191,7 +217,8 @@ class VeoImageRequestOperator(VeoRequestOperator):
         if receipt is not None and is_retry_of(receipt, attempt):
             request_for = partial(fingerprint.request_of, receipt)
             self.image = receipt.request.get("image", self.image)
-        prepared = fingerprint.prepare(self._image, request_for, receipt, image=self.image, account=account)
+        image = None if self.image is None else str(self.image)
+        prepared = fingerprint.prepare(self._image, request_for, receipt, image=image, account=account)
         if prepared.image_error and receipt:
             self.log.warning("%s It is not needed for %s.", prepared.image_error.what, receipt.veo_task_id)
         return prepared
@@ -206,10 +233,12 @@ def attempt_of(context: Context) -> Attempt:
         return Attempt("a call outside of Airflow")
     name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
     map_index = getattr(instance, "map_index", -1)
+    tries = fixed_request.tries_of(context)
     return Attempt(
         name if map_index in (None, -1) else f"{name} [{map_index}]",
         instance.try_number,
-        first_try=fixed_request.first_try_of(context),
+        first_try=tries.first_try if tries else None,
+        most_tries=tries.most_tries if tries else None,
     )
 
 

@@ -11,17 +11,18 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from veo_provider.api.request import VeoRequest
 from veo_provider.batch.outcome import RETRYABLE, is_failure, parse_fail_on
+from veo_provider.configuration import default_deferrable
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
 from veo_provider.operators import fixed_request
 from veo_provider.operators.base import VeoRequestOperator, attempt_of, seconds_of
 from veo_provider.operators.outlets import report_to_outlets
 from veo_provider.operators.template_fields import TemplateFields
-from veo_provider.parameters import as_bool, as_positive, as_usd
+from veo_provider.parameters import as_bool, as_places, as_positive, as_prompts, as_usd
 from veo_provider.retry_policy import fail_on_permanent_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
@@ -56,7 +57,8 @@ class VeoBatchOperator(VeoRequestOperator):
     :param output_prefix: where the videos go, ``s3://bucket/prefix/``; each is named after its image's path
         with ``.mp4`` behind. (templated)
     :param prompt: what happens in the videos: a text with ``$name``, ``$stem``, ``$key`` and ``$metadata_…``
-        for each image, or a mapping from an image's name, path, key or URI to its prompt. (templated)
+        for each image, or a mapping from an image's name, path, key or URI to its prompt; each may be a file,
+        ``.txt`` or ``.md``, in the DAG's folder or its ``template_searchpath``. (templated)
     :param prompt_suffix: instead of ``prompt``: the suffix of a text beside each image, such as ``.txt``.
     :param aspect_ratio: ``16:9`` (the default), ``9:16``, or ``auto`` for what fits each picture. (templated)
     :param convert: make JPEGs of images that the API would not take: HEIC, TIFF, huge ones and so on. Needs
@@ -73,7 +75,8 @@ class VeoBatchOperator(VeoRequestOperator):
         schedule that is learned from what generations take.
     :param timeout: seconds, or a ``timedelta``, from its submission for which a video is waited for; default
         two hours. The next attempt waits on for the same one.
-    :param deferrable: wait in the triggerer (the default) instead of on a worker.
+    :param deferrable: wait in the triggerer (the default, unless Airflow's ``[operators] default_deferrable``
+        says otherwise) instead of on a worker.
     """
 
     template_fields: Sequence[str] = TemplateFields(
@@ -87,7 +90,7 @@ class VeoBatchOperator(VeoRequestOperator):
         ),
         ("dry_run",),
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"negative_prompt": "md"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {"negative_prompt": "md", "s3_extra_args": "json"}
     operator_extra_links: Sequence[BaseOperatorLink] = (VeoArchiveLink(), VeoTaskLogLink())
 
     def __init__(
@@ -104,7 +107,7 @@ class VeoBatchOperator(VeoRequestOperator):
         fail_on: str | float = "any",
         poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = 2 * 60 * 60,
-        deferrable: bool = True,
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -121,7 +124,7 @@ class VeoBatchOperator(VeoRequestOperator):
         self.fail_on = fail_on
         self.poll_interval = None if poll_interval is None else seconds_of(poll_interval)
         self.timeout = seconds_of(timeout)
-        self.deferrable = deferrable
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._batch: BatchRunner | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -163,12 +166,12 @@ class VeoBatchOperator(VeoRequestOperator):
         from veo_provider.batch.report.run_folder import first_request, run_folder
         from veo_provider.s3.client import s3_client
 
-        first_try = fixed_request.first_try_of(context)
-        if first_try is None or context.get("task_state_store") is not None:
+        by = fixed_request.tries_of(context)
+        if by is None or context.get("task_state_store") is not None:
             return job
         now = fixed_request.plain(self._rendered())
         s3 = s3_client(job.aws_conn_id, extra_args=job.s3_extra_args)
-        first = first_request(s3, run_folder(job.output_prefix, job.run), now, first_try)
+        first = first_request(s3, run_folder(job.output_prefix, job.run), now, by)
         changed = sorted(name for name, value in first.items() if now.get(name) != value)
         if not changed:
             return job
@@ -204,7 +207,7 @@ class VeoBatchOperator(VeoRequestOperator):
         :raises VeoRequestError: the images are neither a text nor a list.
         """
         fields = {name: getattr(self, name) for name in self.template_fields}
-        return {**fields, "images": _texts(self.images)}
+        return {**fields, "images": as_places("images", self.images)}
 
     def _job(self, context: Context) -> BatchSpec:
         """Return what is asked for, checked as far as that is possible without looking at the images.
@@ -216,6 +219,7 @@ class VeoBatchOperator(VeoRequestOperator):
         rendered = self._rendered()
         for name, value in rendered.items():
             setattr(self, name, value)
+        self._require_connections()
         parse_fail_on(self.fail_on)
         fit = self.aspect_ratio == "auto"
         fields = {**self._fields(), **({"aspect_ratio": None} if fit else {})}
@@ -232,7 +236,7 @@ class VeoBatchOperator(VeoRequestOperator):
             try_number=by.try_number,
             images=rendered["images"],
             output_prefix=self.output_prefix,
-            prompt=self.prompt or None,
+            prompt=as_prompts("prompt", self.prompt),
             prompt_suffix=self.prompt_suffix,
             fields=fields,
             price_usd=price or 0.0,
@@ -331,13 +335,3 @@ class VeoBatchOperator(VeoRequestOperator):
             "summary_uri": summary.uri,
             "seconds": round(seconds, 1),
         }
-
-
-def _texts(images: str | Iterable[object]) -> str | list[str]:
-    """Return what an upstream task may have made something else of."""
-    if isinstance(images, str):
-        return images
-    try:
-        return [str(image) for image in images]
-    except TypeError as error:
-        raise VeoRequestError(f"images={images!r} is not possible: it is a text or a list.") from error

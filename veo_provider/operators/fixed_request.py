@@ -12,7 +12,8 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.exceptions import VeoReceiptUnavailableError
+from veo_provider.exceptions import VeoReceiptUnavailableError, VeoRequestError
+from veo_provider.receipts.receipt import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,14 +38,15 @@ def fixed(
     now = plain(rendered)
     if resumed is not None:
         return _first(now, resumed)
-    store, first_try = context.get("task_state_store"), first_try_of(context)
-    if store is None or first_try is None:
+    store, by = context.get("task_state_store"), tries_of(context)
+    if store is None or by is None:
         return now
     try:
         kept = json.loads(str(store.get(KEY) or "{}"))
-        if kept.get("first_try") == first_try:
+        if kept and by.goes_on_with(kept["first_try"], kept.get("most_tries")):
             return _first(now, kept["fields"])
-        store.set(KEY, json.dumps({"first_try": first_try, "fields": now}))
+        mark = {"first_try": by.try_number, "most_tries": by.most_tries}
+        store.set(KEY, json.dumps({**mark, "fields": now}))
     # Airflow's API server or database: each has errors of its own.
     except Exception as error:
         raise VeoReceiptUnavailableError(
@@ -54,20 +56,27 @@ def fixed(
 
 
 def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as JSON carries them, so that two renderings can be compared."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(fields), default=str))
+    """Return values as JSON carries them, so that two renderings can be compared.
+
+    :raises VeoRequestError: JSON cannot carry one, such as a mapping with tuples for keys.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(fields), default=str))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise VeoRequestError(f"A parameter is not possible, as JSON cannot carry it: {error}.") from error
     return plain
 
 
-def first_try_of(context: Context) -> int | None:
-    """Return the number of the first try since the task was started or cleared last; None if not known."""
+def tries_of(context: Context) -> Attempt | None:
+    """Return which try runs, without its task; None where Airflow does not tell, or did not start it."""
     instance, task = context.get("ti"), context.get("task")
     most, current = getattr(instance, "max_tries", None), getattr(instance, "try_number", None)
-    if not isinstance(most, int) or not isinstance(current, int) or task is None:
+    if not isinstance(most, int) or not isinstance(current, int) or task is None or most < 0:
         return None
     # Clearing a task adds its retries to the tries that it had: so does Airflow count them itself.
     first = most - (task.retries or 0) + 1
-    return first if 1 <= first <= current else None
+    # Other retries than when it was cleared last make nonsense of that.
+    return Attempt("", current, first_try=first if 1 <= first <= current else None, most_tries=most)
 
 
 def _first(now: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:

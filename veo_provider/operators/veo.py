@@ -26,7 +26,7 @@ from veo_provider.operators.base import VeoImageRequestOperator, VeoRequestOpera
 from veo_provider.operators.outlets import report_to_outlets
 from veo_provider.operators.template_fields import TemplateFields
 from veo_provider.operators.waiting import VeoWaitingOperator
-from veo_provider.parameters import as_bool
+from veo_provider.parameters import as_bool, as_place, is_nothing
 from veo_provider.retry_policy import fail_on_permanent_errors
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
     def __init__(self, *, receipt: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.receipt = receipt
+        # One that was given and renders to nothing is no wish for none.
+        self._has_receipt = receipt is not None
 
     def execute(self, context: Context) -> str:
         """Submit the generation, unless the receipt knows of one, and return the API's task id."""
@@ -81,7 +83,9 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 if receipts is not None:
                     return self._submit(client, receipts, attempt_of(context))
                 self._warn_of_paying_again("No receipt is kept: a retry after a crash, and a clear,")
-                request = self._request(self._image())
+                image = self._image()
+                # With its digest it is sent as it is now, or not at all.
+                request = self._request(image.hashed() if image else None)
                 return self._tell(submission.submit(client, request).id, request.price_usd)
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
@@ -89,7 +93,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         from veo_provider.s3.client import s3_client
         from veo_provider.s3.uri import S3Uri
 
-        if self.receipt:
+        if self._has_receipt or not is_nothing(self.receipt):
+            self.receipt = as_place("receipt", self.receipt)
             s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
             unconditional = as_bool("allow_unconditional_writes", self.allow_unconditional_writes)
             return S3ReceiptStore(s3, S3Uri.parse(self.receipt, "receipt"), unconditional=unconditional)
@@ -296,7 +301,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         from veo_provider.s3.client import s3_client
         from veo_provider.s3.uri import S3Uri
 
-        target = S3Uri.parse(self.output_uri, "output")
+        target = S3Uri.parse(as_place("output", self.output_uri), "output")
         return target, s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
 
     def _receipts(self) -> ReceiptStore:

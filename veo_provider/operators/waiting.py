@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from veo_provider.configuration import default_deferrable
 from veo_provider.exceptions import VeoError, VeoNotFetchedError, VeoReceiptError, VeoWaitTimeoutError
 from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
 from veo_provider.operators.base import VeoImageRequestOperator, seconds_of
@@ -32,7 +33,8 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         that is learned from what generations take.
     :param timeout: seconds, or a ``timedelta``, that one attempt waits for the generation; default two hours.
         The next attempt waits on for the same one.
-    :param deferrable: wait in the triggerer (the default) instead of on a worker.
+    :param deferrable: wait in the triggerer (the default, unless Airflow's ``[operators] default_deferrable``
+        says otherwise) instead of on a worker.
     """
 
     def __init__(
@@ -40,13 +42,13 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         *,
         poll_interval: timedelta | float | None = None,
         timeout: timedelta | float = 2 * 60 * 60,
-        deferrable: bool = True,
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.poll_interval = None if poll_interval is None else seconds_of(poll_interval)
         self.timeout = seconds_of(timeout)
-        self.deferrable = deferrable
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
 
     def _let_others_finish(
         self,

@@ -78,7 +78,9 @@ class Attempt:
     :param alone: whether no other attempt of the task instance can still be about.
     :param id: of this very attempt, unlike any other.
     :param first_try: Airflow's number of the first try since the task was started or cleared last; a later
-        one is a retry. None where that is not known.
+        one is a retry. None where that is not known, as after a change of the task's ``retries``.
+    :param most_tries: the number of the last try that Airflow allows: a clear raises it, and nothing else
+        changes it. None where that is not known.
     """
 
     task_instance: str
@@ -86,9 +88,20 @@ class Attempt:
     alone: bool = True
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     first_try: int | None = None
+    most_tries: int | None = None
 
     def __str__(self) -> str:
         return f"{self.task_instance} try {self.try_number}"
+
+    def goes_on_with(self, first_try: int, most_tries: int | None) -> bool:
+        """Whether an earlier try belongs to this one: the task has not been cleared in between.
+
+        :param first_try: the number of the earlier try, or of the first one of those that it belongs to.
+        :param most_tries: as that try had it; None for one of an earlier release.
+        """
+        if most_tries is not None and self.most_tries is not None:
+            return most_tries == self.most_tries
+        return self.first_try is not None and first_try >= self.first_try
 
 
 NOT_CHARGED = frozenset({ReceiptState.REFUSED.value, ReceiptState.FAILED.value})
@@ -123,6 +136,12 @@ class Submission:
         return int(number) if number.isdigit() else 0
 
     @property
+    def most_tries(self) -> int | None:
+        """Airflow's ``max_tries`` as the attempt had it; None if the receipt does not say."""
+        most = self.steps[0][0].get("most_tries")
+        return most if isinstance(most, int) else None
+
+    @property
     def may_be_charged(self) -> bool:
         """Whether it did not provably fail."""
         return self.steps[-1][0].get("state") not in NOT_CHARGED
@@ -147,7 +166,8 @@ class Receipt:
     :param moderated: whether the service's safety filter was the reason.
     :param video: what is stored: ``uri``, ``bytes``, ``sha256``, ``duration_seconds``, ``width``, ``height``.
     :param history: each state with its time and the attempt that reached it: by name, and as ``claim`` by its
-        id. A claim also has the price and the account of its submission; ``completed`` says that the
+        id. A claim also has the price and the account of its submission, and the attempt's
+        ``most_tries``; ``completed`` says that the
         generation was seen completed.
     :param revision: unlike any other, so that no two writes have the same ETag.
     """
@@ -174,6 +194,7 @@ class Receipt:
         step: dict[str, Any] = {"state": state.value, "at": _timestamp(), "by": str(by), "claim": by.id}
         if state is ReceiptState.CLAIMED:
             step |= {"price_usd": self.price_usd, "account": self.request.get("account")}
+            step |= {} if by.most_tries is None else {"most_tries": by.most_tries}
         for name in ("veo_task_id", "candidate_task_id"):
             if changes.get(name):
                 step[name] = changes[name]

@@ -30,16 +30,32 @@ class S3Uri:
     key: str
 
     @classmethod
-    def parse(cls, uri: str, parameter: str) -> S3Uri:
+    def parse(cls, uri: str, parameter: str, *, with_connection: bool = False) -> S3Uri:
         """Return the object that a URI names. A key may hold any character, ``#`` and ``?`` too.
 
         :param parameter: whose value it is, for the error message.
+        :param with_connection: whether the bucket may have a connection before it, as a part of it then.
         :raises VeoRequestError: it is not of the form ``s3://bucket/key``.
         """
         scheme, bucket, key = split(uri)
         if scheme != "s3" or not bucket or not key or key.endswith("/"):
             raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/key.")
+        if not with_connection:
+            refuse_connection(uri, bucket, parameter)
         return cls(bucket, key)
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
+
+
+def refuse_connection(uri: object, bucket: str, parameter: str) -> None:
+    """Refuse a connection in a URI, ``s3://connection@bucket/key``, where another one would be used for it.
+
+    :raises VeoRequestError: there is one; no bucket has such a name.
+    """
+    if "@" in bucket:
+        conn_id = bucket.rpartition("@")[0]
+        raise VeoRequestError(
+            f"{parameter}={str(uri)!r} has a connection in it, which counts for reading images only: write "
+            f"it without, and set aws_conn_id={conn_id!r}."
+        )

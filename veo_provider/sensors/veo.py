@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from veo_provider.api.video import Video
+from veo_provider.configuration import default_deferrable
 from veo_provider.exceptions import (
     VeoAuthenticationError,
     VeoContentGoneError,
@@ -21,9 +22,13 @@ from veo_provider.exceptions import (
     VeoContentServerError,
     VeoError,
     VeoNotFetchedError,
+    VeoTaskNotFoundError,
     VeoVideoLostError,
 )
+from veo_provider.parameters import as_connection, as_task_id
+from veo_provider.polling.new_ids import until_known
 from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller, Refused
+from veo_provider.retry_policy import fail_on_permanent_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +55,8 @@ class VeoTaskSensor(BaseSensorOperator):
         that is learned from how long generations take in the triggerer, and 8 seconds on a worker.
     :param poke_interval: Airflow's name for the same; it takes precedence if both are given.
     :param timeout: seconds, or a ``timedelta``, until the task gives up; default two hours.
-    :param deferrable: wait in the triggerer (the default) instead of on a worker, where ``mode`` says
-        whether to ``poke`` or to ``reschedule``.
+    :param deferrable: wait in the triggerer (the default, unless Airflow's ``[operators] default_deferrable``
+        says otherwise) instead of on a worker, where ``mode`` says whether to ``poke`` or to ``reschedule``.
     """
 
     template_fields: Sequence[str] = ("veo_task_id", "veo_conn_id")
@@ -65,7 +70,7 @@ class VeoTaskSensor(BaseSensorOperator):
         poll_interval: timedelta | float | None = None,
         poke_interval: timedelta | float | None = None,
         timeout: timedelta | float = 2 * 60 * 60,
-        deferrable: bool = True,
+        deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
         interval = poll_interval if poke_interval is None else poke_interval
@@ -75,13 +80,16 @@ class VeoTaskSensor(BaseSensorOperator):
         self.poll_interval = None if interval is None else self.poke_interval
         self.veo_task_id = veo_task_id
         self.veo_conn_id = veo_conn_id
-        self.deferrable = deferrable
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._client: VeoClient | None = None
         self._trouble: Exception | None = None
         self._poller = Poller(self.poll_interval)
 
     def execute(self, context: Context) -> Any:
         """Poll once, and defer if the generation is not finished."""
+        with fail_on_permanent_errors():
+            self.veo_task_id = as_task_id(self.veo_task_id)
+            self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
         try:
             if self.deferrable:
                 video = self._poll()
@@ -112,18 +120,29 @@ class VeoTaskSensor(BaseSensorOperator):
         """Poll once; None during an outage, or while the id may be too new to be known."""
         fresh = self._client is None
         try:
-            video = self._connected().get(self.veo_task_id)
+            video = self._get()
         except VeoError as error:
             # The connection may have changed.
             self._disconnect()
             if isinstance(error, VeoAuthenticationError) and not fresh:
                 return self._poll()
-            if isinstance(self._poller.on_error(error), Refused):
+            denied = self._polls_once and isinstance(error, VeoTaskNotFoundError)
+            if denied or isinstance(self._poller.on_error(error), Refused):
                 self._give_up(f"{error.what} {error.advice}")
             self.log.warning("%s Polling again.", error)
             return None
         self._poller.on_video(video)
         return video
+
+    def _get(self) -> Video:
+        """Poll the status; patiently where no later poll of this process can continue the count."""
+        client = self._connected()
+        return until_known(client.get, self.veo_task_id) if self._polls_once else client.get(self.veo_task_id)
+
+    @property
+    def _polls_once(self) -> bool:
+        """Whether each poll is made by a process of its own."""
+        return self.mode == "reschedule" and not self.deferrable
 
     def _connected(self) -> VeoClient:
         """Return the client that all polls of one run share."""
@@ -137,6 +156,20 @@ class VeoTaskSensor(BaseSensorOperator):
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Carry on after the trigger, and say what Airflow makes a skip of.
+
+        It skips a soft sensor on any error here: of a trigger that crashed, or never found its connection.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSensorTimeout:
+            self._time_out()
+        except AirflowSkipException as skip:
+            if isinstance(skip.__cause__, AirflowSensorTimeout):
+                self._time_out()
+            raise skip.__cause__ or skip from None
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Resume after the trigger: return the result, or raise the error that its event carries."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from veo_provider.exceptions import VeoContentNotReadyError, VeoRequestError, VeoStorageDeniedError
 from veo_provider.links import VeoVideoLink
-from veo_provider.parameters import as_bool
+from veo_provider.parameters import as_bool, as_connection, as_place, as_seconds, as_task_id, as_text
 from veo_provider.retry_policy import fail_on_permanent_errors, with_retry_policy
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class VeoToS3Operator(BaseOperator):
     :param veo_task_id: the API's task id, as ``VeoSubmitOperator`` returns it. (templated)
     :param s3_key: where the video goes, ``s3://bucket/key.mp4``. (templated)
     :param replace: overwrite an object that holds something else (the default), or fail.
+    :param seconds: length of the video that was asked for, such as ``"8"``. It tells half a video from a
+        whole one where the file itself does not say where it ends; default is to believe the service.
+        (templated)
     :param model: what to record as ``veo_model``; default is what the API says. (templated)
     :param veo_conn_id: connection of type ``veo``. (templated)
     :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
@@ -48,11 +52,13 @@ class VeoToS3Operator(BaseOperator):
     template_fields: Sequence[str] = (
         "veo_task_id",
         "s3_key",
+        "seconds",
         "model",
         "veo_conn_id",
         "aws_conn_id",
         "s3_extra_args",
     )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"s3_extra_args": "json"}
     operator_extra_links = (VeoVideoLink(),)
     ui_color = "#d7e8ff"
 
@@ -62,6 +68,7 @@ class VeoToS3Operator(BaseOperator):
         veo_task_id: str,
         s3_key: str,
         replace: bool = True,
+        seconds: str | int | None = None,
         model: str | None = None,
         veo_conn_id: str = "veo_default",
         aws_conn_id: str | None = "aws_default",
@@ -72,6 +79,7 @@ class VeoToS3Operator(BaseOperator):
         self.veo_task_id = veo_task_id
         self.s3_key = s3_key
         self.replace = replace
+        self.seconds = seconds
         self.model = model
         self.veo_conn_id = veo_conn_id
         self.aws_conn_id = aws_conn_id
@@ -80,7 +88,6 @@ class VeoToS3Operator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store the video and return what was stored."""
-        from veo_provider.api.protocol import check_task_id
         from veo_provider.generation import storage
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3.client import s3_client
@@ -88,7 +95,7 @@ class VeoToS3Operator(BaseOperator):
         from veo_provider.s3.uri import S3Uri
 
         with fail_on_permanent_errors():
-            check_task_id(self.veo_task_id)
+            self._read_parameters()
             target = S3Uri.parse(self.s3_key, "s3_key")
             s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
             stored = storage.find_stored_video(s3, target, self.veo_task_id)
@@ -104,6 +111,18 @@ class VeoToS3Operator(BaseOperator):
         """Take back what was uploaded so far."""
         if self._upload is not None:
             self._upload.cancel()
+
+    def _read_parameters(self) -> None:
+        """Read what native rendering may have made numbers of.
+
+        :raises VeoRequestError: a parameter is not possible.
+        """
+        self.veo_task_id = as_task_id(self.veo_task_id)
+        self.s3_key = as_place("s3_key", self.s3_key)
+        self.seconds = as_seconds("seconds", self.seconds)
+        self.model = as_text("model", self.model)
+        self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
+        self.aws_conn_id = as_connection("aws_conn_id", self.aws_conn_id, optional=True)
 
     def _require_free(self, s3: S3Client, target: S3Uri) -> None:
         """Refuse to overwrite something else, unless that is wanted."""
@@ -124,8 +143,10 @@ class VeoToS3Operator(BaseOperator):
 
     def _store(self, client: VeoClient, s3: S3Client, target: S3Uri) -> StoredVideo:
         from veo_provider.generation import retries, storage
+        from veo_provider.polling.new_ids import until_known
 
-        video = retries.store_retries()(client.get, self.veo_task_id)
+        # What was submitted a moment ago may be unknown for a moment.
+        video = until_known(partial(retries.store_retries(), client.get), self.veo_task_id)
         video.raise_if_failed()
         if not video.finished:
             raise VeoContentNotReadyError(
@@ -135,4 +156,10 @@ class VeoToS3Operator(BaseOperator):
         self._upload = storage.open_upload(
             s3, target, self.veo_task_id, model, replace=as_bool("replace", self.replace)
         )
-        return storage.transfer_video(client, self.veo_task_id, str(target), self._upload)
+        return storage.transfer_video(
+            client,
+            self.veo_task_id,
+            str(target),
+            self._upload,
+            asked_seconds=as_text("seconds", self.seconds),
+        )

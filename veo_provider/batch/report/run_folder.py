@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
+    from veo_provider.receipts.receipt import Attempt
+
 
 def run_folder(output_prefix: str, run: str) -> str:
     """Return the folder of a run: ``s3://bucket/prefix/_veo/dag/run/task/``.
@@ -27,22 +29,23 @@ def run_folder(output_prefix: str, run: str) -> str:
     return f"{output_prefix}{OWN_FOLDER}/{path}/"
 
 
-def first_request(s3: S3Client, folder: str, now: dict[str, Any], first_try: int) -> dict[str, Any]:
+def first_request(s3: S3Client, folder: str, now: dict[str, Any], attempt: Attempt) -> dict[str, Any]:
     """Return the rendered templates of the first try since the task was started or cleared.
 
     They are kept in the folder for later tries, so they are found only while ``output_prefix`` is the same.
 
     :param folder: of the run, see :func:`run_folder`.
     :param now: the rendered templates of this try, as JSON carries them.
-    :param first_try: Airflow's number of the first try.
+    :param attempt: which try asks.
     :raises VeoSummaryUnavailableError: they cannot be read or written now.
     """
     target = S3Uri.parse(f"{folder}request.json", "folder")
     found = get(s3, target)
     kept = json.loads(found) if found else {}
-    if kept.get("first_try") == first_try:
+    if kept and attempt.goes_on_with(kept["first_try"], kept.get("most_tries")):
         return {**now, **kept["fields"]}
-    put(s3, target, json.dumps({"first_try": first_try, "fields": now}).encode(), "application/json")
+    mark = {"first_try": attempt.try_number, "most_tries": attempt.most_tries}
+    put(s3, target, json.dumps({**mark, "fields": now}).encode(), "application/json")
     return now
 
 
