@@ -1,4 +1,4 @@
-"""Awkward videos on their way into S3: what is whole is stored with its length, and half of it never is."""
+"""Awkward videos are stored in S3 if they are complete, and never if they are not."""
 
 import json
 import threading
@@ -81,7 +81,7 @@ def store(service, s3, monkeypatch):
 
 @pytest.mark.parametrize("kind", videos.KINDS)
 def test_a_whole_video_is_stored_with_its_length(store, kind):
-    """Whatever its boxes, with the length that the server tells."""
+    """Whatever its boxes, with the length that the server declares."""
     video = videos.awkward_video(kind)
     stored = store(video.data)
     assert stored.duration_seconds == pytest.approx(video.seconds, abs=0.05)
@@ -90,14 +90,14 @@ def test_a_whole_video_is_stored_with_its_length(store, kind):
 
 @pytest.mark.parametrize("kind", videos.KINDS)
 def test_without_a_length_only_what_says_its_own_end_is_stored(store, kind):
-    """Of the others nobody knows whether more was to come."""
+    """Of the others, nobody knows whether they are complete."""
     video = videos.awkward_video(kind)
     assert (store(video.data, tells_length=False) is not None) == video.marked
 
 
 @pytest.mark.parametrize(("kind", "make"), [(kind, make) for kind, _, make, _ in REFUSED])
 def test_what_is_no_whole_video_is_never_stored(store, kind, make):
-    """Though the server gives it the length that it has."""
+    """Even if the server declares the length that arrives."""
     assert store(make()) is None
 
 
@@ -113,7 +113,7 @@ def test_half_a_video_is_never_stored(store, kind, tells_length):
 def test_the_operator_knows_half_a_video_by_the_seconds_that_it_is_given(
     service, s3, connections, monkeypatch
 ):
-    """Only the length that was asked for tells such a half from a whole: it comes from the DAG."""
+    """Only the requested duration, which the DAG knows, shows that such a half is not complete."""
     monkeypatch.setattr(retries, "STORE_ATTEMPTS", 1)
     port = service.server_port
     monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", f"veo://:sk-videos@127.0.0.1:{port}/http")

@@ -46,7 +46,7 @@ def box(kind: bytes, *body: bytes) -> bytes:
 
 
 def boxes(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Kind and all bytes of each box that stands side by side; what is none at the end is one of its own."""
+    """The type and all bytes of each top-level box; anything else at the end is one more."""
     found, at = [], 0
     while at < len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -136,7 +136,7 @@ def _sound(container: av.container.OutputContainer, tone: av.AudioStream, second
 
 
 def unmarked() -> bytes:
-    """Fragments, and nothing that says which is the last: as what is streamed while it is made."""
+    """Fragments without a mark of the last one, as in a live stream."""
     return encode(f"{FRAGMENTED}+default_base_moof+skip_trailer")
 
 
@@ -168,7 +168,7 @@ def with_length_in_header(data: bytes, ticks: int) -> bytes:
 
 
 def with_declared_length(data: bytes, seconds: float = SECONDS) -> bytes:
-    """The length of all fragments, said in the index."""
+    """The duration of all fragments, declared in the index."""
     (mvhd,) = (whole for kind, whole in boxes(_body(data, b"moov")) if kind == b"mvhd")
     (timescale,) = struct.unpack_from(">I", mvhd, 8 + 12)
     mehd = box(b"mehd", struct.pack(">IQ", 1 << 24, round(seconds * timescale)))
@@ -185,7 +185,7 @@ def _body(data: bytes, kind: bytes) -> bytes:
 
 
 def moved(data: bytes, by: int) -> bytes:
-    """The same index for media that stand so many bytes further on."""
+    """The same index for media that is so many bytes further on."""
 
     def change(stco: bytes) -> bytes:
         (count,) = struct.unpack_from(">I", stco, 12)
@@ -209,7 +209,7 @@ def media_first() -> bytes:
 
 
 def media_to_the_end() -> bytes:
-    """The media last, of a size of 0: they go on to the end of the file."""
+    """The media last, with a size of 0: it extends to the end of the file."""
     data = encode("faststart")
     at = data.index(b"mdat") - 4
     return data[:at] + bytes(4) + data[at + 4 :]
@@ -310,7 +310,7 @@ _KINDS: list[tuple[str, Callable[[], bytes], bool]] = [
     ("two indexes", lambda: twice(encode(), b"moov"), True),
     ("room for the index", lambda: encode(moov_size="5000"), True),
 ]
-"""Kind, how it is made, and whether it says itself where it ends: else it is stored by its length alone."""
+"""Kind, how it is made, and whether it declares its own end: others are stored only with a known length."""
 KINDS = [kind for kind, *_ in _KINDS]
 REPORTS = {
     "media to the end of the file": "https://github.com/taglib/taglib/issues/746",

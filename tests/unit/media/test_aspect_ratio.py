@@ -26,7 +26,7 @@ from veo_provider.media.aspect_ratio import aspect_ratio_of
 )
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 def test_the_aspect_ratio_fits_the_image(size, ratio, file_format):
-    """Upright if it is clearly taller than wide, else lying; square and nearly square are lying."""
+    """Portrait if clearly taller than wide, otherwise landscape, also if square or nearly square."""
     image = Image.from_bytes(drawing.encoded(PIL.Image.new("RGB", size), file_format))
     assert aspect_ratio_of(image) == ratio
 
@@ -34,7 +34,7 @@ def test_the_aspect_ratio_fits_the_image(size, ratio, file_format):
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_the_aspect_ratio_is_that_of_the_upright_image(turn, file_format):
-    """What EXIF turns by a quarter has its width for its height."""
+    """An EXIF rotation by a quarter turn swaps width and height."""
     upright = drawing.corners(48, 64) if turn < 5 else drawing.corners(64, 48)
     exif = PIL.Image.Exif()
     exif[drawing.ORIENTATION] = turn
@@ -44,7 +44,7 @@ def test_the_aspect_ratio_is_that_of_the_upright_image(turn, file_format):
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_a_turn_that_is_none_turns_nothing(value):
-    """Orientations that EXIF does not know are no reason to fail, nor to turn."""
+    """Orientations that EXIF does not define are ignored."""
     exif = PIL.Image.Exif()
     exif[drawing.ORIENTATION] = value
     data = drawing.encoded(drawing.corners(), "JPEG", exif=exif)
@@ -71,7 +71,7 @@ def test_the_aspect_ratio_takes_the_first_bytes_only(file_format):
 
 
 def test_a_broken_image_has_no_aspect_ratio():
-    """It is told as such, before anything is asked for."""
+    """The error says so, before anything is submitted."""
     data = awkward_file("JPEG without an image").data
     with pytest.raises(VeoImageError, match="its width and height cannot be read"):
         aspect_ratio_of(Image.from_bytes(data))

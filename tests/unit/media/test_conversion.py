@@ -54,7 +54,7 @@ def test_each_awkward_file_has_its_outcome(kind, capfd):
 
 
 def test_what_needs_no_conversion_is_sent_byte_for_byte():
-    """The image is the one that a check alone gives, streamed from its source."""
+    """The image is the same as without conversion, streamed from its source."""
     file = awkward_file("wrong extension")
     image = convert(file.data, file.name)
     assert type(image) is Image
@@ -73,7 +73,7 @@ def test_what_is_converted_is_plain(kind):
 
 
 def test_the_same_file_becomes_the_same_bytes():
-    """A second attempt sends what the first did, and both know what it was made from."""
+    """A second attempt sends the same bytes, and both know the digest of the original."""
     data = awkward_file("HEIC").data
     one, other = convert(data), convert(data)
     assert b"".join(one.chunks(99)) == b"".join(other.chunks(99))
@@ -82,14 +82,14 @@ def test_the_same_file_becomes_the_same_bytes():
 
 
 def test_a_request_is_known_by_the_file_that_was_converted():
-    """Whatever a later release of Pillow makes of it, and converted or not, the image stays the same."""
+    """Its digest does not depend on Pillow's release, nor on whether it is converted."""
     file = awkward_file("TIFF")
     request = VeoRequest(prompt="A harbour", image=convert(file.data, file.name))
     assert sha256_of(request) == hashlib.sha256(file.data).hexdigest()
 
 
 def test_a_conversion_says_what_it_did_in_the_log(caplog):
-    """Whoever wonders about a JPEG finds its reason."""
+    """The log has the reason for each JPEG."""
     with caplog.at_level(logging.INFO, logger=conversion.__name__):
         convert(awkward_file("GIF").data, "s3://bucket/a/still.gif")
     assert caplog.messages == ["The image s3://bucket/a/still.gif is converted to JPEG: it is a GIF."]
@@ -113,7 +113,7 @@ def test_awkward_objects_are_found_in_s3(kind, connections, s3):
 
 
 def test_without_a_conversion_the_first_bytes_decide(tmp_path):
-    """Unsupported types are refused unread, and what only decoding shows is not seen."""
+    """Unsupported types are refused unread, and damage that only decoding shows is not noticed."""
     for kind, wanted in [("HEIC", "not a JPEG, PNG or WebP"), ("cut JPEG", None), ("CMYK JPEG", None)]:
         path = tmp_path / "image"
         path.write_bytes(awkward_file(kind).data)
@@ -126,7 +126,7 @@ def test_without_a_conversion_the_first_bytes_decide(tmp_path):
 
 @pytest.mark.parametrize("kind", ["plain JPEG", "GIF"])
 def test_a_converted_file_is_read_once(kind):
-    """Its digest and its pixels come from the same bytes, also where it is sent as it is."""
+    """Its digest and its pixels come from the same bytes, even if it is sent as it is."""
     data, opened = awkward_file(kind).data, []
     image = conversion.convert(
         "a", size=len(data), header=data[:12], open_stream=lambda: opened.append(1) or Stream(data)

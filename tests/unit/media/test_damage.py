@@ -30,7 +30,7 @@ GOOD += [kind for kind, *_ in (*foreign_files.IMAGES, *foreign_files.OTHERS)]
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_no_good_file_is_broken(kind):
-    """Whatever it is, and whether it can be read here; a panorama is given the end that it lacks."""
+    """Of any kind, decodable or not; a panorama gets the end marker that it lacks."""
     data = memoryview(awkward_file(kind).data)
     assert not is_certainly_broken(memoryview(with_end_marker(data) or data))
 
@@ -39,7 +39,7 @@ def test_no_good_file_is_broken(kind):
     "options", [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_rows": 1}], ids=str
 )
 def test_a_panorama_without_its_end_shows_all_of_it(options):
-    """As much as with one, in whatever way it is coded; what lacks more than the mark is refused."""
+    """As much as with one, however it is encoded; one that lacks more than the marker is refused."""
     whole = drawing.encoded(drawing.noise(400, 300), "JPEG", **options)
     data = reported_images.panorama(**options)
     assert with_end_marker(memoryview(data)) == whole
@@ -48,10 +48,10 @@ def test_a_panorama_without_its_end_shows_all_of_it(options):
         convert(reported_images.panorama(missing=3000, **options))
 
 
-def test_a_trailer_that_makes_no_sense_is_none():
-    """Its directory and what it points to must lie in the file; and a JPEG with its end needs no other."""
+def test_an_invalid_trailer_is_no_trailer():
+    """Its directory and what it refers to must be in the file; a JPEG with an end marker needs no other."""
     data = reported_images.panorama()
-    for at in (-4, -8, -16):  # its mark, the length of its directory, and where its entry begins
+    for at in (-4, -8, -16):  # its mark, the length of its directory, and where its entry starts
         spoilt = bytearray(data)
         spoilt[at : at + 4 or None] = b"\xff\xff\xff\xff"
         assert with_end_marker(memoryview(bytes(spoilt))) is None, at

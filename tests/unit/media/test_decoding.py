@@ -19,7 +19,7 @@ from veo_provider.media.aspect_ratio import aspect_ratio_of
 
 
 def test_a_file_too_large_to_read_is_refused_unread():
-    """More than 200 MB are never held in memory."""
+    """Files of more than 200 MB are not read into memory."""
 
     def never():
         raise AssertionError
@@ -29,14 +29,14 @@ def test_a_file_too_large_to_read_is_refused_unread():
 
 
 def test_a_file_longer_than_it_says_is_refused(monkeypatch):
-    """A stream without an end is not read on and on."""
+    """An endless stream is not read on and on."""
     monkeypatch.setattr(decoding, "MAX_SOURCE_BYTES", 100_000)
     with pytest.raises(VeoImageError, match="at most 0 MB can be converted"):
         conversion.convert("a.tif", size=99, header=b"II*\0", open_stream=lambda: Stream(bytes(1_000_000)))
 
 
 def test_a_source_that_fails_is_not_the_images_fault():
-    """It is worth another attempt, unlike a broken image."""
+    """Unlike a broken image, it is worth another attempt."""
 
     def broken():
         raise ConnectionResetError("gone")
@@ -109,7 +109,7 @@ def test_pillows_warnings_stay_inside_and_others_do_not():
 
 
 def test_without_pillow_the_extra_is_named(monkeypatch, photo):
-    """A missing library is told with the command that installs it."""
+    """The error has the command that installs the missing library."""
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(VeoRequestError, match=r"needs Pillow.*pip install 'airflow-provider-veo\[images\]'"):
         aspect_ratio_of(Image.from_path(photo))
@@ -145,14 +145,14 @@ def test_bombs_in_texts_are_not_read(monkeypatch):
 
 
 def test_a_file_that_grows_while_it_is_converted_is_for_another_attempt():
-    """Somebody is writing it: that is no fault of the image."""
+    """Somebody is writing it: the image may be fine."""
     data = awkward_file("plain JPEG").data
     with pytest.raises(VeoImageUnavailableError, match="changed while it was read"):
         conversion.convert("a.jpg", size=len(data) - 1, header=data[:12], open_stream=lambda: Stream(data))
 
 
 def test_large_files_are_held_one_at_a_time():
-    """Eight threads that convert 25 MB each hold one such file and its copy while it grows, not eight."""
+    """Eight threads that convert 25 MB each keep one such file and its growing copy in memory, not eight."""
     data = awkward_file("25 MB with much after the image").data
     convert(data)
     tracemalloc.start()

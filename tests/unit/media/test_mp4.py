@@ -53,14 +53,14 @@ def parse(data, chunk=1000, expected=None, asked_seconds=None):
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096, 10**9])
 def test_a_whole_file_is_described(clip, chunk):
-    """Length, size and sound are read, however the bytes come."""
+    """Duration, size and audio are read, whatever the size of the chunks."""
     info = parse(clip, chunk, len(clip))
     assert (info.width, info.height, info.has_audio) == (320, 180, True)
     assert info.duration_seconds == pytest.approx(1.0, abs=0.05)
 
 
-def test_a_silent_file_is_told(clip):
-    """A file without a sound track says so."""
+def test_a_silent_file_has_no_audio(clip):
+    """A file without an audio track is described as such."""
     assert not parse(encode(audio=False)).has_audio
 
 
@@ -71,7 +71,7 @@ def test_an_index_in_front_is_read(tmp_path):
 
 @pytest.mark.parametrize("kind", videos.KINDS)
 def test_each_awkward_video_is_described(kind):
-    """Whole, it is taken with the length that the server promised, and without one if it says its end."""
+    """It is complete with the length that the server declared, and without one if it declares its own end."""
     video = videos.awkward_video(kind)
     info = parse(video.data, 777, len(video.data), asked_seconds=videos.SECONDS)
     assert (info.width, info.height) == video.sides
@@ -85,7 +85,7 @@ def test_each_awkward_video_is_described(kind):
 
 @pytest.mark.parametrize(("kind", "make", "says"), [(kind, make, says) for kind, _, make, says in REFUSED])
 def test_what_is_no_whole_video_is_refused(kind, make, says):
-    """With a length that is its own, as a proxy gives it that kept a part, and without one."""
+    """With its own length, as from a proxy that cached a part, and without one."""
     data = make()
     with pytest.raises(VeoIncompleteVideoError, match=re.escape(says)):
         parse(data, expected=len(data), asked_seconds=videos.SECONDS)
@@ -107,7 +107,7 @@ def test_no_cut_of_an_awkward_video_goes_unseen(kind):
 
 
 def test_half_of_what_was_asked_for_is_not_whole():
-    """Cut between two fragments with a length that a proxy gave it, it lacks what was asked for."""
+    """Cut between two fragments, with a length from a proxy, it is shorter than requested."""
     whole = videos.unmarked()
     half = whole[: [at.start() for at in re.finditer(b"moof", whole)][2] - 4]
     assert parse(half, expected=len(half)).duration_seconds == pytest.approx(videos.SECONDS / 2, abs=0.01)
@@ -119,7 +119,7 @@ def test_half_of_what_was_asked_for_is_not_whole():
 
 
 def test_a_declared_length_is_held_against_what_came():
-    """It is believed over the server's length, but for the fraction of a second that rounding may take."""
+    """It counts more than the server's length, except for the fraction of a second that rounding may take."""
     for seconds, is_whole in [(videos.SECONDS + 0.3, True), (videos.SECONDS * 2, False)]:
         video = videos.with_declared_length(videos.unmarked(), seconds)
         if is_whole:
@@ -129,7 +129,7 @@ def test_a_declared_length_is_held_against_what_came():
 
 
 def test_a_fragment_without_its_media_is_not_whole():
-    """Whatever length was promised."""
+    """Whatever length the server declared."""
     whole = videos.unmarked()
     cut = whole[: whole.rindex(b"mdat") - 4]
     with pytest.raises(VeoIncompleteVideoError, match="last fragment has no media"):
@@ -137,7 +137,7 @@ def test_a_fragment_without_its_media_is_not_whole():
 
 
 def test_an_index_that_points_beyond_the_media_is_not_whole():
-    """A file in which a later part of the media is missing shows it."""
+    """The index shows that a later part of the media is missing."""
     moved = videos.inside(videos.encode("faststart"), [b"mdat"], lambda mdat: videos.box(b"mdat"))
     moved += videos.box(b"free", bytes(9000))
     with pytest.raises(VeoIncompleteVideoError, match="points beyond"):
@@ -192,7 +192,7 @@ def _without_frames(data):
     ],
 )
 def test_what_shows_nothing_is_no_video(change, said):
-    """No frames, none of any size, none for any time, or for longer than any video."""
+    """No video track, frames of no size, of no duration, or longer than any video."""
     video = change(videos.encode())  # with its index at the end, which may change its size
     with pytest.raises(VeoIncompleteVideoError, match=said):
         parse(video, expected=len(video))
@@ -221,7 +221,7 @@ def test_memory_does_not_grow_with_what_a_file_claims():
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_no_cut_goes_unseen(clip, data):
-    """A file cut anywhere is refused, with or without the server's word for its length."""
+    """A file cut anywhere is refused, with or without a length that the server declared."""
     cut = data.draw(st.integers(0, len(clip) - 1))
     for expected in (None, len(clip)):
         with pytest.raises(VeoIncompleteVideoError):
@@ -229,7 +229,7 @@ def test_no_cut_goes_unseen(clip, data):
 
 
 def test_bytes_too_many_are_seen(clip):
-    """A server that promised fewer bytes is not believed either way."""
+    """More bytes than the server declared are refused too."""
     with pytest.raises(VeoIncompleteVideoError, match=r"incomplete: [0-9]+ of [0-9]+ bytes"):
         parse(clip, expected=len(clip) - 1)
 
@@ -242,19 +242,19 @@ def test_what_is_no_mp4_is_refused_at_once(data):
 
 
 def test_an_empty_file_is_refused():
-    """No bytes are no video."""
+    """Zero bytes are not a video."""
     with pytest.raises(VeoIncompleteVideoError):
         parse(b"")
 
 
 def test_large_sizes_and_padding_are_parsed(clip):
-    """A 64-bit box size is understood, and boxes that carry nothing are passed over."""
+    """A 64-bit box size is understood, and padding boxes are skipped."""
     padded = clip + struct.pack(">I4sQ", 1, b"free", 16 + 5000) + bytes(5000)
     assert parse(padded, 777, len(padded)).width == 320
 
 
 def test_a_box_that_runs_to_the_end_needs_the_server_to_say_where_that_is(clip):
-    """Media that is declared to run to the end of the file is believed only with a known length."""
+    """Media declared to extend to the end of the file is complete only with a known length."""
     start = clip.index(b"mdat") - 4
     size = struct.unpack(">I", clip[start : start + 4])[0]
     moved = clip[:start] + clip[start + size :] + b"\0\0\0\0" + clip[start + 4 : start + size]
@@ -276,7 +276,7 @@ def test_damage_never_escapes_as_another_error(kind, position, byte):
 
 @pytest.mark.parametrize("kind", [b"moov", b"moof", b"sidx", b"mfra"])
 def test_a_giant_index_is_refused_before_it_is_read(kind):
-    """An index that claims gigabytes cannot fill the memory, nor one that goes on without an end."""
+    """An index that claims gigabytes cannot fill the memory, nor can an endless one."""
     parser = Mp4Parser()
     with pytest.raises(VeoIncompleteVideoError, match="index claims"):
         parser.feed(struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 2**31, kind))

@@ -13,7 +13,7 @@ from veo_provider.media import rendering
 
 
 def corners_of(image):
-    """Which colours stand in the four corners."""
+    """The colours in the four corners."""
     width, height = image.size
     at = [(width // 4, height // 4), (3 * width // 4, height // 4)]
     at += [(x, 3 * height // 4) for x, _ in at]
@@ -54,7 +54,7 @@ def is_near(one, other, tolerance=12):
     ],
 )
 def test_a_converted_image_shows_the_same_upright(kind):
-    """Red and green are above, blue and white below, whatever the format, and of several frames the first."""
+    """Red and green are on top, in every format; of several frames, the first is taken."""
     image = pixels(convert(awkward_file(kind).data))
     assert image.size == (64, 48)
     for seen, meant in zip(
@@ -65,7 +65,7 @@ def test_a_converted_image_shows_the_same_upright(kind):
 
 @pytest.mark.parametrize("kind", ["PNG with alpha", "WebP with alpha", "palette with a transparent colour"])
 def test_the_transparent_becomes_white(kind):
-    """A cut-out stands on white, and what is opaque stays."""
+    """A cut-out is on white, and opaque parts keep their colours."""
     first, second, *_ = corners_of(pixels(convert(awkward_file(kind).data)))
     assert is_near(first, (255, 255, 255))
     assert is_near(second, drawing.GREEN, tolerance=40)
@@ -79,7 +79,7 @@ def test_wide_colours_come_as_near_as_srgb_can():
 
 
 def test_a_photograph_in_adobe_rgb_is_brought_into_srgb(photo):
-    """A real one: its colours get stronger numbers for the same look."""
+    """A real one: the same look needs larger values in sRGB."""
     data = photo.read_bytes()
     image = convert(data, photo.name)
     assert image.reason == "its colours are not sRGB"
@@ -100,7 +100,7 @@ def test_a_photograph_in_adobe_rgb_is_brought_into_srgb(photo):
     ],
 )
 def test_deep_greys_are_scaled_and_not_cut(kind):
-    """The darkest and the brightest of 16 bits, or of any numbers, are still there in 8."""
+    """The darkest and the brightest of 16 bits, or of any values, are black and white in 8."""
     low, high = pixels(convert(awkward_file(kind).data)).getextrema()
     assert low < 10
     assert high > 245
@@ -112,7 +112,7 @@ def test_a_huge_image_becomes_smaller_in_shape():
 
 
 def test_even_noise_fits_into_the_limit():
-    """The largest that comes out, of pixels that no format makes smaller, is one that the API takes."""
+    """The API takes the largest JPEG that a conversion can make, of pixels that cannot be compressed."""
     quarter = drawing.noise(1024, 1024)
     whole = PIL.Image.new("RGB", (4096, 4096))
     for at in range(16):
