@@ -37,7 +37,7 @@ conf.has_section("operators")
 write()
 """
 TELL = """
-from veo_provider.compat import default_deferrable
+from veo_provider.configuration import default_deferrable
 print(default_deferrable())
 """
 
