@@ -1,6 +1,6 @@
 """Pillow behind guards: limits, one decoder at a time, no warnings, and errors that are sentences.
 
-Needs Pillow, and pillow-heif for HEIC: both come with the extra ``images``. Without them, an image is only
+Needs Pillow, and pillow-heif for HEIC: both come with the extra ``pictures``. Without them, an image is only
 checked by its size and first bytes, in :mod:`veo_provider.api.image`.
 """
 
@@ -63,7 +63,7 @@ def require_pillow() -> None:
     except ImportError as error:
         raise VeoRequestError(
             "Decoding images needs Pillow, which is not installed: "
-            "pip install 'airflow-provider-veo[images]'."
+            "pip install 'airflow-provider-veo[pictures]'."
         ) from error
 
 
@@ -186,7 +186,7 @@ def _formats(start: bytes, name: str) -> tuple[str, ...]:
     except ImportError as error:
         raise VeoImageError(
             f"The image {name} is a HEIC, and pillow-heif is not installed: "
-            "pip install 'airflow-provider-veo[images]'."
+            "pip install 'airflow-provider-veo[pictures]'."
         ) from error
     pillow_heif.register_heif_opener()
     return ("HEIF",)

@@ -62,7 +62,7 @@ class VeoBatchOperator(VeoRequestOperator):
     :param prompt_suffix: instead of ``prompt``: the suffix of a text beside each image, such as ``.txt``.
     :param aspect_ratio: ``16:9`` (the default), ``9:16``, or ``auto`` for what fits each image. (templated)
     :param convert: convert images that the API would not take into JPEGs: HEIC, TIFF, huge ones and so on.
-        Needs the extra ``images``.
+        Needs the extra ``pictures``.
     :param max_in_flight: maximum number of generations in flight; lowered for a while after the service
         refused one.
     :param max_cost_usd: maximum that this run may be charged, in USD, including submissions of unknown fate;
