@@ -11,8 +11,8 @@ from pathlib import Path
 
 from veo_provider import exceptions
 from veo_provider.api import protocol
-from veo_provider.api.download import read_content
-from veo_provider.api.response import Response
+from veo_provider.api.http.response import Response
+from veo_provider.api.parsing.download import read_content
 
 Reading = Callable[[Response, str], tuple[str, str, str]]
 """What an answer means in one phase: what is believed, done and said."""

@@ -16,12 +16,12 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_p
 from yarl import URL
 
 from veo_provider.api import protocol
-from veo_provider.api.aliases import Aliases
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
 from veo_provider.api.http.address import exact_target
 from veo_provider.api.http.async_transport import lenient
 from veo_provider.api.http.head import MAX_FIELD_BYTES
-from veo_provider.api.response import ACCEPT_ENCODING, MAX_ANSWER_BYTES, Response
+from veo_provider.api.http.response import ACCEPT_ENCODING, MAX_ANSWER_BYTES, Response
+from veo_provider.api.parsing.task_ids import Aliases
 from veo_provider.exceptions import VeoAPIError, VeoConnectionError, VeoSubmissionUnknown
 
 if TYPE_CHECKING:

@@ -11,13 +11,20 @@ import requests
 import urllib3
 
 from veo_provider.api import protocol
-from veo_provider.api.aliases import Aliases
 from veo_provider.api.body import encode
-from veo_provider.api.download import START, ResumePoint, is_video, read_content, too_many_links, video_place
 from veo_provider.api.http.address import same_host
 from veo_provider.api.http.deadline import AnswerDeadline, answered_by
+from veo_provider.api.http.response import ACCEPT_ENCODING, MAX_ANSWER_BYTES, Response
 from veo_provider.api.http.transport import new_session
-from veo_provider.api.response import ACCEPT_ENCODING, MAX_ANSWER_BYTES, Response
+from veo_provider.api.parsing.download import (
+    START,
+    ResumePoint,
+    is_video,
+    read_content,
+    too_many_links,
+    video_place,
+)
+from veo_provider.api.parsing.task_ids import Aliases
 from veo_provider.exceptions import (
     VeoAPIError,
     VeoAuthenticationError,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin
 
 from veo_provider import __version__, exceptions
-from veo_provider.api.error_mapping import (
+from veo_provider.api.http.response import Response, one_line
+from veo_provider.api.parsing.error_mapping import (
     POLL_MONEY,
     check_error,
     describes_task,
@@ -21,11 +22,10 @@ from veo_provider.api.error_mapping import (
     refusal,
     service_error,
 )
-from veo_provider.api.response import Response, one_line
 from veo_provider.api.video import Video, VideoStatus, is_resubmittable, status_word
 
 if TYPE_CHECKING:
-    from veo_provider.api.aliases import Aliases
+    from veo_provider.api.parsing.task_ids import Aliases
 
 DEFAULT_BASE_URL = "https://api.apiyi.com/v1"
 USER_AGENT = f"airflow-provider-veo/{__version__}"
@@ -103,7 +103,7 @@ def read_submission(answer: Response, *, whole: bool = True) -> Video:
     :raises VeoSubmissionUnknown: the answer does not say whether the submission was accepted. It carries the
         task id as a candidate where the answer names one all the same.
     :raises VeoNotSentError: the same, but the request had not left whole.
-    :raises VeoAPIError: the service refused it (:func:`~veo_provider.api.error_mapping.refusal`); nothing was
+    :raises VeoAPIError: the service refused it (:func:`~veo_provider.api.parsing.error_mapping.refusal`); nothing was
         charged.
     """
     if answer.ok:

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api.download import START
+from veo_provider.api.parsing.download import START
 from veo_provider.exceptions import (
     VeoConnectionError,
     VeoIncompleteVideoError,

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from veo_provider.api.aliases import ANSWERS_TO_BELIEVE, Aliases
+from veo_provider.api.http.response import Response
+from veo_provider.api.parsing.task_ids import ANSWERS_TO_BELIEVE, Aliases
 from veo_provider.api.protocol import read_video
-from veo_provider.api.response import Response
 from veo_provider.api.video import VideoStatus
 from veo_provider.exceptions import VeoUnexpectedAnswerError
 

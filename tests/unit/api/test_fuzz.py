@@ -9,8 +9,8 @@ import pytest
 
 from veo_provider import exceptions
 from veo_provider.api import protocol
-from veo_provider.api.download import read_content
-from veo_provider.api.response import Response
+from veo_provider.api.http.response import Response
+from veo_provider.api.parsing.download import read_content
 from veo_provider.api.video import Video, VideoStatus
 
 ANSWERS = 50_000

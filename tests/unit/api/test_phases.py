@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from veo_provider import exceptions
 from veo_provider.api import protocol
-from veo_provider.api.download import ResumePoint, read_content
-from veo_provider.api.response import Response
+from veo_provider.api.http.response import Response
+from veo_provider.api.parsing.download import ResumePoint, read_content
 from veo_provider.api.video import Video
 
 TASK = "task_" + "a1B2" * 8

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veo_provider import exceptions
-from veo_provider.api import protocol, response
-from veo_provider.api.download import read_content
-from veo_provider.api.response import Response
+from veo_provider.api import protocol
+from veo_provider.api.http import response
+from veo_provider.api.http.response import Response
+from veo_provider.api.parsing.download import read_content
 from veo_provider.api.video import VideoStatus
 
 TASK = "task_" + "a1B2" * 8

@@ -6,7 +6,7 @@ import pytest
 
 from veo_provider import exceptions
 from veo_provider.api import protocol
-from veo_provider.api.response import Response
+from veo_provider.api.http.response import Response
 from veo_provider.api.video import Video, VideoStatus
 
 TASK = "task_" + "a1B2" * 8

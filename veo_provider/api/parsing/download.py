@@ -8,11 +8,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from veo_provider import exceptions
-from veo_provider.api.error_mapping import CONTENT_MONEY, content_error
 from veo_provider.api.http.address import linked
+from veo_provider.api.parsing.error_mapping import CONTENT_MONEY, content_error
 
 if TYPE_CHECKING:
-    from veo_provider.api.response import Response
+    from veo_provider.api.http.response import Response
 
 _HTTP_REDIRECT = range(300, 400)
 _ABOUT_RANGES = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)

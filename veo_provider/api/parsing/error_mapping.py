@@ -15,13 +15,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from veo_provider import exceptions
-from veo_provider.api.response import one_line
+from veo_provider.api.http.response import one_line
 from veo_provider.api.video import VideoStatus, is_moderation_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from veo_provider.api.response import Response
+    from veo_provider.api.http.response import Response
 
 REFUSING_STATUSES = frozenset({400, 401, 402, 403, 404, 405, 410, 411, 413, 414, 415, 422, 429, 431, 451})
 """Answers about the request itself (RFC 9110 15.5, RFC 6585, RFC 7725), given before anything is generated.
