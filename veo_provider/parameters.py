@@ -10,7 +10,7 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from veo_provider.api.protocol import check_task_id
+from veo_provider.api.parsing.task_ids import check_task_id
 from veo_provider.exceptions import VeoRequestError
 
 if TYPE_CHECKING:

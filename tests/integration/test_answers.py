@@ -6,7 +6,7 @@ from support.answers.row import TASK, Content, Poll, Submit
 from support.raw_server import Act, RawServer
 
 from veo_provider import exceptions
-from veo_provider.api import protocol
+from veo_provider.api import config
 from veo_provider.api.client import VeoClient
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import VideoStatus
@@ -100,7 +100,7 @@ def patience(row):
 @rows
 def test_a_submission(server, new_client, monkeypatch, row):
     """What a submission makes of each answer: it is sent once, and both clients agree."""
-    monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", patience(row))
+    monkeypatch.setattr(config, "SUBMIT_TIMEOUT", patience(row))
     say(server, row)
     keeps = row.submit in (Submit.TAKEN, Submit.NAMED)
     happened = submitted(new_client("sk-key", server.url, timeout=patience(row)))

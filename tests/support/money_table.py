@@ -12,7 +12,8 @@ from pathlib import Path
 from veo_provider import exceptions
 from veo_provider.api import protocol
 from veo_provider.api.http.response import Response
-from veo_provider.api.parsing.download import read_content
+from veo_provider.api.parsing.download import parse_content
+from veo_provider.api.video import VideoStatus
 
 Reading = Callable[[Response, str], tuple[str, str, str]]
 """What an answer means in one phase: what is believed, done and said."""
@@ -119,7 +120,7 @@ def _said(error: exceptions.VeoError) -> str:
 
 def _submitting(answer: Response, belief: str) -> tuple[str, str, str]:
     try:
-        video = protocol.read_submission(answer)
+        video = protocol.parse_submission(answer)
     except exceptions.VeoSubmissionUnknown as error:
         candidate = ", but its id is kept to be looked up" if error.veo_task_id else ""
         return f"**unknown**: it may be charged{candidate}", "not sent again by itself", _said(error)
@@ -131,14 +132,14 @@ def _submitting(answer: Response, belief: str) -> tuple[str, str, str]:
 
 def _waiting(answer: Response, belief: str) -> tuple[str, str, str]:
     try:
-        video = protocol.read_video(answer, TASK)
+        video = protocol.parse_video(answer, TASK)
     except exceptions.VeoError as error:
         return belief, "asks again" if error.retryable else "the wait ends", _said(error)
     if not video.finished:
         return belief, "asks again", ""
     if video.completed_with_error:
         return "completed: charged, and probably without a video", "tries to download it", ""
-    if video.status is protocol.VideoStatus.COMPLETED:
+    if video.status is VideoStatus.COMPLETED:
         return "completed: charged", "downloads it", ""
     try:
         video.raise_if_failed()
@@ -155,7 +156,7 @@ def _waiting(answer: Response, belief: str) -> tuple[str, str, str]:
 
 def _downloading(answer: Response, belief: str) -> tuple[str, str, str]:
     try:
-        read_content(answer)
+        parse_content(answer)
     except exceptions.VeoError as error:
         return belief, "tries again" if error.retryable else "ends", _said(error)
     return belief, "stores it", ""

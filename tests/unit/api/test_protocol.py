@@ -14,7 +14,7 @@ from veo_provider import exceptions
 from veo_provider.api import protocol
 from veo_provider.api.http import response
 from veo_provider.api.http.response import Response
-from veo_provider.api.parsing.download import read_content
+from veo_provider.api.parsing.download import parse_content
 from veo_provider.api.video import VideoStatus
 
 TASK = "task_" + "a1B2" * 8
@@ -40,7 +40,7 @@ def gateway_shape(message, code):
 
 def test_a_submission_is_read():
     """The object that the API answers becomes a video."""
-    video = protocol.read_submission(answer(200, video_object()))
+    video = protocol.parse_submission(answer(200, video_object()))
     assert (video.id, video.status, video.progress) == (TASK, VideoStatus.QUEUED, 0)
 
 
@@ -70,7 +70,7 @@ def test_a_submission_is_read():
 )
 def test_every_status_is_read(word, status):
     """Each gateway's words are known, in any spelling; another counts as unknown, which is not finished."""
-    video = protocol.read_video(answer(200, video_object(status=word)))
+    video = protocol.parse_video(answer(200, video_object(status=word)))
     assert video.status is status
     assert video.finished is (status in (VideoStatus.COMPLETED, VideoStatus.FAILED))
 
@@ -78,7 +78,7 @@ def test_every_status_is_read(word, status):
 def test_completion_is_judged_by_the_status_alone():
     """A completed_at or a full progress before the end says nothing."""
     early = video_object(status="in_progress", completed_at=1_700_000_100, progress=100, model="other")
-    assert not protocol.read_video(answer(200, early)).finished
+    assert not protocol.parse_video(answer(200, early)).finished
 
 
 @pytest.mark.parametrize("error", [None, "absent"])
@@ -86,7 +86,7 @@ def test_a_failure_may_have_no_reason(error):
     """A failed object without an error still tells that nothing was charged."""
     data = video_object(status="failed", **({} if error == "absent" else {"error": error}))
     with pytest.raises(exceptions.VeoGenerationFailed, match=r"gave no reason.*not charged"):
-        protocol.read_video(answer(200, data)).raise_if_failed()
+        protocol.parse_video(answer(200, data)).raise_if_failed()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_failure_may_have_no_reason(error):
 )
 def test_a_failure_tells_moderation_from_trouble(error, moderated):
     """A failure by moderation says that the same request will fail again."""
-    video = protocol.read_video(answer(200, video_object(status="failed", error=error)))
+    video = protocol.parse_video(answer(200, video_object(status="failed", error=error)))
     with pytest.raises(exceptions.VeoGenerationFailed) as caught:
         video.raise_if_failed()
     assert caught.value.moderated is moderated
@@ -158,7 +158,7 @@ REFUSALS = [
 def test_each_refusal_becomes_its_error(status, body, kind):
     """What the service certainly refused is told as its one right error: nothing was charged."""
     with pytest.raises(exceptions.VeoAPIError, match="Nothing was charged") as caught:
-        protocol.read_submission(answer(status, body))
+        protocol.parse_submission(answer(status, body))
     assert type(caught.value) is kind
     assert caught.value.status == status
 
@@ -199,10 +199,10 @@ UNDECIDED = [
 def test_what_is_not_certainly_refused_is_unknown(status, body):
     """Another status, a shapeless page, trouble upstream: the generation may be running."""
     with pytest.raises(exceptions.VeoSubmissionUnknown, match="may have been accepted"):
-        protocol.read_submission(answer(status, body))
+        protocol.parse_submission(answer(status, body))
     if status:
         with pytest.raises(exceptions.VeoNotSentError):
-            protocol.read_submission(answer(status, body), whole=False)
+            protocol.parse_submission(answer(status, body), whole=False)
 
 
 DESCRIBED = [
@@ -221,7 +221,7 @@ DESCRIBED = [
 def test_an_error_that_describes_a_task_is_no_refusal(status, body, whole):
     """The generation may be running, and its id is kept to be looked up, wherever in the answer it stands."""
     with pytest.raises(exceptions.VeoSubmissionUnknown, match=f"names the task {TASK}") as caught:
-        protocol.read_submission(answer(status, body), whole=whole)
+        protocol.parse_submission(answer(status, body), whole=whole)
     assert caught.value.veo_task_id == TASK
 
 
@@ -229,7 +229,7 @@ def test_an_error_about_a_task_that_failed_is_a_refusal():
     """What failed at once is not charged."""
     body = {**video_object(status="failed"), **openai_shape("bad image", "invalid_image")}
     with pytest.raises(exceptions.VeoBadRequestError, match="bad image"):
-        protocol.read_submission(answer(400, body))
+        protocol.parse_submission(answer(400, body))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_an_error_about_a_task_that_failed_is_a_refusal():
 def test_an_id_in_an_odd_acceptance_is_kept(body):
     """An id in a form that is not the API's is looked up before it is believed."""
     with pytest.raises(exceptions.VeoSubmissionUnknown) as caught:
-        protocol.read_submission(answer(200, body))
+        protocol.parse_submission(answer(200, body))
     assert caught.value.veo_task_id == TASK
 
 
@@ -280,14 +280,14 @@ POLLS = [
 def test_a_poll_ends_a_wait_for_a_key_or_an_id_only(status, body, kind):
     """A generation that was accepted goes on, whatever a poll is answered; asking again is safe."""
     with pytest.raises(exceptions.VeoAPIError) as caught:
-        protocol.read_video(answer(status, body), TASK)
+        protocol.parse_video(answer(status, body), TASK)
     assert type(caught.value) is kind
     assert caught.value.status == status
     assert caught.value.retryable is (
         kind not in (exceptions.VeoAuthenticationError, exceptions.VeoTaskNotFoundError)
     )
     text = str(caught.value)
-    assert "Asking costs nothing" in text
+    assert "Polling costs nothing" in text
     assert not any(word in text for word in ("othing was charged", "No money", "correct the parameters"))
 
 
@@ -295,19 +295,19 @@ def test_a_poll_that_meets_another_server_says_so():
     """A page in place of the API's error may be another server's: the host is worth a look."""
     for status in (301, 404, 405):
         with pytest.raises(exceptions.VeoServerError, match="check the host"):
-            protocol.read_video(answer(status, b"<html>nginx</html>"), TASK)
+            protocol.parse_video(answer(status, b"<html>nginx</html>"), TASK)
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
 def test_a_failed_job_may_be_answered_with_an_error_status(status):
     """vLLM-Omni answers a failed job so: the object counts, not the status."""
     failed = video_object(status="failed", error={"code": "x", "message": "out of memory"})
-    video = protocol.read_video(answer(status, failed), TASK)
+    video = protocol.parse_video(answer(status, failed), TASK)
     assert (video.status, video.failure_reason) == (VideoStatus.FAILED, "x: out of memory")
     with pytest.raises(exceptions.VeoServerError):
-        protocol.read_video(answer(status, {**failed, "id": "other", "task_id": "other"}), TASK)
+        protocol.parse_video(answer(status, {**failed, "id": "other", "task_id": "other"}), TASK)
     with pytest.raises(exceptions.VeoServerError):
-        protocol.read_video(answer(status, {**failed, "status": "oops"}), TASK)
+        protocol.parse_video(answer(status, {**failed, "status": "oops"}), TASK)
 
 
 @pytest.mark.parametrize(
@@ -320,8 +320,8 @@ def test_a_failed_job_may_be_answered_with_an_error_status(status):
 )
 def test_an_answer_about_another_task_is_none(ids, asked):
     """A proxy that mixes answers up is not believed; asking again is safe."""
-    with pytest.raises(exceptions.VeoUnexpectedAnswerError, match="not about") as caught:
-        protocol.read_video(answer(200, {"status": "failed", **ids}), asked)
+    with pytest.raises(exceptions.VeoUnexpectedAnswerError, match="instead of") as caught:
+        protocol.parse_video(answer(200, {"status": "failed", **ids}), asked)
     assert caught.value.retryable
 
 
@@ -339,7 +339,7 @@ def test_an_answer_about_another_task_is_none(ids, asked):
 )
 def test_an_answer_names_its_task_in_several_ways(ids, asked):
     """One of two ids is enough, quoted or not; a number beside it is a gateway's own; none is none."""
-    assert protocol.read_video(answer(200, {"status": "completed", **ids}), asked).id == asked
+    assert protocol.parse_video(answer(200, {"status": "completed", **ids}), asked).id == asked
 
 
 @pytest.mark.parametrize("ids", [{}, {"id": None}, {"id": ""}, {"id": 183745}])
@@ -347,7 +347,7 @@ def test_an_answer_names_its_task_in_several_ways(ids, asked):
 def test_a_failure_is_believed_of_a_task_that_is_named(ids, word):
     """Gateways also say "error" of a call that went wrong: that must not make anybody submit again."""
     with pytest.raises(exceptions.VeoUnexpectedAnswerError, match="names no task") as caught:
-        protocol.read_video(answer(200, {"status": word, "message": "database is locked", **ids}), TASK)
+        protocol.parse_video(answer(200, {"status": word, "message": "database is locked", **ids}), TASK)
     assert caught.value.retryable
 
 
@@ -355,14 +355,14 @@ def test_a_failure_is_believed_of_a_task_that_is_named(ids, word):
 def test_an_error_status_with_a_word_for_a_failed_call_is_no_failed_job(word):
     """Beside an HTTP error, "error" may be what became of the call, even where the id is repeated."""
     with pytest.raises(exceptions.VeoServerError):
-        protocol.read_video(answer(503, {"id": TASK, "status": word, "message": "busy"}), TASK)
+        protocol.parse_video(answer(503, {"id": TASK, "status": word, "message": "busy"}), TASK)
 
 
 def test_a_message_that_is_json_text_is_unwrapped():
     """A gateway wraps upstream's error as JSON text into its own message."""
     inner = json.dumps({"error": {"code": "upstream_load_saturated", "message": "busy"}})
     with pytest.raises(exceptions.VeoRateLimitError, match="busy"):
-        protocol.read_submission(answer(403, gateway_shape(inner, "fail")))
+        protocol.parse_submission(answer(403, gateway_shape(inner, "fail")))
 
 
 @pytest.mark.parametrize(
@@ -405,25 +405,25 @@ def test_a_submission_answered_by_trouble_is_unknown(status):
     with pytest.raises(
         exceptions.VeoSubmissionUnknown, match=r"may have been accepted.*api\.apiyi\.com/task"
     ):
-        protocol.read_submission(answer(status, b"trouble"))
+        protocol.parse_submission(answer(status, b"trouble"))
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 404, 405])
 def test_a_submission_that_meets_another_server_is_unknown_and_says_so(status):
     """A page without the API's shape proves nothing, but the host is worth a look."""
     with pytest.raises(exceptions.VeoSubmissionUnknown, match="check the host"):
-        protocol.read_submission(answer(status, b"<html>nginx</html>"))
+        protocol.parse_submission(answer(status, b"<html>nginx</html>"))
 
 
 def test_an_answer_before_the_request_was_whole_is_no_acceptance():
     """A 5xx in the middle of the upload leaves nothing to be accepted."""
     with pytest.raises(exceptions.VeoNotSentError):
-        protocol.read_submission(answer(503, b"busy"), whole=False)
+        protocol.parse_submission(answer(503, b"busy"), whole=False)
 
 
 def test_a_submission_without_a_status_keeps_its_id():
     """What names an id is accepted and will be charged: the id is all that is needed."""
-    video = protocol.read_submission(answer(200, {"id": TASK}))
+    video = protocol.parse_submission(answer(200, {"id": TASK}))
     assert (video.id, video.status) == (TASK, VideoStatus.QUEUED)
 
 
@@ -431,7 +431,7 @@ def test_a_long_id_is_an_id():
     """Some gateways hand out an encoded operation name, some hundred characters long."""
     long = "cHJvamVjdHM+Lz" * 30 + "=="
     long = long.replace("/", "_")
-    assert protocol.read_submission(answer(200, video_object(id=long, task_id=long))).id == long
+    assert protocol.parse_submission(answer(200, video_object(id=long, task_id=long))).id == long
     assert protocol.video_path(long).startswith("/videos/cHJv")
 
 
@@ -442,13 +442,13 @@ def test_a_long_id_is_an_id():
 def test_a_submission_answered_by_nonsense_is_unknown(body):
     """A 200 that carries no task id may well stand for a charged generation."""
     with pytest.raises(exceptions.VeoSubmissionUnknown):
-        protocol.read_submission(answer(200, body))
+        protocol.parse_submission(answer(200, body))
 
 
 def test_a_refused_submission_is_not_unknown():
     """A definite no costs nothing and is told as such."""
     with pytest.raises(exceptions.VeoBadRequestError, match="Nothing was charged"):
-        protocol.read_submission(answer(400, gateway_shape("bad field", "invalid_request")))
+        protocol.parse_submission(answer(400, gateway_shape("bad field", "invalid_request")))
 
 
 @pytest.mark.parametrize(
@@ -490,7 +490,7 @@ def test_an_odd_task_id_stays_one_step_of_the_path(value, path):
 )
 def test_the_id_of_a_paid_submission_is_found(ids, found):
     """The plainest of the two ids is taken, and an odd one rather than none."""
-    assert protocol.read_submission(answer(200, {"status": "queued", **ids})).id == found
+    assert protocol.parse_submission(answer(200, {"status": "queued", **ids})).id == found
 
 
 CUT = [
@@ -513,21 +513,21 @@ CUT = [
 def test_the_id_in_a_cut_answer_is_kept(body, found, broken):
     """What can be read of a broken answer may name a paid task; half an id is none."""
     with pytest.raises(exceptions.VeoSubmissionUnknown) as caught:
-        protocol.read_submission(Response.received(200, body, {}, broken=broken))
+        protocol.parse_submission(Response.received(200, body, {}, broken=broken))
     assert caught.value.veo_task_id == found
     assert not found or found in str(caught.value)
     with pytest.raises(exceptions.VeoSubmissionUnknown) as caught:
-        protocol.read_submission(Response.received(502, body, {}, broken=broken))
+        protocol.parse_submission(Response.received(502, body, {}, broken=broken))
     assert caught.value.veo_task_id is None
 
 
 def test_a_whole_object_in_a_broken_answer_is_believed():
     """Where only the frame is broken, the id is simply the id."""
     body = json.dumps(video_object()).encode()
-    assert protocol.read_submission(Response.received(200, body, {}, broken="no last chunk")).id == TASK
-    assert protocol.read_video(Response.received(200, body, {}, broken="no last chunk"), TASK).id == TASK
+    assert protocol.parse_submission(Response.received(200, body, {}, broken="no last chunk")).id == TASK
+    assert protocol.parse_video(Response.received(200, body, {}, broken="no last chunk"), TASK).id == TASK
     with pytest.raises(exceptions.VeoConnectionError, match="broke off"):
-        protocol.read_video(Response.received(200, body[:-1], {}, broken="no last chunk"), TASK)
+        protocol.parse_video(Response.received(200, body[:-1], {}, broken="no last chunk"), TASK)
 
 
 @pytest.mark.parametrize("label", ["gzip", "x-gzip", "deflate", "br", "GZIP", "identity", "nonsense"])
@@ -545,10 +545,10 @@ def test_a_wrong_label_of_the_encoding_loses_nothing(label, form):
     }
     got = answer(200, body, Content_Encoding=label)
     if form == "plain" or label.lower() in right[form]:
-        assert protocol.read_submission(got).id == TASK
+        assert protocol.parse_submission(got).id == TASK
         return
     with pytest.raises(exceptions.VeoSubmissionUnknown):
-        protocol.read_submission(got)
+        protocol.parse_submission(got)
 
 
 CONTENT = [
@@ -580,7 +580,7 @@ CONTENT = [
 def test_a_download_that_is_no_video_becomes_its_error(status, body, kind):
     """On a download, 400 means not yet and 404 means gone."""
     with pytest.raises(exceptions.VeoAPIError) as caught:
-        read_content(answer(status, body, Content_Type="application/json"))
+        parse_content(answer(status, body, Content_Type="application/json"))
     assert type(caught.value) is kind
     assert "the generation itself has been charged" in str(caught.value)
     assert "correct the parameters" not in str(caught.value)
@@ -590,45 +590,45 @@ def test_a_filtered_video_is_spoken_of():
     """A 502 or 404 that stays may be the safety filter, and the error says so."""
     for status in (502, 404):
         with pytest.raises(exceptions.VeoAPIError, match="safety filter"):
-            read_content(answer(status, b""))
+            parse_content(answer(status, b""))
 
 
 def test_content_is_the_video_or_a_link():
     """A video is taken as it is; JSON with a url, or a redirect, leads on."""
-    assert read_content(answer(200, b"", Content_Type="video/mp4")) is None
+    assert parse_content(answer(200, b"", Content_Type="video/mp4")) is None
     for content_type in ("application/octet-stream; x=1", "application/mp4", ""):
-        assert read_content(answer(206, b"", Content_Type=content_type)) is None
+        assert parse_content(answer(206, b"", Content_Type=content_type)) is None
     link = answer(200, {"url": "https://cdn.example/v.mp4"}, Content_Type="application/json")
-    assert read_content(link) == "https://cdn.example/v.mp4"
+    assert parse_content(link) == "https://cdn.example/v.mp4"
     redirect = answer(302, b"", Location="/v.mp4")
-    assert read_content(redirect, "https://cdn.example/a/b") == "https://cdn.example/v.mp4"
+    assert parse_content(redirect, "https://cdn.example/a/b") == "https://cdn.example/v.mp4"
 
 
 def test_another_hosts_refusal_says_nothing_about_the_key():
     """An expired link is answered 403 by a storage host that never saw the key."""
     refused = answer(403, b"<Error>expired</Error>")
     with pytest.raises(exceptions.VeoContentServerError):
-        read_content(refused, own_host=False)
+        parse_content(refused, own_host=False)
     gone = answer(404, openai_shape("No such object"))
     with pytest.raises(exceptions.VeoContentServerError):
-        read_content(gone, own_host=False)
+        parse_content(gone, own_host=False)
     with pytest.raises(exceptions.VeoContentGoneError):
-        read_content(gone)
+        parse_content(gone)
 
 
 def test_the_balance_is_in_dollars():
     """The quota is counted in 1/500000 USD, beside the API's own path."""
-    assert protocol.read_balance(answer(200, {"data": {"quota": 1_250_000}})) == 2.5
+    assert protocol.parse_balance(answer(200, {"data": {"quota": 1_250_000}})) == 2.5
     assert protocol.account_url("https://api.apiyi.com/v1") == "https://api.apiyi.com/api/user/self"
     with pytest.raises(exceptions.VeoUnexpectedAnswerError):
-        protocol.read_balance(answer(200, {"data": None}))
+        protocol.parse_balance(answer(200, {"data": None}))
 
 
 def test_the_key_is_cut_out_of_an_answer():
     """Some gateways repeat the key in their error; it goes no further."""
     got = Response.received(401, b'{"error": {"message": "bad key sk-secret"}}', {}, secrets=("sk-secret",))
     with pytest.raises(exceptions.VeoAuthenticationError) as caught:
-        protocol.read_video(got)
+        protocol.parse_video(got)
     assert "sk-secret" not in str(caught.value) + repr(got)
 
 
@@ -657,12 +657,12 @@ headers = st.dictionaries(
 def test_malformed_answers_raise_our_errors_only(status, body, headers):
     """Whatever comes back, a reader returns or raises one of our errors, which can be printed."""
     got = Response.received(status, body, headers, secrets=("sk-x",))
-    for read in (protocol.read_video, read_content, protocol.read_balance, protocol.read_check):
+    for read in (protocol.parse_video, parse_content, protocol.parse_balance, protocol.parse_check):
         with contextlib.suppress(exceptions.VeoError):
             read(got)
     error = None
     try:
-        protocol.read_submission(got)
+        protocol.parse_submission(got)
     except exceptions.VeoError as raised:
         error = raised
     # Only what the service itself refused may be sent again.
