@@ -30,7 +30,7 @@ NO_CHANNEL_ERRORS = frozenset({(503, "model_not_found"), (500, "get_channel_fail
 
 ``model_not_found``: ``Distribute`` in middleware/distributor.go, before any relay. ``get_channel_failed``:
 ``getChannel`` in controller/relay.go, where no channel is left to relay to; ``RelayTask`` refunds the quota
-of the request. If an earlier channel failed before, it may have generated a video, which the gateway pays for."""
+of the request. An earlier channel that failed may have generated a video, which the gateway pays for."""
 
 _RETIRED_MODEL_STATUSES = REFUSAL_STATUSES | {500}
 _UNKNOWN_TASK_STATUSES = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
