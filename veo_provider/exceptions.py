@@ -8,8 +8,8 @@
     │       └── VeoImageUnfitError    the image is too large, or of another format: convert it
     ├── VeoImageUnavailableError      the image could not be read; no server can have accepted the request
     ├── VeoConnectionError            no response came; the call costs nothing
-    │   └── VeoNotSentError           the request was not sent whole
-    ├── VeoInterruptedError           the task was interrupted before its submission was sent whole
+    │   └── VeoNotSentError           the request was not sent completely
+    ├── VeoInterruptedError           the task was interrupted before its submission was sent completely
     ├── VeoAPIError                   the service returned an error
     │   ├── VeoBadRequestError        400, 413, …: the service refused the request
     │   │   └── VeoModelRetiredError  the model has ended: every request for it is refused
@@ -132,13 +132,13 @@ class VeoConnectionError(VeoError):
 
 
 class VeoNotSentError(VeoConnectionError):
-    """The request was not sent whole, so the server cannot have accepted it."""
+    """The request was not sent completely, so the server cannot have accepted it."""
 
-    money = "No money was spent: the request was not sent whole."
+    money = "No money was spent: the request was not sent completely."
 
 
 class VeoInterruptedError(VeoError):
-    """A timeout or a signal interrupted the task before its submission was sent whole."""
+    """A timeout or a signal interrupted the task before its submission was sent completely."""
 
     advice = "Retrying is safe."
     retryable = True

@@ -136,11 +136,11 @@ class VeoClient:
 
         :param deadline: Unix seconds after which the rest of the request is not sent; at the latest
             :data:`~veo_provider.api.config.SUBMIT_TIMEOUT` from now.
-        :raises VeoNotSentError: the request was not sent whole; submitting again is safe.
+        :raises VeoNotSentError: the request was not sent completely; submitting again is safe.
         :raises VeoSubmissionUnknown: it may have been accepted.
         :raises VeoAPIError: the service refused it.
         :raises VeoImageUnavailableError: the image could not be read completely; nothing was accepted.
-        :raises VeoInterruptedError: a timeout or a signal came before the request was sent whole.
+        :raises VeoInterruptedError: a timeout or a signal came before the request was sent completely.
         """
         body = encode(request, submission_deadline(deadline))
         response_deadline = ResponseDeadline(config.SUBMIT_TIMEOUT)

@@ -58,7 +58,7 @@ def parse_submission(response: Response, *, whole: bool = True) -> Video:
     :param whole: whether the whole request had been sent when the response came.
     :raises VeoSubmissionUnknown: the response does not say whether the submission was accepted. The error
         carries the task id as a candidate if the response names one nevertheless.
-    :raises VeoNotSentError: the same, but the request had not been sent whole.
+    :raises VeoNotSentError: the same, but the request had not been sent completely.
     :raises VeoAPIError: the service refused it (:func:`~veo_provider.api.parsing.error_mapping.refusal`);
         nothing was charged.
     """
@@ -70,7 +70,7 @@ def parse_submission(response: Response, *, whole: bool = True) -> Video:
     what = undecided_sentence(response)
     candidate = _candidate(response) if describes_task(response.json()) else None
     if not whole and not candidate:
-        raise exceptions.VeoNotSentError(f"A response arrived before the submission was sent whole: {what}")
+        raise exceptions.VeoNotSentError(f"A response came before the submission was sent completely: {what}")
     naming = f" It names the task {candidate}." if candidate else ""
     raise exceptions.VeoSubmissionUnknown(
         f"The response to the submission is an error that leaves open whether it was accepted: "
