@@ -617,7 +617,7 @@ def test_a_signal_while_the_answer_is_read_pays_nothing_more(
     s3, sandbox, client, request_4s, monkeypatch, when
 ):
     """A task that is stopped just after its submission was answered does not let its retry submit again."""
-    where = (protocol, "read_submission") if when == "read" else (requests.Session, "close")
+    where = (protocol, "parse_submission") if when == "read" else (requests.Session, "close")
     original, signals = getattr(*where), [Interrupted]
 
     def interrupt(*args, **kwargs):

@@ -306,7 +306,7 @@ def test_a_paid_video_that_cannot_be_stored_is_not_lost(renewal, proxy, sandbox,
         return answer
 
     proxy.script = expire
-    with pytest.raises(VeoNotFetchedError, match=r"paid for once.*Trying again goes on") as caught:
+    with pytest.raises(VeoNotFetchedError, match=r"paid for once.*A retry continues") as caught:
         one_video()
     assert code in str(caught.value)
     renewal.connect("NEW")

@@ -181,7 +181,7 @@ class Service:
         self.ends = ends
         self.submitted = 0
 
-    def submit(self, request, send_before):
+    def submit(self, request, deadline):
         self.submitted += 1
         if self.ends:
             raise self.ends

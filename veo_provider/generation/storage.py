@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api.download import START
+from veo_provider.api.parsing.download import START
 from veo_provider.exceptions import (
     VeoConnectionError,
     VeoIncompleteVideoError,
@@ -162,7 +162,7 @@ class _Passage:
             if self._inspector.position - self._furthest < _PROGRESS_BYTES:
                 raise
             self._furthest = self._inspector.position
-            known = replace(self._file, start=self._furthest).inside
+            known = replace(self._file, start=self._furthest).resumable
             log.warning("%s Going on from byte %d.", error, self._furthest if known else 0)
             return None
         except (VeoIncompleteVideoError, VeoStorageError):
@@ -172,9 +172,9 @@ class _Passage:
     def _go_on(self) -> StoredVideo:
         wanted = replace(self._file, start=self._inspector.position)
         with self._client.download(self._veo_task_id, wanted) as download:
-            if download.place.start == 0:
+            if download.position.start == 0:
                 self._start_over()
-            self._file = download.place
+            self._file = download.position
             for chunk in download:
                 self._inspector.feed(chunk)
                 self._upload.write(chunk)

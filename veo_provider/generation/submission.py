@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api.protocol import SUBMIT_TIMEOUT
+from veo_provider.api.config import SUBMIT_TIMEOUT
 from veo_provider.exceptions import (
     ReceiptConflictError,
     VeoError,
@@ -122,10 +122,10 @@ def _claim(prepared: PreparedRequest, by: Attempt, before: Receipt | None) -> Re
     )
 
 
-def _send(client: VeoClient, request: VeoRequest, send_before: float | None = None) -> Video:
+def _send(client: VeoClient, request: VeoRequest, deadline: float | None = None) -> Video:
     """Submit once. Only the client's own errors vouch that nothing was accepted."""
     try:
-        return client.submit(request, send_before=send_before)
+        return client.submit(request, deadline=deadline)
     except VeoError:
         raise
     except BaseException as error:

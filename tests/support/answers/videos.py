@@ -28,7 +28,7 @@ def link(name: str, linked: bytes, content: Content = Content.AGAIN, source: str
 
 VIDEOS = Group(
     "Videos",
-    "What is not a whole MP4 is never stored, whatever it is called. A link is asked for anew each time.",
+    "Only a complete MP4 is stored, whatever its content type is. Each attempt requests a new link.",
     [
         film("a video", FILM),
         Row(

@@ -146,10 +146,10 @@ class Actor:
             "write", lambda: VersionedReceipt(receipt, self.world.put(receipt, after.etag if after else None))
         )
 
-    def submit(self, request, send_before):
+    def submit(self, request, deadline):
         assert request is self.plan.request
         verdict = self._call("submit")
-        if CLOCK.now >= send_before:
+        if CLOCK.now >= deadline:
             self._end(exceptions.VeoNotSentError)
         if verdict in REFUSALS:
             self._end(REFUSALS[verdict])

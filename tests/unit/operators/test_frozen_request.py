@@ -107,7 +107,7 @@ def test_a_store_that_cannot_be_read_is_not_taken_for_empty():
         def get(self, key):
             raise ConnectionError("the API server is away")
 
-    with pytest.raises(VeoReceiptUnavailableError, match="trying again is safe"):
+    with pytest.raises(VeoReceiptUnavailableError, match="Retrying is safe"):
         freeze(context(2, state=Away()), {"prompt": "two"})
 
 

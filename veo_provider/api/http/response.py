@@ -1,4 +1,4 @@
-"""An HTTP response to a JSON call, as both clients hand it on: status, headers, and what came of the body."""
+"""An HTTP response to a JSON call, the same from both clients: status, headers, and the received body."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_ANSWER_BYTES = 1024 * 1024
-"""The API's JSON has some hundred bytes; a page of a stray proxy is read no further than this."""
+MAX_BODY_BYTES = 1024 * 1024
+"""The API's JSON has a few hundred bytes; of anything longer, such as a proxy's page, no more is read."""
 MAX_RETRY_AFTER = 600.0
 ACCEPT_ENCODING = "gzip, deflate"
-"""What :func:`decoded` can read; both clients ask for nothing else."""
+"""What :func:`decoded` can decompress; both clients accept nothing else."""
 
 _HTTP_OK = range(200, 300)
 _DEFLATED = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}
@@ -26,13 +26,13 @@ _DEFLATED = {"gzip": (47,), "x-gzip": (47,), "deflate": (47, -15)}
 
 @dataclass(frozen=True)
 class Response:
-    """An HTTP answer to a JSON call.
+    """An HTTP response to a JSON call.
 
     :param status: HTTP status.
-    :param body: the body, up to :data:`MAX_ANSWER_BYTES`.
+    :param body: the body, up to :data:`MAX_BODY_BYTES`.
     :param headers: the headers, with names in lower case.
-    :param secrets: what must not be repeated from the answer: some gateways put the key into their errors.
-    :param broken: why the body is not whole, in words; empty where it is.
+    :param secrets: texts to mask when the response is shown: some gateways repeat the key in their errors.
+    :param broken: why the body is incomplete, in words; empty if it is complete.
     """
 
     status: int
@@ -51,9 +51,9 @@ class Response:
         secrets: tuple[str, ...] = (),
         broken: str = "",
     ) -> Response:
-        """Return the answer as an HTTP library has it, with its body decoded.
+        """Return the response of an HTTP library, with its body decompressed.
 
-        :param body: the bytes as they came, compressed where the headers say so.
+        :param body: the bytes as received, compressed if the headers say so.
         """
         lower = {name.lower(): _as_text(value) for name, value in headers.items()}
         return cls(status, decoded(body, lower.get("content-encoding", "")), lower, secrets, broken)
@@ -70,7 +70,7 @@ class Response:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the server asked to wait: from a number or a date, at most ten minutes."""
+        """Seconds to wait, as the server requested by a number or a date; at most ten minutes."""
         value = self.headers.get("retry-after", "").strip()
         try:
             seconds = float(value) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) else _seconds_until(value)
@@ -79,18 +79,18 @@ class Response:
         return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
     def printable(self, text: str) -> str:
-        """Return a part of the answer as it may be shown to people."""
+        """Return a part of the response with its secrets masked."""
         for secret in filter(None, self.secrets):
             text = text.replace(secret, "***")
         return text
 
     def snippet(self) -> str:
-        """Return the first part of the body, for a log line."""
+        """Return the start of the body, for a message in a log."""
         text = self.body[:1000].decode("utf-8", "replace")
         return self.printable(one_line("".join(char if char.isprintable() else " " for char in text)))[:300]
 
     def json(self) -> Any:
-        """Return the parsed body, or None if it is no JSON."""
+        """Return the parsed body, or None if it is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -98,17 +98,17 @@ class Response:
 
 
 def decoded(body: bytes, encoding: str) -> bytes:
-    """Return a body without its compression; as it came, where the label is unknown or wrong.
+    """Return a decompressed body; unchanged, if the encoding is unknown or wrong.
 
-    Of a body that was cut, what can be decompressed is returned: it may name the task id.
+    Of a truncated body, as much as possible is decompressed: it may name the task id.
 
     :param encoding: the Content-Encoding header.
     """
     if body.lstrip().startswith((b"{", b"[")):
-        return body  # JSON as it is, under a wrong label: no compressed JSON starts so
+        return body  # plain JSON with a wrong encoding: no compressed body starts like this
     for wbits in _DEFLATED.get(encoding.strip().lower(), ()):
         try:
-            text = zlib.decompressobj(wbits).decompress(body, MAX_ANSWER_BYTES)
+            text = zlib.decompressobj(wbits).decompress(body, MAX_BODY_BYTES)
         except zlib.error:
             continue
         if text:
@@ -117,12 +117,12 @@ def decoded(body: bytes, encoding: str) -> bytes:
 
 
 def one_line(value: object) -> str:
-    """Return a value as one line of text that can be printed, logged and stored."""
+    """Return a value as one line of printable text."""
     return "" if value is None else " ".join(str(value)[:2000].encode("utf-8", "replace").decode().split())
 
 
 def _as_text(value: str) -> str:
-    """Return a header that is UTF-8, and that ``http.client`` has read as Latin-1, as ``requests`` does."""
+    """Return a header that is UTF-8 but was read as Latin-1, as ``http.client`` does."""
     try:
         return value.encode("latin-1").decode()
     except UnicodeError:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from veo_provider.api.http.address import exact_target, linked, same_host
+from veo_provider.api.http.address import exact_target, resolve_link, same_host
 
 ASKED = "https://api.example/v1/videos/task_1/content"
 
@@ -39,7 +39,7 @@ def test_a_target_is_what_was_given(url, target):
 )
 def test_a_link_is_followed_as_it_is(location, url):
     """A link is completed where it is relative, and otherwise left alone."""
-    assert linked(ASKED, location) == url
+    assert resolve_link(ASKED, location) == url
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_link_is_followed_as_it_is(location, url):
 )
 def test_what_is_no_link_is_not_followed(location):
     """A link to nowhere, to another protocol, or to a host that parsers disagree on is refused."""
-    assert linked(ASKED, location) is None
+    assert resolve_link(ASKED, location) is None
 
 
 @pytest.mark.parametrize(
