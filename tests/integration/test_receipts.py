@@ -28,14 +28,11 @@ from veo_provider.exceptions import (
 from veo_provider.generation import recording, retries
 from veo_provider.generation.fingerprint import PreparedRequest, sha256_of
 from veo_provider.generation.state_machine import Attach, GenerationPolicy, WaitForClaim
-from veo_provider.receipts.receipt import (
-    SUFFIX,
-    Attempt,
-    ReceiptState,
-    S3ReceiptStore,
-    TaskStateReceiptStore,
-    claim,
-)
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.conditional_writes import ConditionalWrites
+from veo_provider.receipts.receipt import SUFFIX, ReceiptState, claim
+from veo_provider.receipts.s3_store import S3ReceiptStore
+from veo_provider.receipts.task_state_store import TaskStateReceiptStore
 from veo_provider.s3.uri import S3Uri
 
 TARGET = S3Uri("videos", "clips/rocket.mp4" + SUFFIX)
@@ -46,7 +43,7 @@ RACES = int(os.environ.get("VEO_RACES", "100"))
 @pytest.fixture(autouse=True)
 def _fresh(s3, monkeypatch):
     """An empty bucket, and nothing known of it yet."""
-    monkeypatch.setattr(S3ReceiptStore, "_honoured", {})
+    monkeypatch.setattr(ConditionalWrites, "_supported", {})
     for key in keys(s3):
         s3.delete_object(Bucket="videos", Key=key)
 
@@ -93,7 +90,9 @@ def test_a_receipt_is_created_read_and_changed(s3):
     assert store.read() is None
     created = store.write(new_claim(), None)
     assert store.read() == created
-    changed = store.write(created.receipt.moved(ReceiptState.SUBMITTED, ME, veo_task_id="task_1"), created)
+    changed = store.write(
+        created.receipt.transition(ReceiptState.SUBMITTED, ME, veo_task_id="task_1"), created
+    )
     assert store.read() == changed
     assert changed.etag != created.etag
     assert [step["state"] for step in changed.receipt.history] == ["claimed", "submitted"]
@@ -113,9 +112,9 @@ def test_the_second_to_change_finds_out(s3):
     """Of two that read the same receipt, one changes it and the other learns that it has changed."""
     store = S3ReceiptStore(s3, TARGET)
     read = store.write(new_claim(), None)
-    written = store.write(read.receipt.moved(ReceiptState.REFUSED, ME), read)
+    written = store.write(read.receipt.transition(ReceiptState.REFUSED, ME), read)
     with pytest.raises(ReceiptConflictError):
-        store.write(read.receipt.moved(ReceiptState.UNKNOWN, OTHER), read)
+        store.write(read.receipt.transition(ReceiptState.UNKNOWN, OTHER), read)
     assert store.read() == written
 
 
@@ -125,7 +124,7 @@ def test_a_receipt_that_is_gone_cannot_be_changed(s3):
     read = store.write(new_claim(), None)
     s3.delete_object(Bucket=TARGET.bucket, Key=TARGET.key)
     with pytest.raises(ReceiptConflictError):
-        store.write(read.receipt.moved(ReceiptState.REFUSED, ME), read)
+        store.write(read.receipt.transition(ReceiptState.REFUSED, ME), read)
     assert store.read() is None
 
 
@@ -138,7 +137,7 @@ def test_a_repeated_write_of_our_own_is_adopted(s3, after):
     s3.put_object(Bucket=TARGET.bucket, Key=TARGET.key, Body=ours.to_json())
     adopted = store.write(ours, read)
     assert adopted.receipt == ours
-    store.write(ours.moved(ReceiptState.REFUSED, ME), adopted)
+    store.write(ours.transition(ReceiptState.REFUSED, ME), adopted)
 
 
 def test_a_write_whose_answer_is_lost_is_repeated_by_boto3_and_adopted(s3, new_s3):
@@ -187,7 +186,7 @@ def test_a_refusal_is_no_lost_race_while_nobody_has_changed_the_receipt(s3, new_
     read = S3ReceiptStore(s3, TARGET).write(new_claim(), None) if after == "a receipt" else None
     client = new_s3()
     sent = refuse_writes(client, 1, status, code)
-    ours = new_claim().moved(ReceiptState.SUBMITTED, ME, veo_task_id="task_1")
+    ours = new_claim().transition(ReceiptState.SUBMITTED, ME, veo_task_id="task_1")
     assert S3ReceiptStore(client, TARGET).write(ours, read).receipt == ours
     assert S3ReceiptStore(s3, TARGET).read().receipt == ours
     assert len(sent) == 2
@@ -201,7 +200,7 @@ def test_a_refusal_that_stays_may_pass(s3, new_s3, status, code):
     refuse_writes(client, 100, status, code)
     with pytest.raises(VeoReceiptUnavailableError, match="nobody has changed it"):
         S3ReceiptStore(client, TARGET).write(
-            read.receipt.moved(ReceiptState.SUBMITTED, ME, veo_task_id="task_1"), read
+            read.receipt.transition(ReceiptState.SUBMITTED, ME, veo_task_id="task_1"), read
         )
     assert S3ReceiptStore(s3, TARGET).read() == read
 
@@ -229,7 +228,7 @@ def test_a_receipt_that_the_store_has_rewritten_is_still_the_same(s3):
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
     s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload=parts)
     assert store.read().etag != read.etag
-    changed = read.receipt.moved(ReceiptState.SUBMITTED, ME, veo_task_id="task_1")
+    changed = read.receipt.transition(ReceiptState.SUBMITTED, ME, veo_task_id="task_1")
     assert store.write(changed, read) == store.read()
     assert store.read().receipt == changed
 
@@ -241,7 +240,7 @@ def test_what_a_person_changed_meanwhile_is_not_overwritten(s3):
     edited = replace(read.receipt, state=ReceiptState.SUBMITTED, veo_task_id="task_1")
     s3.put_object(Bucket=TARGET.bucket, Key=TARGET.key, Body=edited.to_json())
     with pytest.raises(ReceiptConflictError):
-        store.write(read.receipt.moved(ReceiptState.UNKNOWN, ME), read)
+        store.write(read.receipt.transition(ReceiptState.UNKNOWN, ME), read)
     assert store.read().receipt == edited
 
 
@@ -297,7 +296,7 @@ def test_what_cannot_be_written_is_our_error(new_s3, trouble, known, monkeypatch
     changes, target = TROUBLE[trouble]
     client = new_s3(**changes)
     if known:
-        S3ReceiptStore._honoured[client.meta.endpoint_url, target.bucket] = True
+        ConditionalWrites._supported[client.meta.endpoint_url, target.bucket, "If-Match"] = True
     with pytest.raises(error_of(trouble), match="cannot be written"):
         S3ReceiptStore(client, target).write(new_claim(), None)
 
@@ -402,9 +401,9 @@ def test_a_store_that_ignores_conditions_is_refused(s3, new_s3):
 
 def test_a_store_that_ignores_conditions_may_be_used_all_the_same(s3, new_s3, caplog):
     """With the user's word for it, receipts are kept there, with a warning."""
-    store = S3ReceiptStore(careless(new_s3()), TARGET, unconditional=True)
+    store = S3ReceiptStore(careless(new_s3()), TARGET, allow_unconditional_writes=True)
     created = store.write(new_claim(), None)
-    store.write(created.receipt.moved(ReceiptState.SUBMITTED, ME, veo_task_id="task_1"), created)
+    store.write(created.receipt.transition(ReceiptState.SUBMITTED, ME, veo_task_id="task_1"), created)
     assert store.read().receipt.veo_task_id == "task_1"
     assert "no protection from races" in caplog.text
     assert keys(s3) == [TARGET.key]
@@ -421,7 +420,7 @@ def test_a_store_that_refuses_conditions_is_found_out_too(s3, new_s3):
     client.meta.events.register("before-send.s3.PutObject", refuse)
     with pytest.raises(VeoReceiptError, match="allow_unconditional_writes"):
         S3ReceiptStore(client, TARGET).write(new_claim(), None)
-    S3ReceiptStore(client, TARGET, unconditional=True).write(new_claim(), None)
+    S3ReceiptStore(client, TARGET, allow_unconditional_writes=True).write(new_claim(), None)
     assert keys(s3) == [TARGET.key]
 
 
@@ -446,7 +445,7 @@ def test_a_store_is_found_out_once_for_each_bucket(s3, new_s3):
 def test_finding_out_leaves_nothing_behind(s3):
     """Beside the receipts there is no other object, also after several buckets' worth of trials."""
     for _ in range(3):
-        S3ReceiptStore._honoured.clear()
+        ConditionalWrites._supported.clear()
         S3ReceiptStore(s3, S3Uri("videos", f"clips/{time.monotonic_ns()}{SUFFIX}")).write(new_claim(), None)
     assert all(key.endswith(SUFFIX) for key in keys(s3))
     assert len(keys(s3)) == 3
@@ -524,7 +523,9 @@ def test_airflows_task_state_keeps_a_receipt():
     assert store.read() is None
     created = store.write(new_claim(), None)
     assert store.read() == created
-    changed = store.write(created.receipt.moved(ReceiptState.SUBMITTED, ME, veo_task_id="task_1"), created)
+    changed = store.write(
+        created.receipt.transition(ReceiptState.SUBMITTED, ME, veo_task_id="task_1"), created
+    )
     assert TaskStateReceiptStore(state).read() == changed
     assert list(state) == ["veo_receipt"]
     assert isinstance(state["veo_receipt"], str)

@@ -34,9 +34,13 @@ from veo_provider.exceptions import (
 )
 from veo_provider.generation import storage
 from veo_provider.media.image_source import open_image
+from veo_provider.receipts.attempt import Attempt
 from veo_provider.receipts.charges import iter_receipts
-from veo_provider.receipts.receipt import SUFFIX, Attempt, ReceiptState, S3ReceiptStore, claim
-from veo_provider.s3.client import head_object, iter_objects, translate_errors
+from veo_provider.receipts.conditional_writes import ConditionalWrites
+from veo_provider.receipts.receipt import SUFFIX, ReceiptState, claim
+from veo_provider.receipts.s3_store import S3ReceiptStore
+from veo_provider.s3.client import head_object, iter_objects
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload, abort_stale_uploads
 from veo_provider.s3.uri import S3Uri
 
@@ -101,7 +105,7 @@ def failing(sandbox):
 @pytest.fixture(autouse=True)
 def _filled(s3, monkeypatch):
     """An image, its prompt, a receipt and a note."""
-    monkeypatch.setattr(S3ReceiptStore, "_honoured", {})
+    monkeypatch.setattr(ConditionalWrites, "_supported", {})
     for key in [found["Key"] for found in iter_objects(s3, S3Uri("videos", "errors/"))]:
         s3.delete_object(Bucket="videos", Key=key)
     s3.put_object(Bucket="images", Key=IMAGE.key, Body=picture("one"), Metadata={"title": "One"})
@@ -131,8 +135,8 @@ def change_receipt(s3, *, known):
     store = S3ReceiptStore(s3, RECEIPT)
     held = S3ReceiptStore(s3, RECEIPT).read()
     if not known:
-        S3ReceiptStore._honoured.clear()
-    store.write(held.receipt.moved(ReceiptState.UNKNOWN, ME), held)
+        ConditionalWrites._supported.clear()
+    store.write(held.receipt.transition(ReceiptState.UNKNOWN, ME), held)
 
 
 SMALL, IN_PARTS = 1000, PART_BYTES + 1000
@@ -141,7 +145,7 @@ CALLS = {
     "try the store": ("PutObject", lambda s3: change_receipt(s3, known=False)),
     "discard what a store should not have": (
         "DeleteObject",
-        lambda s3: S3ReceiptStore(s3, RECEIPT)._discard("errors/probe"),
+        lambda s3: ConditionalWrites(s3, RECEIPT)._delete("errors/probe"),
     ),
     "create a receipt": (
         "PutObject",

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 from veo_provider.batch.outcome import Outcome
 from veo_provider.exceptions import VeoArchiveUnavailableError, VeoRequestError
 from veo_provider.receipts.receipt import SUFFIX as RECEIPT_SUFFIX
-from veo_provider.s3.client import iter_objects, translate_errors
+from veo_provider.s3.client import iter_objects
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.uri import S3Uri, refuse_connection, split
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.video import Video
     from veo_provider.generation.lifecycle import VideoJob
-    from veo_provider.receipts.receipt import Receipt, VersionedReceipt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import VersionedReceipt
 
 _STORING_SECONDS = 600.0
 """How long after its completion another task's video is expected to be stored."""

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from veo_provider.concurrency.executors import map_ordered
 from veo_provider.exceptions import VeoReceiptDeniedError, VeoReceiptError, VeoReceiptUnavailableError
-from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, NOT_CHARGED, SUFFIX, ReceiptState, S3ReceiptStore
-from veo_provider.s3.client import iter_objects, translate_errors
+from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, NOT_CHARGED, SUFFIX, ReceiptState
+from veo_provider.receipts.s3_store import S3ReceiptStore
+from veo_provider.s3.client import iter_objects
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.uri import S3Uri, split
 
 if TYPE_CHECKING:
@@ -177,7 +179,7 @@ class Ledger:
         :raises VeoReceiptUnavailableError: they cannot be read now.
         """
         total, self.read_at = Charges(), time.time()
-        for store, receipt in read_below(s3, prefix, lambda _, modified: modified >= since):
+        for store, receipt in read_receipts(s3, prefix, lambda _, modified: modified >= since):
             new = [one for one in _changes(receipt, self._run) if not _is_counted(one[0], self._before)]
             for step, _ in new:
                 segment = _segment_of(step)
@@ -202,7 +204,7 @@ class Ledger:
         return charges_of(receipt, self._run, self.counted)
 
 
-def read_below(
+def read_receipts(
     s3: S3Client, prefix: str, wanted: Callable[[str, float], bool]
 ) -> Iterator[tuple[S3ReceiptStore, Receipt]]:
     """Yield the receipts below a prefix that are wanted; this call blocks.
@@ -232,11 +234,11 @@ def read_below(
 
 
 def iter_receipts(s3: S3Client, prefix: str, since: float) -> Iterator[Receipt]:
-    """Yield the receipts below a prefix that were written since; see :func:`read_below`.
+    """Yield the receipts below a prefix that were written since; see :func:`read_receipts`.
 
     :param since: Unix seconds.
     """
-    return (receipt for _, receipt in read_below(s3, prefix, lambda _, modified: modified >= since))
+    return (receipt for _, receipt in read_receipts(s3, prefix, lambda _, modified: modified >= since))
 
 
 def _readable(store: S3ReceiptStore) -> tuple[S3ReceiptStore, Receipt | None]:

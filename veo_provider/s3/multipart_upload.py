@@ -21,7 +21,8 @@ from veo_provider.exceptions import (
     VeoStorageMissingError,
     VeoUploadLostError,
 )
-from veo_provider.s3.client import head_object, translate_errors
+from veo_provider.s3.client import head_object
+from veo_provider.s3.error_mapping import translate_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
