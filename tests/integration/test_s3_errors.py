@@ -39,9 +39,10 @@ from veo_provider.receipts.charges import iter_receipts
 from veo_provider.receipts.conditional_writes import ConditionalWrites
 from veo_provider.receipts.receipt import SUFFIX, ReceiptState, claim
 from veo_provider.receipts.s3_store import S3ReceiptStore
+from veo_provider.s3 import multipart_upload
 from veo_provider.s3.client import head_object, iter_objects
 from veo_provider.s3.error_mapping import translate_errors
-from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload, abort_stale_uploads
+from veo_provider.s3.multipart_upload import MultipartUpload, abort_stale_uploads
 from veo_provider.s3.uri import S3Uri
 
 TARGET = S3Uri("videos", "errors/clip.mp4")
@@ -102,14 +103,20 @@ def failing(sandbox):
     client.close()
 
 
+@pytest.fixture(scope="module")
+def _image(s3):
+    """An image and its prompt."""
+    s3.put_object(Bucket="images", Key=IMAGE.key, Body=picture("one"), Metadata={"title": "One"})
+    s3.put_object(Bucket="images", Key=f"{IMAGE.key}.txt", Body=b"A fjord")
+
+
 @pytest.fixture(autouse=True)
-def _filled(s3, monkeypatch):
-    """An image, its prompt, a receipt and a note."""
+def _filled(s3, _image, monkeypatch):
+    """A receipt and a note beside them; uploads have small parts, since some tests make a hundred of them."""
+    monkeypatch.setattr(multipart_upload, "PART_BYTES", 2000)
     monkeypatch.setattr(ConditionalWrites, "_supported", {})
     for key in [found["Key"] for found in iter_objects(s3, S3Uri("videos", "errors/"))]:
         s3.delete_object(Bucket="videos", Key=key)
-    s3.put_object(Bucket="images", Key=IMAGE.key, Body=picture("one"), Metadata={"title": "One"})
-    s3.put_object(Bucket="images", Key=f"{IMAGE.key}.txt", Body=b"A fjord")
     S3ReceiptStore(s3, RECEIPT).write(new_claim(), None)
     notes_of(s3).add(ITEM, Outcome.REJECTED, "too dark")
 
@@ -139,7 +146,7 @@ def change_receipt(s3, *, known):
     store.write(held.receipt.transition(ReceiptState.UNKNOWN, ME), held)
 
 
-SMALL, IN_PARTS = 1000, PART_BYTES + 1000
+SMALL, IN_PARTS = 1000, 3000
 CALLS = {
     "read a receipt": ("GetObject", lambda s3: S3ReceiptStore(s3, RECEIPT).read()),
     "try the store": ("PutObject", lambda s3: change_receipt(s3, known=False)),

@@ -29,7 +29,7 @@ from veo_provider.receipts.attempt import Attempt
 from veo_provider.receipts.receipt import SUFFIX
 from veo_provider.receipts.s3_store import S3ReceiptStore
 from veo_provider.s3.client import s3_client
-from veo_provider.s3.credentials import in_care_of
+from veo_provider.s3.credentials import look_up_in_loop
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -200,6 +200,6 @@ async def _read_connections(spec: BatchSpec, tuning: BatchTuning) -> tuple[VeoSe
         spec.aws_conn_id,
         tuning.s3_connections,
         spec.s3_extra_args,
-        in_care_of(asyncio.get_running_loop()),
+        look_up_in_loop(asyncio.get_running_loop()),
     )
     return settings, await wait_for_airflow(client_in_thread, spec.aws_conn_id, max_attempts=attempts)

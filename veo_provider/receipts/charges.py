@@ -17,7 +17,7 @@ from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, NOT_CHARGED, SUFFIX,
 from veo_provider.receipts.s3_store import S3ReceiptStore
 from veo_provider.s3.client import iter_objects
 from veo_provider.s3.error_mapping import translate_errors
-from veo_provider.s3.uri import S3Uri, split
+from veo_provider.s3.uri import S3Uri, split_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -215,7 +215,7 @@ def read_receipts(
     :raises VeoReceiptUnavailableError: they cannot be read now.
     :raises VeoReceiptDeniedError: they may not be read.
     """
-    _, bucket, below = split(prefix)
+    _, bucket, below = split_uri(prefix)
 
     def stores() -> Iterator[S3ReceiptStore]:
         for one in iter_objects(s3, S3Uri(bucket, below or "")):

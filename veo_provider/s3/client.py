@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from veo_provider.exceptions import VeoStorageMissingError
 from veo_provider.s3.credentials import RenewedCredentials
 from veo_provider.s3.error_mapping import translate_errors
-from veo_provider.s3.write_options import add_to_calls, write_options
+from veo_provider.s3.write_options import add_to_requests, write_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,44 +27,45 @@ def s3_client(
     aws_conn_id: str | None,
     connections: int = 10,
     extra_args: Mapping[str, str | bool] | None = None,
-    through: Callable[[LookUp], Credentials | None] = lambda look_up: look_up(),
+    run_look_up: Callable[[LookUp], Credentials | None] = lambda look_up: look_up(),
 ) -> S3Client:
-    """Return boto3's client for S3 as Airflow's connection describes it.
+    """Return boto3's client for S3 that an Airflow connection describes.
 
-    When S3 says that its credentials have expired, the connection is looked up again.
+    If S3 rejects the credentials as expired, the client reads the connection again.
 
     :param aws_conn_id: connection of type ``aws``; None uses boto3's own credentials.
-    :param connections: how many connections to S3 are kept, at least: one for each thread that uses it.
-    :param extra_args: options of every write, such as ``ServerSideEncryption``; they win, one by one, over
-        those in the connection's extra, ``{"service_config": {"s3": {"extra_args": {…}}}}``.
-    :param through: makes that look-up, where the thread that needs it may not.
+    :param connections: minimum size of the connection pool: one for each thread that uses the client.
+    :param extra_args: options of every write, such as ``ServerSideEncryption``. Each overrides the same
+        option in the connection's extra, ``{"service_config": {"s3": {"extra_args": {…}}}}``.
+    :param run_look_up: calls the function that reads the connection; for threads that Airflow does not allow
+        to read one.
     :raises VeoRequestError: S3 has no such option, or the provider sets it itself.
-    :raises VeoStorageError: the connection does not make a client.
+    :raises VeoStorageError: no client can be made from the connection.
     """
     from botocore.config import Config
 
     hook = _hook_of(aws_conn_id)
-    with translate_errors(f"The connection {aws_conn_id} makes no client for S3"):
-        known = hook.config
-        # Config has its options as attributes that it makes at run time.
-        most = max(connections, getattr(known, "max_pool_connections", 0))
-        client: S3Client = hook.get_client_type(config=known.merge(Config(max_pool_connections=most)))
+    with translate_errors(f"No client for S3 can be made from the connection {aws_conn_id}"):
+        config = hook.config
+        # Config creates its attributes at run time, so mypy does not know them.
+        pool_size = max(connections, getattr(config, "max_pool_connections", 0))
+        client: S3Client = hook.get_client_type(config=config.merge(Config(max_pool_connections=pool_size)))
         options = write_options(client, hook.service_config.get("extra_args"), extra_args)
         credentials = hook.get_session().get_credentials()
-    add_to_calls(client, options)
+    add_to_requests(client, options)
     if credentials is not None:
         look_up = partial(_look_up, aws_conn_id)
-        RenewedCredentials(credentials, lambda: through(look_up)).serve(client)
+        RenewedCredentials(credentials, lambda: run_look_up(look_up)).attach_to(client)
     return client
 
 
 def _look_up(aws_conn_id: str | None) -> Credentials | None:
-    """Return the credentials that a connection has now."""
+    """Read the connection again, and return its credentials."""
     return _hook_of(aws_conn_id).get_session().get_credentials()
 
 
 def _hook_of(aws_conn_id: str | None) -> S3Hook:
-    """Return a hook that makes one session, since each may assume a role of its own."""
+    """Return a hook that makes only one session, since each session would assume the role again."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     class OneSessionHook(S3Hook):
@@ -78,9 +79,9 @@ def _hook_of(aws_conn_id: str | None) -> S3Hook:
 
 
 def head_object(client: S3Client, target: S3Uri) -> HeadObjectOutputTypeDef | None:
-    """Return what S3 knows of an object, or None if there is none.
+    """Return the description of an object, or None if there is none.
 
-    :raises VeoStorageError: S3 did not tell.
+    :raises VeoStorageError: S3 did not say whether there is one.
     """
     try:
         with translate_errors(f"{target} cannot be looked up"):
@@ -90,10 +91,10 @@ def head_object(client: S3Client, target: S3Uri) -> HeadObjectOutputTypeDef | No
 
 
 def iter_objects(client: S3Client, prefix: S3Uri, after: str = "") -> Iterator[ObjectTypeDef]:
-    """Yield the objects whose keys begin with a prefix, in the order of S3's listing; each page is a call.
+    """Yield the objects whose keys start with a prefix, in the order of S3's listing, one call per page.
 
-    :param prefix: the bucket, and what the keys begin with; may be empty.
-    :param after: the key after which to start.
+    :param prefix: the bucket and the start of the keys, which may be empty.
+    :param after: list only the keys after this one.
     :raises VeoStorageError: S3 did not list them.
     """
     pages = client.get_paginator("list_objects_v2").paginate(
