@@ -84,9 +84,9 @@ def _allowed_options(client: S3Client) -> dict[str, Shape]:
 def _require_known(name: str, allowed: Mapping[str, Shape]) -> None:
     if str(name).startswith(_CUSTOMER_KEY_PREFIX):
         raise VeoRequestError(
-            f"The extra argument {name} of S3 is not possible: with a key of your own (SSE-C), every read would "
-            "need the key as well, and Airflow would store it with the task. Use ServerSideEncryption with a "
-            "key in AWS KMS."
+            f"The extra argument {name} of S3 is not possible: with a key of your own (SSE-C), each read "
+            "would need the key as well, and Airflow would store it with the task. Use ServerSideEncryption "
+            "with a key in AWS KMS."
         )
     if name not in allowed:
         raise VeoRequestError(
