@@ -25,8 +25,6 @@ from veo_provider.exceptions import (
     VeoReceiptDeniedError,
     VeoReceiptUnavailableError,
     VeoRequestError,
-    VeoStorageConfigurationError,
-    VeoStorageConflictError,
     VeoStorageDeniedError,
     VeoStorageMissingError,
     VeoStorageUnavailableError,
@@ -41,7 +39,6 @@ from veo_provider.receipts.receipt import SUFFIX, ReceiptState, claim
 from veo_provider.receipts.s3_store import S3ReceiptStore
 from veo_provider.s3 import multipart_upload
 from veo_provider.s3.client import head_object, iter_objects
-from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.multipart_upload import MultipartUpload, abort_stale_uploads
 from veo_provider.s3.uri import S3Uri
 
@@ -273,66 +270,6 @@ def test_a_body_that_breaks_off_may_pass(failing, call, error):
     with pytest.raises(VeoError) as caught:
         CALLS[call][1](failing)
     assert caught.value.retryable
-
-
-def client_error(code, operation="PutObject"):
-    return exceptions.ClientError({"Error": {"Code": code, "Message": "So the test has it."}}, operation)
-
-
-KINDS = {
-    "NoSuchBucket": VeoStorageMissingError,
-    "NoSuchKey": VeoStorageMissingError,
-    "404": VeoStorageMissingError,
-    "AccessDenied": VeoStorageDeniedError,
-    "403": VeoStorageDeniedError,
-    "SignatureDoesNotMatch": VeoStorageDeniedError,
-    "PreconditionFailed": VeoStorageConflictError,
-    "ConditionalRequestConflict": VeoStorageConflictError,
-    "KMS.NotFoundException": VeoStorageConfigurationError,
-    "InvalidArgument": VeoStorageConfigurationError,
-    "InternalError": VeoStorageUnavailableError,
-    "SlowDown": VeoStorageUnavailableError,
-    "ExpiredToken": VeoStorageUnavailableError,
-    "SomethingNew": VeoStorageUnavailableError,
-    "": VeoStorageUnavailableError,
-}
-MAY_PASS = (VeoStorageConflictError, VeoStorageUnavailableError)
-
-
-@pytest.mark.parametrize("code", KINDS)
-def test_s3s_codes_have_their_kinds(code):
-    """Codes of the closed lists are what they are, and any other may pass."""
-    with pytest.raises(KINDS[code]) as caught, translate_errors("It cannot be written"):
-        raise client_error(code)
-    assert caught.value.code == code
-    assert caught.value.retryable == (KINDS[code] in MAY_PASS)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        exceptions.NoCredentialsError(),
-        exceptions.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
-        exceptions.ParamValidationError(report="Invalid bucket name"),
-        exceptions.ProfileNotFound(profile="other"),
-        exceptions.NoRegionError(),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_what_a_setting_causes_is_not_tried_again(error):
-    """boto3 refuses these before it sends anything, and would refuse them again."""
-    with pytest.raises(VeoStorageConfigurationError) as caught, translate_errors("It cannot be written"):
-        raise error
-    assert not caught.value.retryable
-
-
-def test_a_refused_write_says_what_to_check():
-    """The permission is named, and that the bucket may demand what s3_extra_args sets."""
-    with (
-        pytest.raises(VeoStorageDeniedError, match=r"s3:PutObject.*encryption.*s3_extra_args"),
-        translate_errors("It cannot be written"),
-    ):
-        raise client_error("AccessDenied")
 
 
 def answer(request, status, code):
