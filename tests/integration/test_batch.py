@@ -109,7 +109,7 @@ def test_a_worker_is_launched_for_a_lot(sandbox, s3, archive, tune):
 
 
 def test_never_more_are_under_way_than_allowed(sandbox, archive):
-    """What is in flight at the service stays within max_in_flight, over all legs."""
+    """What is in flight at the service stays within max_in_flight, over all segments."""
     sandbox.set_latency(0.5)
     archive(14)
     make(max_in_flight=3)
@@ -368,7 +368,7 @@ def test_another_request_is_not_overwritten(sandbox, archive):
 def test_an_empty_archive_is_no_failure_but_told(sandbox, caplog, capsys):
     """A prefix that was mistyped does not pass in silence."""
     assert make()["counts"] == {}
-    assert "There is no image in s3://images/lot/" in caplog.text + capsys.readouterr().out
+    assert "There are no images in s3://images/lot/" in caplog.text + capsys.readouterr().out
 
 
 def test_a_dry_run_submits_nothing(sandbox, s3, archive):
@@ -402,7 +402,7 @@ def test_a_triggerer_that_dies_is_replaced(sandbox, archive, monkeypatch):
     _, kwargs = trigger.serialize()
     polls = sandbox.summary()["polls"]
     kill_when(lambda: sandbox.summary()["polls"] > polls, kwargs)
-    # One that is held keeps the leg from its end, so that the cancellation always comes before that.
+    # One that is held keeps the segment from its end, so that the cancellation always comes before that.
     let_finish(sandbox, *range(1, 5))
     for accepted in (5, 8):
         kill_when(lambda: sandbox.summary()["accepted"] >= accepted, kwargs)  # noqa: B023 - done at once

@@ -16,7 +16,7 @@ from veo_provider.batch.spec import BatchSpec
 
 pytestmark = pytest.mark.usefixtures("connections")
 
-LEG = Path(__file__).parent / "batch_leg.py"
+SEGMENT = Path(__file__).parent / "batch_segment.py"
 IMAGES = 24
 
 
@@ -45,10 +45,10 @@ def state(s3, tmp_path):
     return tmp_path
 
 
-def leg(sandbox, folder, kind, calls=math.inf):
-    """Go one leg, until it has called the service so often, and return whether it came to its end."""
+def segment(sandbox, folder, kind, calls=math.inf):
+    """Run one segment, until it has called the service so often, and return whether it came to its end."""
     limit = calls_of(sandbox) + calls
-    with subprocess.Popen([sys.executable, "-W", "ignore", str(LEG), str(folder), kind]) as process:
+    with subprocess.Popen([sys.executable, "-W", "ignore", str(SEGMENT), str(folder), kind]) as process:
         while process.poll() is None:
             if calls_of(sandbox) >= limit:
                 process.kill()
@@ -68,10 +68,10 @@ def test_killed_again_and_again_it_comes_to_the_same_end(sandbox, s3, state):
     chance = random.Random(7)  # noqa: S311 - repeatable on purpose
     kinds = ["worker", "trigger"]
     for _ in range(8):
-        if leg(sandbox, state, kinds[0], calls=chance.randint(1, 40)):
+        if segment(sandbox, state, kinds[0], calls=chance.randint(1, 40)):
             kinds.reverse()
     while not json.loads((state / "state.json").read_text())["progress"]["done"]:
-        assert leg(sandbox, state, kinds[0])
+        assert segment(sandbox, state, kinds[0])
         kinds.reverse()
     progress = json.loads((state / "state.json").read_text())["progress"]
     counts = progress["counts"]

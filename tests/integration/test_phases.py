@@ -208,7 +208,7 @@ def test_a_sensor_does_not_believe_a_completion_that_carries_an_error(client, sa
     if there:
         assert sensor.execute({})["status"] == "completed"
         return
-    with pytest.raises(AirflowFailException, match=r"no video of it.*held back.*was charged"):
+    with pytest.raises(AirflowFailException, match=r"has no video.*held back.*was charged"):
         sensor.execute({})
 
 

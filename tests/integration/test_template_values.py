@@ -61,8 +61,8 @@ class TaskInstance:
 def _believe_at_once(monkeypatch, impatient):
     from veo_provider.polling import poller
 
-    monkeypatch.setattr(poller, "NOT_FOUND_SECONDS", 0.0)
-    monkeypatch.setattr(poller, "NOT_FOUND_POLLS", 1.000001)
+    monkeypatch.setattr(poller, "REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr(poller, "REFUSED_POLLS", 1)
 
 
 @pytest.mark.parametrize(("operator", "field"), FIELDS, ids=lambda each: getattr(each, "__name__", each))

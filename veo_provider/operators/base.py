@@ -132,8 +132,11 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
         self.allow_unconditional_writes = allow_unconditional_writes
         self._asked: dict[str, Any] | None = None
 
-    def _fix_request(self, context: Context, resumed: dict[str, Any] | None = None) -> None:
-        """Ask for what the task asked for when it first ran, however its templates render now."""
+    def _freeze_request(self, context: Context, resumed: dict[str, Any] | None = None) -> None:
+        """Keep the request of the task's first try, however its templates render now.
+
+        :param resumed: what the trigger's event has kept of it; None before the first deferral.
+        """
         rendered = {name: getattr(self, name) for name in self.template_fields}
         self._asked = fixed_request.fixed(context, rendered, resumed)
         for name, value in fixed_request.plain(rendered).items():
@@ -142,7 +145,7 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
         self._require_connections()
 
     def _require_connections(self) -> None:
-        """Read the connections' ids, of which native rendering makes numbers, too."""
+        """Read the connections' ids, which native rendering may have made numbers of."""
         self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
         self.aws_conn_id = as_connection("aws_conn_id", self.aws_conn_id, optional=True)
 
@@ -191,7 +194,7 @@ class VeoImageRequestOperator(VeoRequestOperator):
         self.text_to_video = text_to_video
 
     def _request(self, image: Image | None) -> VeoRequest:
-        """Return what is asked for, with templates rendered to nothing taken as not given."""
+        """Return the request; a template that rendered to nothing counts as not given."""
         prompt = as_text("prompt", self.prompt) or ""
         return VeoRequest(image=image, prompt=prompt, **self._fields())
 
@@ -226,7 +229,7 @@ class VeoImageRequestOperator(VeoRequestOperator):
 
 
 def attempt_of(context: Context) -> Attempt:
-    """Return who acts, as the receipt names it."""
+    """Return the attempt that acts, as receipts name it."""
     from veo_provider.receipts.attempt import Attempt
 
     instance = context.get("ti")

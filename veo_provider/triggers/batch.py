@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -12,7 +13,7 @@ from veo_provider.exceptions import VeoError
 from veo_provider.triggers.veo import FIRST_EVENT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from veo_provider.batch.checkpoint import Checkpoint
 
@@ -55,13 +56,15 @@ class VeoBatchTrigger(BaseTrigger):
 
     async def _run_segment(self) -> Checkpoint:
         # The first imports would hold up the event loop for a good while.
-        segment = await asyncio.to_thread(_segment_of, self.job, self.progress)
-        return await segment
+        run_segment = await asyncio.to_thread(_segment_of, self.job, self.progress)
+        return await run_segment()
 
 
-def _segment_of(job: dict[str, Any], progress: dict[str, Any]) -> Coroutine[Any, Any, Checkpoint]:
+def _segment_of(job: dict[str, Any], progress: dict[str, Any]) -> Callable[[], Awaitable[Checkpoint]]:
+    """Return what runs the segment, once it is called in the event loop."""
     from veo_provider.batch.checkpoint import Checkpoint
     from veo_provider.batch.segment import run_segment
     from veo_provider.batch.spec import BatchSpec
 
-    return run_segment(BatchSpec.from_dict(job), Checkpoint.from_dict(progress), store_videos=False)
+    spec, checkpoint = BatchSpec.from_dict(job), Checkpoint.from_dict(progress)
+    return partial(run_segment, spec, checkpoint, store_videos=False)

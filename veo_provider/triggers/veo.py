@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from veo_provider.exceptions import VeoError
+from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
 from veo_provider.polling.poller import Finished, PollAgain, Poller, Refused, TimedOut
 from veo_provider.polling.session import shared_session
 
@@ -167,7 +168,7 @@ class VeoClaimTrigger(BaseTrigger):
     :param request: the task's template fields as rendered when it first ran, for when it resumes.
     """
 
-    def __init__(self, seconds: float = 15.0, request: dict[str, Any] | None = None) -> None:
+    def __init__(self, seconds: float = CLAIM_POLL_SECONDS, request: dict[str, Any] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow left this one untyped
         self.seconds = seconds
         self.request = request

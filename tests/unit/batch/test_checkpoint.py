@@ -1,4 +1,4 @@
-"""What one leg of a batch tells the next."""
+"""What one segment of a batch hands to the next."""
 
 import json
 
@@ -24,7 +24,7 @@ def test_what_an_earlier_release_wrote_is_read():
 
 
 def test_what_an_earlier_release_has_counted_by_time_is_kept_on_the_safe_side():
-    """Its receipts name nobody: what was written shortly before the end of its leg may be counted twice."""
+    """Its receipts name nobody: what was written just before the end of its segment may count twice."""
     progress = Checkpoint.from_dict({"cursor": "a", "committed_usd": 3.0, "at": 5000.0})
     assert progress.legs == {"": 5000.0 - CLOCK_DIFFERENCE}
     assert Checkpoint.from_dict({"cursor": None, "at": 0.0}).legs == {}

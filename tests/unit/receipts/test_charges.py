@@ -132,7 +132,7 @@ def segment_of(attempt):
     return attempt.id[:12]
 
 
-def test_what_a_leg_has_counted_is_not_counted_again():
+def test_what_a_segment_has_counted_is_not_counted_again():
     """It is known by its id, and a failure that another one records gives the money back."""
     worker, trigger = Attempt(RUN, 2), Attempt(RUN, 2)
     submitted = receipt("submitted", by=worker)
@@ -156,37 +156,38 @@ def test_clocks_do_not_decide_what_is_counted(apart):
 
 def test_steps_of_an_earlier_release_are_rather_counted_twice():
     """They name nobody, so that their time tells, with what clocks may differ by on the safe side."""
-    counted = {"": 2000.0 - CLOCK_DIFFERENCE}  # by a leg that came to its end at 2000
+    counted = {"": 2000.0 - CLOCK_DIFFERENCE}  # by a segment that came to its end at 2000
     assert charges(old(receipt("submitted"), [1600.0, 1601.0]), RUN, counted) == 0
     assert charges(old(receipt("submitted"), [1800.0, 1801.0]), RUN, counted) == pytest.approx(0.30)
     assert charges(old(receipt("failed"), [1600.0, 2200.0]), RUN, counted) == 0
     assert charges(old(receipt("failed"), [1600.0, 2400.0]), RUN, counted) == pytest.approx(-0.30)
 
 
-LEGS = [Attempt(RUN, number) for number in range(3)]
+SEGMENTS = [Attempt(RUN, number) for number in range(3)]
 
 
 @given(
     some.lists(
         some.tuples(
             some.sampled_from(["claimed", "refused", "unknown", "submitted", "failed", "stored"]),
-            some.sampled_from(LEGS),
+            some.sampled_from(SEGMENTS),
         )
     ),
     some.lists(some.floats(0, 2e9), min_size=40, max_size=40),
 )
 def test_parts_of_a_history_add_up(steps, times):
-    """Whoever was counted, and whatever the clocks say: the parts of all legs are the whole."""
-    found = receipts.claim("f", {}, 0.30, LEGS[0], seconds=10)
+    """Whoever was counted, and whatever the clocks say: the parts of all segments are the whole."""
+    found = receipts.claim("f", {}, 0.30, SEGMENTS[0], seconds=10)
     for state, by in steps[:39]:
         if state == "claimed":
             found = receipts.claim("f", {}, 0.30, by, seconds=10, after=found)
         else:
             found = found.transition(ReceiptState(state), by)
     found = dated(found, times[: len(found.history)])
-    everybody = {segment_of(leg): None for leg in LEGS}
+    everybody = {segment_of(segment): None for segment in SEGMENTS}
     parts = [
-        charges_of(found, RUN, {name: None for name in everybody if name != segment_of(leg)}) for leg in LEGS
+        charges_of(found, RUN, {name: None for name in everybody if name != segment_of(segment)})
+        for segment in SEGMENTS
     ]
     whole = charges_of(found, RUN)
     assert sum(one.total for one in parts) == pytest.approx(whole.total)
@@ -205,8 +206,8 @@ def test_who_pays_is_known_without_a_price():
     assert not pays(receipt("submitted", by=OTHER), RUN)
 
 
-def test_what_is_late_is_for_the_next_leg():
-    """Who was broken off and comes back after all is counted once more, in the leg and by the next one."""
+def test_what_is_late_is_for_the_next_segment():
+    """An attempt that was killed and comes back is counted once more, in this segment and by the next."""
     ledger = Ledger(RUN, ME.id, {})
     theirs = receipt("submitted", by=Attempt(RUN, 2))
     mine = receipt("submitted")
