@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from veo_provider.api.request import FAST_MODEL, VeoRequest
 from veo_provider.exceptions import VeoImageError, VeoRequestError
 from veo_provider.links import VeoTaskLogLink
-from veo_provider.operators import fixed_request
+from veo_provider.operators import frozen_request
 from veo_provider.operators.prompt_files import PromptFiles
 from veo_provider.parameters import (
     as_bool,
@@ -138,8 +138,8 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
         :param resumed: what the trigger's event has kept of it; None before the first deferral.
         """
         rendered = {name: getattr(self, name) for name in self.template_fields}
-        self._asked = fixed_request.fixed(context, rendered, resumed)
-        for name, value in fixed_request.plain(rendered).items():
+        self._asked = frozen_request.freeze(context, rendered, resumed)
+        for name, value in frozen_request.plain(rendered).items():
             if self._asked[name] != value:
                 setattr(self, name, self._asked[name])
         self._require_connections()
@@ -237,7 +237,7 @@ def attempt_of(context: Context) -> Attempt:
         return Attempt("a call outside of Airflow")
     name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
     map_index = getattr(instance, "map_index", -1)
-    tries = fixed_request.tries_of(context)
+    tries = frozen_request.tries_of(context)
     return Attempt(
         name if map_index in (None, -1) else f"{name} [{map_index}]",
         instance.try_number,

@@ -14,7 +14,7 @@ from veo_provider.batch.outcome import RETRYABLE, is_failure, parse_fail_on
 from veo_provider.configuration import default_deferrable
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
-from veo_provider.operators import fixed_request
+from veo_provider.operators import frozen_request
 from veo_provider.operators.base import VeoRequestOperator, attempt_of, seconds_of
 from veo_provider.operators.outlets import report_to_outlets
 from veo_provider.operators.template_fields import TemplateFields
@@ -69,8 +69,8 @@ class VeoBatchOperator(VeoRequestOperator):
         default is no ceiling. A template that renders to nothing is refused. (templated)
     :param dry_run: submit nothing, and report what would be made, skipped, rejected and paid. (templated)
     :param fail_on: when the task fails, after everything was tried: ``any`` image without a video (the
-        default), ``all``, ``never``, or more than a fraction from 0 to 1. Except with ``never``, it also fails
-        for a retry while a video that was submitted is not stored.
+        default), ``all``, ``never``, or more than a fraction from 0 to 1. Except with ``never``, it also
+        fails for a retry while a video that was submitted is not stored.
     :param poll_interval: seconds, or a ``timedelta``, between two polls of a generation; default is a
         schedule that is learned from how long generations take.
     :param timeout: seconds, or a ``timedelta``, from its submission for which a video is awaited; default
@@ -168,10 +168,10 @@ class VeoBatchOperator(VeoRequestOperator):
         from veo_provider.batch.report.run_folder import first_request, run_folder
         from veo_provider.s3.client import s3_client
 
-        by = fixed_request.tries_of(context)
+        by = frozen_request.tries_of(context)
         if by is None or context.get("task_state_store") is not None:
             return spec
-        now = fixed_request.plain(self._rendered())
+        now = frozen_request.plain(self._rendered())
         s3 = s3_client(spec.aws_conn_id, extra_args=spec.s3_extra_args)
         first = first_request(s3, run_folder(spec.output_prefix, spec.run), now, by)
         changed = sorted(name for name, value in first.items() if now.get(name) != value)
