@@ -105,10 +105,11 @@ def losing(proxy, number, times):
     ids=["the connection dies", "boto3 repeats", "a batch's connection dies"],
 )
 def test_whichever_answer_is_lost_the_video_is_paid_once(
-    s3, sandbox, proxy, connect, monkeypatch, make, retries
+    s3, sandbox, proxy, connect, tune, monkeypatch, make, retries
 ):
     """Probe, placeholder, claim, id, video, record, summary: each was written, and nobody was told."""
     monkeypatch.setattr(ConditionalWrites, "_supported", {})
+    tune(longest_retry_pause=0.1)
     connect(retries={"max_attempts": retries})
     start_over(s3, sandbox)
     with losing(proxy, 0, 0) as seen:
