@@ -20,7 +20,9 @@ from veo_provider.generation.state_machine import (
     Verify,
     WaitForClaim,
 )
-from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptState, VersionedReceipt
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.receipt import Receipt, ReceiptState
+from veo_provider.receipts.store import VersionedReceipt
 
 NOW = 1_800_000_000.0
 OURS, THEIRS = "a" * 64, "b" * 64

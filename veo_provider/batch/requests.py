@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from veo_provider.exceptions import VeoError
     from veo_provider.generation.fingerprint import PreparedRequest
     from veo_provider.generation.state_machine import GenerationPolicy
-    from veo_provider.receipts.receipt import Attempt, Receipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
 
 HELD_BYTES = 4 * 1024 * 1024
 """An image of at most so many bytes is read once and kept in memory until it is submitted."""
@@ -45,7 +46,7 @@ class ItemJobs:
     :param aws_conn_id: connection for images in S3.
     :param convert: convert images that the API does not take.
     :param fit: choose the aspect ratio by the image.
-    :param unconditional: go on where the receipt's store ignores conditional writes.
+    :param allow_unconditional_writes: go on if the store of receipts ignores conditional writes.
     """
 
     client: VeoClient
@@ -58,7 +59,7 @@ class ItemJobs:
     aws_conn_id: str | None
     convert: bool = False
     fit: bool = False
-    unconditional: bool = False
+    allow_unconditional_writes: bool = False
 
     def job_for(self, item: ManifestItem) -> VideoJob:
         """Return the job of an item's video."""
@@ -87,7 +88,7 @@ class ItemJobs:
             prepare=partial(self._prepare, item),
             trust=trust,
             refusal=refusal,
-            unconditional=self.unconditional,
+            allow_unconditional_writes=self.allow_unconditional_writes,
         )
 
     def _prepare(self, item: ManifestItem, receipt: Receipt | None) -> PreparedRequest:

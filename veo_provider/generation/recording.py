@@ -26,7 +26,9 @@ from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, ReceiptState
 if TYPE_CHECKING:
     from veo_provider.api.video import Video
     from veo_provider.exceptions import VeoError
-    from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptStore, VersionedReceipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ def record_video(
     :raises VeoNotFetchedError: the receipt cannot be written now; the next attempt finds the video.
     """
     try:
-        return record(store, held, held.receipt.moved(ReceiptState.STORED, by, video=video))
+        return record(store, held, held.receipt.transition(ReceiptState.STORED, by, video=video))
     except _NO_RECEIPT as error:
         raise VeoNotFetchedError(
             f"The video of {held.receipt.veo_task_id} is in its place, but not recorded: {error.what}"
@@ -88,7 +90,7 @@ def record_failure(
         what = f"The generation {video.id} has ended without a video{before}: {video.failure_reason}."
         record_loss(store, held, what, by)
         raise VeoChargeOpenError(what)
-    failed = held.receipt.moved(
+    failed = held.receipt.transition(
         ReceiptState.FAILED, by, reason=video.failure_reason, moderated=video.moderated
     )
     return record(store, held, failed)
@@ -120,7 +122,7 @@ def _note_completion(store: ReceiptStore, held: VersionedReceipt, by: Attempt) -
     if held.receipt.was_completed or held.receipt.state is not ReceiptState.SUBMITTED:
         return
     try:
-        record(store, held, held.receipt.completed_now(by))
+        record(store, held, held.receipt.with_completion(by))
     except _NO_RECEIPT as error:
         log.warning("%s", error)
 
@@ -149,7 +151,7 @@ def record_loss(store: ReceiptStore, held: VersionedReceipt, reason: str, by: At
     """
     if held.receipt.state is ReceiptState.LOST:
         return held
-    return record(store, held, held.receipt.moved(ReceiptState.LOST, by, reason=reason))
+    return record(store, held, held.receipt.transition(ReceiptState.LOST, by, reason=reason))
 
 
 def record(store: ReceiptStore, held: VersionedReceipt, receipt: Receipt) -> VersionedReceipt:

@@ -21,7 +21,8 @@ from veo_provider.receipts.receipt import ReceiptState
 
 if TYPE_CHECKING:
     from veo_provider.exceptions import VeoError
-    from veo_provider.receipts.receipt import Attempt, Receipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
 
 OnUnknownSubmission = Literal["fail", "resubmit"]
 OnChangedRequest = Literal["fail", "regenerate", "keep"]
@@ -195,7 +196,7 @@ def _paid_before(receipt: Receipt, by: Attempt) -> VeoError | None:
     And a task whose payment another task has replaced since does not answer by another payment, or the two
     would take turns without end.
     """
-    payers = receipt.payers
+    payers = receipt.chargeable_submissions
     if receipt.state is ReceiptState.CLAIMED and receipt.claim_id == by.id:
         payers = payers[:-1]
     own = [number for number, payer in enumerate(payers) if payer.task_instance == by.task_instance]
@@ -268,12 +269,12 @@ def _failed(receipt: Receipt, policy: GenerationPolicy) -> Step:
 
 def is_retry_of(receipt: Receipt, by: Attempt) -> bool:
     """Whether an attempt tries again what its own task has paid for since it was started or cleared last."""
-    own = [payer for payer in receipt.payers if payer.task_instance == by.task_instance]
+    own = [payer for payer in receipt.chargeable_submissions if payer.task_instance == by.task_instance]
     return (
         receipt.claimant == by.task_instance
         and bool(own)
         and own[-1].try_number < by.try_number
-        and by.goes_on_with(own[-1].try_number, own[-1].most_tries)
+        and by.continues(own[-1].try_number, own[-1].most_tries)
     )
 
 

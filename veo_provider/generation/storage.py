@@ -18,7 +18,8 @@ from veo_provider.exceptions import (
 )
 from veo_provider.generation import retries
 from veo_provider.media.mp4 import Mp4Parser
-from veo_provider.s3.client import head_object, translate_errors
+from veo_provider.s3.client import head_object
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.multipart_upload import MultipartUpload
 
 if TYPE_CHECKING:

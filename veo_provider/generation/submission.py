@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from veo_provider.api.request import VeoRequest
     from veo_provider.api.video import Video
     from veo_provider.generation.fingerprint import PreparedRequest
-    from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptStore, VersionedReceipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +155,7 @@ def _record_submission(
 
 def _submitted(receipt: Receipt, by: Attempt, veo_task_id: str) -> Receipt:
     """Return the receipt of a submission that was accepted."""
-    return receipt.moved(
+    return receipt.transition(
         ReceiptState.SUBMITTED,
         by,
         veo_task_id=veo_task_id,
@@ -167,7 +169,7 @@ def _record_if_possible(
 ) -> VersionedReceipt | None:
     """Record why there is no task id; without that record, the submission counts as of unknown fate."""
     try:
-        return recording.write(store, held.receipt.moved(state, by, **changes), held)
+        return recording.write(store, held.receipt.transition(state, by, **changes), held)
     except (VeoError, ReceiptConflictError) as error:
         log.warning("The receipt %s could not be written: %s", store.uri, error)
         return None

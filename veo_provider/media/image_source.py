@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from veo_provider.api.image import HEADER_BYTES, MAX_IMAGE_BYTES, ByteStream, Image
 from veo_provider.exceptions import VeoImageError, VeoImageUnavailableError
 from veo_provider.media import conversion
-from veo_provider.s3.client import s3_client, translate_errors
+from veo_provider.s3.client import s3_client
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.uri import S3Uri
 
 _BUFFERED_BYTES = MAX_IMAGE_BYTES + 1

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
         OnLostVideo,
         OnUnknownSubmission,
     )
-    from veo_provider.receipts.receipt import Attempt, Receipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
 
 
 class VeoRequestOperator(PromptFiles, BaseOperator):
@@ -229,7 +230,7 @@ class VeoImageRequestOperator(VeoRequestOperator):
 
 def attempt_of(context: Context) -> Attempt:
     """Return the attempt that acts, as receipts name it."""
-    from veo_provider.receipts.receipt import Attempt
+    from veo_provider.receipts.attempt import Attempt
 
     instance = context.get("ti")
     if instance is None:

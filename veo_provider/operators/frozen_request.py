@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.exceptions import VeoReceiptUnavailableError, VeoRequestError
-from veo_provider.receipts.receipt import Attempt
+from veo_provider.receipts.attempt import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ def freeze(
         return now
     try:
         kept = json.loads(str(store.get(KEY) or "{}"))
-        if kept and by.goes_on_with(kept["first_try"], kept.get("most_tries")):
+        if kept and by.continues(kept["first_try"], kept.get("most_tries")):
             return _first(now, kept["fields"])
         mark = {"first_try": by.try_number, "most_tries": by.most_tries}
         store.set(KEY, json.dumps({**mark, "fields": now}))

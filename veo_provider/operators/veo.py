@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.video import Video
     from veo_provider.generation.lifecycle import VideoJob
-    from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptStore, VersionedReceipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
     from veo_provider.s3.uri import S3Uri
 
 # VeoRequestOperator lived here once, and is still imported from here.
@@ -92,7 +94,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 return self._log_submission(submission.submit(client, request).id, request.price_usd)
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
-        from veo_provider.receipts.receipt import S3ReceiptStore, TaskStateReceiptStore
+        from veo_provider.receipts.s3_store import S3ReceiptStore
+        from veo_provider.receipts.task_state_store import TaskStateReceiptStore
         from veo_provider.s3.client import s3_client
         from veo_provider.s3.uri import S3Uri
 
@@ -101,7 +104,9 @@ class VeoSubmitOperator(VeoImageRequestOperator):
             self.receipt = as_place("receipt", self.receipt)
             s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
             unconditional = as_bool("allow_unconditional_writes", self.allow_unconditional_writes)
-            return S3ReceiptStore(s3, S3Uri.parse(self.receipt, "receipt"), unconditional=unconditional)
+            return S3ReceiptStore(
+                s3, S3Uri.parse(self.receipt, "receipt"), allow_unconditional_writes=unconditional
+            )
         state = context.get("task_state_store")
         return None if state is None else TaskStateReceiptStore(state)
 
@@ -303,7 +308,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
             prepare=partial(self._prepare, client, attempt),
             trust=trust,
             replace=as_bool("replace", self.replace),
-            unconditional=as_bool("allow_unconditional_writes", self.allow_unconditional_writes),
+            allow_unconditional_writes=as_bool("allow_unconditional_writes", self.allow_unconditional_writes),
         )
 
     def _output(self) -> tuple[S3Uri, S3Client]:
@@ -316,7 +321,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
 
     def _receipts(self) -> ReceiptStore:
         """Return the store of the receipt, to read it before there is a job."""
-        from veo_provider.receipts.receipt import S3ReceiptStore, sidecar_of
+        from veo_provider.receipts.s3_store import S3ReceiptStore, sidecar_of
 
         target, s3 = self._output()
         return S3ReceiptStore(s3, sidecar_of(target))

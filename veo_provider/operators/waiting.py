@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.video import Video
     from veo_provider.generation.lifecycle import VideoJob
-    from veo_provider.receipts.receipt import Receipt, ReceiptStore, VersionedReceipt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
 
 _STORING_SECONDS = 600.0
 """How long after its completion another task's video is expected to be stored, in seconds."""
@@ -171,7 +172,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         video = Video.from_dict(event["video"])
         if video.status is not VideoStatus.COMPLETED:
             return current, None
-        if not current.receipt.knows(video.id):
+        if not current.receipt.has_task(video.id):
             raise VeoReceiptError(
                 f"The receipt {receipts.uri} does not name {video.id}, which was submitted by it and charged."
             )

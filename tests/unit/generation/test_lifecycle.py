@@ -16,7 +16,8 @@ from veo_provider.exceptions import ReceiptConflictError, VeoReceiptUnavailableE
 from veo_provider.generation import lifecycle, recording, submission
 from veo_provider.generation.state_machine import Attach, Done
 from veo_provider.receipts import receipt as receipts
-from veo_provider.receipts.receipt import Attempt, VersionedReceipt
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.store import VersionedReceipt
 
 LOST = exceptions.VeoSubmissionUnknown
 BEFORE_OR_AFTER = {"killed": Killed, "interrupted": Interrupted, "unavailable": VeoReceiptUnavailableError}

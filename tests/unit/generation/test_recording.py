@@ -10,7 +10,8 @@ from veo_provider.api.video import Video, VideoStatus
 from veo_provider.generation import recording
 from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.receipts import receipt as receipts
-from veo_provider.receipts.receipt import Attempt, ReceiptState
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.receipt import ReceiptState
 
 
 def test_two_attempts_may_record_the_same_video():

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from veo_provider.receipts.attempt import Attempt
 from veo_provider.receipts.charges import charges
-from veo_provider.receipts.receipt import Attempt, ReceiptState, claim
+from veo_provider.receipts.receipt import ReceiptState, claim
 
-DOCS = Path(__file__).parents[2] / "docs" / "archives.rst"
+DOCS = Path(__file__).parents[3] / "docs" / "archives.rst"
 RUNS = [Attempt("dag / monday / make"), Attempt("dag / tuesday / make")]
 
 
@@ -20,7 +21,7 @@ def receipt(*steps):
     found = None
     for number, step in enumerate(steps):
         if isinstance(step, str):
-            found = found.moved(ReceiptState(step), RUNS[0])
+            found = found.transition(ReceiptState(step), RUNS[0])
         else:
             found = claim("f", {}, step, RUNS[number % 2], seconds=10, after=found)
     return found
