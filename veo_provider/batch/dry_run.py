@@ -11,7 +11,7 @@ from veo_provider.batch.outcome import Outcome, outcome_of_error, outcome_of_rec
 from veo_provider.batch.report.row import SummaryRow
 from veo_provider.concurrency.executors import map_ordered
 from veo_provider.exceptions import VeoError
-from veo_provider.generation.lifecycle import existing
+from veo_provider.generation.lifecycle import require_receipt
 from veo_provider.generation.state_machine import (
     Attach,
     Done,
@@ -55,33 +55,35 @@ def _row(item: ManifestItem, jobs: ItemJobs) -> SummaryRow:
     run = jobs.attempt.task_instance
     if item.outcome is not None:
         return SummaryRow.for_item(item, None, run)
-    held = None
+    current = None
     try:
         job = jobs.job_for(item)
-        held = job.read()
-        step = job.decide(held)
+        current = job.read()
+        step = job.decide(current)
         if isinstance(step, NeedsImage):
-            job.prepare(held)
-            step = job.decide(held)
-        outcome, reason = _outcome_of(step, held, run)
+            job.prepare(current)
+            step = job.decide(current)
+        outcome, reason = _outcome_of(step, current, run)
     except VeoError as error:
         outcome, reason = outcome_of_error(error), str(error)
-    return SummaryRow.for_item(item, held.receipt if held else None, run, outcome=outcome, reason=reason)
+    return SummaryRow.for_item(
+        item, current.receipt if current else None, run, outcome=outcome, reason=reason
+    )
 
 
-def _outcome_of(step: Step, held: VersionedReceipt | None, run: str) -> tuple[Outcome, str]:
+def _outcome_of(step: Step, current: VersionedReceipt | None, run: str) -> tuple[Outcome, str]:
     """Return what a step would make of an image, and the reason; the step is not done."""
     match step:
         case NeedsImage() | Submit():
             return Outcome.TO_MAKE, ""
         case Verify():
-            return outcome_of_receipt(existing(held).receipt, run)
+            return outcome_of_receipt(require_receipt(current).receipt, run)
         case WaitForClaim(by):
             return Outcome.UNDER_WAY, f"{by} is submitting it."
         case Attach():
             return Outcome.UNDER_WAY, "It was submitted before."
         case Done():
-            return outcome_of_video(existing(held).receipt, run), ""
+            return outcome_of_video(require_receipt(current).receipt, run), ""
         case Refuse(error):
             return outcome_of_error(error), str(error)
         case _:

@@ -47,10 +47,10 @@ def trust_no_receipt(receipt: Receipt) -> bool:  # noqa: ARG001 - whatever it sa
     return False
 
 
-def existing(held: VersionedReceipt | None) -> VersionedReceipt:
+def require_receipt(current: VersionedReceipt | None) -> VersionedReceipt:
     """Return the receipt that every step but a submission comes from."""
-    assert held is not None, "this step comes from a receipt"  # noqa: S101 - for the type
-    return held
+    assert current is not None, "this step comes from a receipt"  # noqa: S101 - for the type
+    return current
 
 
 class GenerationJob:
@@ -96,9 +96,9 @@ class GenerationJob:
         """
         return self.receipts.read()
 
-    def decide(self, held: VersionedReceipt | None) -> Step:
+    def decide(self, current: VersionedReceipt | None) -> Step:
         """Decide what to do next."""
-        receipt = held.receipt if held else None
+        receipt = current.receipt if current else None
         fingerprint = self._fingerprint_for(receipt)
         stored = receipt is not None and fingerprint is not None and self._is_finished(receipt)
         if receipt is not None and self._refuted and receipt.candidate_task_id == self._refuted:
@@ -111,13 +111,13 @@ class GenerationJob:
         # What a trusted receipt describes is waited for without the image, and never submitted without it.
         return step if self._prepared is not None else NeedsImage()
 
-    def prepare(self, held: VersionedReceipt | None) -> PreparedRequest:
+    def prepare(self, current: VersionedReceipt | None) -> PreparedRequest:
         """Read the image, and fix what to submit and what it is recognised by.
 
         :raises VeoRequestError: the image or another parameter cannot be used; nothing was submitted.
         :raises VeoImageUnavailableError: the image cannot be read now, and nothing was submitted yet.
         """
-        prepared = self._prepare(held.receipt if held else None)
+        prepared = self._prepare(current.receipt if current else None)
         self._prepared, self._fingerprint = prepared, prepared.fingerprint
         return prepared
 
@@ -131,43 +131,45 @@ class GenerationJob:
         :returns: the receipt as it is then, for the next decision.
         :raises VeoError: nothing was submitted, or the receipt says what is not known.
         """
-        prepared, held = self._prepared, self.read()
-        if prepared is None or not isinstance(self.decide(held), Submit):
-            return held
+        prepared, current = self._prepared, self.read()
+        if prepared is None or not isinstance(self.decide(current), Submit):
+            return current
         if prepared.image_error:
             raise prepared.image_error
         try:
-            held = submission.claim_and_submit(self.receipts, self._client, prepared, self.attempt, held)
+            current = submission.claim_and_submit(
+                self.receipts, self._client, prepared, self.attempt, current
+            )
         except ReceiptConflictError:
             log.info("Another attempt has claimed %s first.", self.receipts.uri)
             return self.read()
-        return held if held.receipt.state is ReceiptState.SUBMITTED else self.verify(held)
+        return current if current.receipt.state is ReceiptState.SUBMITTED else self.verify(current)
 
-    def receipt_to_replace(self, held: VersionedReceipt | None) -> Receipt | None:
+    def receipt_to_replace(self, current: VersionedReceipt | None) -> Receipt | None:
         """Return the receipt of another task's video that a submission would replace before it is stored."""
-        if held is None or self._fingerprint is None:
+        if current is None or self._fingerprint is None:
             return None
-        in_flight = is_in_flight_elsewhere(held.receipt, self._fingerprint, self.attempt)
-        return held.receipt if in_flight else None
+        in_flight = is_in_flight_elsewhere(current.receipt, self._fingerprint, self.attempt)
+        return current.receipt if in_flight else None
 
-    def has_submitted(self, held: VersionedReceipt | None) -> bool:
+    def submitted_by_this_attempt(self, current: VersionedReceipt | None) -> bool:
         """Whether the receipt's generation was submitted by this very attempt."""
         return (
-            held is not None
-            and held.receipt.claim_id == self.attempt.id
-            and held.receipt.veo_task_id is not None
+            current is not None
+            and current.receipt.claim_id == self.attempt.id
+            and current.receipt.veo_task_id is not None
         )
 
-    def verify(self, held: VersionedReceipt) -> VersionedReceipt:
+    def verify(self, current: VersionedReceipt) -> VersionedReceipt:
         """Settle a submission of unknown fate; see :func:`~veo_provider.generation.submission.verify`."""
-        found = submission.verify(self.receipts, self._client, held, self.attempt)
+        found = submission.verify(self.receipts, self._client, current, self.attempt)
         if found is None:
-            self._refuted = held.receipt.candidate_task_id or ""
-        return found or held
+            self._refuted = current.receipt.candidate_task_id or ""
+        return found or current
 
-    def record_failure(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
+    def record_failure(self, current: VersionedReceipt, video: Video) -> VersionedReceipt:
         """Record a failure; see :func:`~veo_provider.generation.recording.record_failure`."""
-        return recording.record_failure(self.receipts, held, video, self.attempt)
+        return recording.record_failure(self.receipts, current, video, self.attempt)
 
     def is_stored(self, receipt: Receipt) -> bool:  # noqa: ARG002 - there is no place to look at
         """Whether the receipt's video is where it belongs; without an output, its word is taken."""
@@ -219,26 +221,26 @@ class VideoJob(GenerationJob):
         self._submitted: str | None = None
         self._stored: str | None = None
 
-    def prepare(self, held: VersionedReceipt | None) -> PreparedRequest:
+    def prepare(self, current: VersionedReceipt | None) -> PreparedRequest:
         """Read the image, and fix what to submit; see :meth:`GenerationJob.prepare`.
 
         :raises VeoRequestError: the output exists and has no receipt; nothing was submitted.
         """
-        if held is None and not self._replace and head_object(self._s3, self.target) is not None:
+        if current is None and not self._replace and head_object(self._s3, self.target) is not None:
             raise VeoRequestError(
                 f"{self.target} exists and has no receipt. Move it away; VeoImageToVideoOperator overwrites "
                 "it with replace=True."
             )
-        return super().prepare(held)
+        return super().prepare(current)
 
     def submit_once(self) -> VersionedReceipt | None:
         """Claim, submit and record; see :meth:`GenerationJob.submit_once`."""
-        held = super().submit_once()
-        if held is not None and self.has_submitted(held):
-            self._submitted = held.receipt.veo_task_id
-        return held
+        current = super().submit_once()
+        if current is not None and self.submitted_by_this_attempt(current):
+            self._submitted = current.receipt.veo_task_id
+        return current
 
-    def store(self, held: VersionedReceipt, video: Video | None = None) -> VersionedReceipt:
+    def store(self, current: VersionedReceipt, video: Video | None = None) -> VersionedReceipt:
         """Stream the video into S3, unless it is there, and record it.
 
         :param video: as its status describes it.
@@ -247,16 +249,18 @@ class VideoJob(GenerationJob):
         :raises VeoVideoLostError: the service has no video.
         """
         self._require_not_cancelled()
-        recording.require_place(self.receipts, held)
+        recording.require_not_superseded(self.receipts, current)
         try:
-            stored = self._find_or_transfer(held.receipt)
+            stored = self._find_or_transfer(current.receipt)
         except VeoError as error:
-            raise recording.not_stored(self.receipts, held, error, video, self.attempt) from error
-        held = recording.record_video(self.receipts, held, stored.to_dict(), self.attempt)
-        self._stored = held.receipt.veo_task_id
+            raise recording.classify_storing_error(
+                self.receipts, current, error, video, self.attempt
+            ) from error
+        current = recording.record_video(self.receipts, current, stored.to_dict(), self.attempt)
+        self._stored = current.receipt.veo_task_id
         if stored.bytes > PART_BYTES:  # smaller ones are uploaded whole
             self.clean_up()
-        return held
+        return current
 
     def _find_or_transfer(self, receipt: Receipt) -> storage.StoredVideo:
         veo_task_id = receipt.veo_task_id or ""
@@ -276,9 +280,9 @@ class VideoJob(GenerationJob):
             asked_seconds=receipt.request.get("seconds"),
         )
 
-    def has_stored(self, held: VersionedReceipt) -> bool:
+    def stored_by_this_attempt(self, current: VersionedReceipt) -> bool:
         """Whether this very job has stored the receipt's video."""
-        return self._stored is not None and held.receipt.veo_task_id == self._stored
+        return self._stored is not None and current.receipt.veo_task_id == self._stored
 
     def is_stored(self, receipt: Receipt) -> bool:
         """Whether the object in S3 is the video that the receipt describes; what was just stored is."""

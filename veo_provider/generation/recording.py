@@ -38,7 +38,7 @@ _NO_RECEIPT = (VeoReceiptDeniedError, VeoReceiptUnavailableError)
 """After a generation was accepted, either needs mending before its video can be fetched."""
 
 
-def require_place(store: ReceiptStore, held: VersionedReceipt) -> None:
+def require_not_superseded(store: ReceiptStore, current: VersionedReceipt) -> None:
     """Pass where a video may be stored: the one of a later generation that is stored by now stays.
 
     :raises VeoReceiptChangedError: there is such a one.
@@ -47,18 +47,18 @@ def require_place(store: ReceiptStore, held: VersionedReceipt) -> None:
     try:
         found = store.read()
     except _NO_RECEIPT as error:
-        raise VeoNotFetchedError.of(held.receipt.veo_task_id or "", error) from error
+        raise VeoNotFetchedError.of(current.receipt.veo_task_id or "", error) from error
     if found is None or found.receipt.state is not ReceiptState.STORED:
         return
-    if found.receipt.veo_task_id != held.receipt.veo_task_id:
+    if found.receipt.veo_task_id != current.receipt.veo_task_id:
         raise VeoReceiptChangedError(
             f"{found.receipt.claimed_by} has stored {found.receipt.veo_task_id} by now where the video of "
-            f"{held.receipt.veo_task_id} belongs, as {store.uri} says."
+            f"{current.receipt.veo_task_id} belongs, as {store.uri} says."
         )
 
 
 def record_video(
-    store: ReceiptStore, held: VersionedReceipt, video: dict[str, Any], by: Attempt
+    store: ReceiptStore, current: VersionedReceipt, video: dict[str, Any], attempt: Attempt
 ) -> VersionedReceipt:
     """Record what was stored.
 
@@ -66,15 +66,15 @@ def record_video(
     :raises VeoNotFetchedError: the receipt cannot be written now; the next attempt finds the video.
     """
     try:
-        return record(store, held, held.receipt.moved(ReceiptState.STORED, by, video=video))
+        return record(store, current, current.receipt.moved(ReceiptState.STORED, attempt, video=video))
     except _NO_RECEIPT as error:
         raise VeoNotFetchedError(
-            f"The video of {held.receipt.veo_task_id} is in its place, but not recorded: {error.what}"
+            f"The video of {current.receipt.veo_task_id} is in its place, but not recorded: {error.what}"
         ) from error
 
 
 def record_failure(
-    store: ReceiptStore, held: VersionedReceipt, video: Video, by: Attempt
+    store: ReceiptStore, current: VersionedReceipt, video: Video, attempt: Attempt
 ) -> VersionedReceipt:
     """Record that the service gave up on a generation.
 
@@ -82,20 +82,20 @@ def record_failure(
         before: what was completed once is not free because it is called failed later.
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
     """
-    charged = held.receipt.state is ReceiptState.LOST or held.receipt.was_completed
+    charged = current.receipt.state is ReceiptState.LOST or current.receipt.was_completed
     if charged or not video.resubmittable:
-        before = ", though it was completed before" if held.receipt.was_completed else ""
+        before = ", though it was completed before" if current.receipt.was_completed else ""
         what = f"The generation {video.id} has ended without a video{before}: {video.failure_reason}."
-        record_loss(store, held, what, by)
+        record_loss(store, current, what, attempt)
         raise VeoChargeOpenError(what)
-    failed = held.receipt.moved(
-        ReceiptState.FAILED, by, reason=video.failure_reason, moderated=video.moderated
+    failed = current.receipt.moved(
+        ReceiptState.FAILED, attempt, reason=video.failure_reason, moderated=video.moderated
     )
-    return record(store, held, failed)
+    return record(store, current, failed)
 
 
-def not_stored(
-    store: ReceiptStore, held: VersionedReceipt, error: VeoError, video: Video | None, by: Attempt
+def classify_storing_error(
+    store: ReceiptStore, current: VersionedReceipt, error: VeoError, video: Video | None, attempt: Attempt
 ) -> VeoError:
     """Return what an error means that kept a completed video from its place, and record a loss.
 
@@ -103,24 +103,24 @@ def not_stored(
     :param video: as its status describes it, where that was asked for.
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
     """
-    veo_task_id = held.receipt.veo_task_id or ""
-    if not _is_lost(held.receipt, error, video):
-        _note_completion(store, held, by)
+    veo_task_id = current.receipt.veo_task_id or ""
+    if not _is_lost(current.receipt, error, video):
+        _record_completion(store, current, attempt)
         return VeoNotFetchedError.of(veo_task_id, error)
     cause = f"{error.what} {error.advice}"
     if video is not None and video.completed_with_error:
         cause = f"its status says {video.failure_reason}; {cause}"
     what = f"The generation {veo_task_id} was completed, and there is no video of it: {cause}"
-    record_loss(store, held, what, by)
+    record_loss(store, current, what, attempt)
     return VeoVideoLostError(what)
 
 
-def _note_completion(store: ReceiptStore, held: VersionedReceipt, by: Attempt) -> None:
+def _record_completion(store: ReceiptStore, current: VersionedReceipt, attempt: Attempt) -> None:
     """Record that a generation is charged, before another attempt meets it under another status."""
-    if held.receipt.was_completed or held.receipt.state is not ReceiptState.SUBMITTED:
+    if current.receipt.was_completed or current.receipt.state is not ReceiptState.SUBMITTED:
         return
     try:
-        record(store, held, held.receipt.completed_now(by))
+        record(store, current, current.receipt.completed_now(attempt))
     except _NO_RECEIPT as error:
         log.warning("%s", error)
 
@@ -141,21 +141,23 @@ def _is_lost(receipt: Receipt, error: VeoError, video: Video | None) -> bool:
     return explained or expired
 
 
-def record_loss(store: ReceiptStore, held: VersionedReceipt, reason: str, by: Attempt) -> VersionedReceipt:
+def record_loss(
+    store: ReceiptStore, current: VersionedReceipt, reason: str, attempt: Attempt
+) -> VersionedReceipt:
     """Record that a generation was charged, or may have been, and that the service has no video of it.
 
     :param reason: why, in one sentence.
     :raises VeoReceiptChangedError: the receipt tells of another generation by now.
     """
-    if held.receipt.state is ReceiptState.LOST:
-        return held
-    return record(store, held, held.receipt.moved(ReceiptState.LOST, by, reason=reason))
+    if current.receipt.state is ReceiptState.LOST:
+        return current
+    return record(store, current, current.receipt.moved(ReceiptState.LOST, attempt, reason=reason))
 
 
-def record(store: ReceiptStore, held: VersionedReceipt, receipt: Receipt) -> VersionedReceipt:
+def record(store: ReceiptStore, current: VersionedReceipt, receipt: Receipt) -> VersionedReceipt:
     """Write a receipt, or take what another attempt has written about the same generation."""
     try:
-        return write(store, receipt, held)
+        return write(store, receipt, current)
     except ReceiptConflictError as error:
         found = store.read()
         if found and (found.receipt.veo_task_id, found.receipt.state) == (receipt.veo_task_id, receipt.state):

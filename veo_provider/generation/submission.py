@@ -53,35 +53,35 @@ def claim_and_submit(
     store: ReceiptStore,
     client: VeoClient,
     prepared: PreparedRequest,
-    by: Attempt,
-    held: VersionedReceipt | None,
+    attempt: Attempt,
+    current: VersionedReceipt | None,
 ) -> VersionedReceipt:
     """Claim the receipt as it was read, submit once, and record the result whatever it is.
 
-    :param held: the receipt; None where there is none.
+    :param current: the receipt; None where there is none.
     :returns: the receipt with the task id; or of unknown fate, with an id to verify.
     :raises ReceiptConflictError: another attempt has changed the receipt first; nothing was submitted.
     :raises VeoUnknownReceiptError: the response was lost.
     :raises VeoError: the submission was not accepted.
     """
-    claimed = recording.write(store, _claim(prepared, by, held.receipt if held else None), held)
+    claimed = recording.write(store, _claim(prepared, attempt, current.receipt if current else None), current)
     try:
         video = _send(client, prepared.request, claimed.receipt.claimed_until - ANSWER_SECONDS)
     except VeoSubmissionUnknown as error:
         unknown = {"reason": error.what, "candidate_task_id": error.veo_task_id}
-        recorded = _record_if_possible(store, claimed, by, ReceiptState.UNKNOWN, unknown)
+        recorded = _record_if_possible(store, claimed, attempt, ReceiptState.UNKNOWN, unknown)
         if recorded and error.veo_task_id:
             return recorded
         raise VeoUnknownReceiptError(f"{error.what} Its receipt is {store.uri}.") from error
     except VeoError as error:
-        _record_if_possible(store, claimed, by, ReceiptState.REFUSED, {"reason": str(error)})
+        _record_if_possible(store, claimed, attempt, ReceiptState.REFUSED, {"reason": str(error)})
         raise
     log.info("Submitted as %s.", video.id)
-    return _record_submission(store, claimed, by, video)
+    return _record_submission(store, claimed, attempt, video)
 
 
 def verify(
-    store: ReceiptStore, client: VeoClient, held: VersionedReceipt, by: Attempt
+    store: ReceiptStore, client: VeoClient, current: VersionedReceipt, attempt: Attempt
 ) -> VersionedReceipt | None:
     """Settle a submission of unknown fate by the id that was read in its response, with a free status call.
 
@@ -90,7 +90,7 @@ def verify(
     :raises VeoUnknownReceiptError: it does not know the id, which may be too new to be known.
     :raises VeoReceiptChangedError: another attempt has changed the receipt meanwhile.
     """
-    receipt = held.receipt
+    receipt = current.receipt
     candidate = receipt.candidate_task_id or ""
     try:
         client.get(candidate)
@@ -108,15 +108,15 @@ def verify(
             f"such a generation could not be asked now: {error.what}"
         ) from error
     log.info("The lost answer named %s, and there is such a generation: it is used.", candidate)
-    return recording.record(store, held, _submitted(receipt, by, candidate))
+    return recording.record(store, current, _submitted(receipt, attempt, candidate))
 
 
-def _claim(prepared: PreparedRequest, by: Attempt, before: Receipt | None) -> Receipt:
+def _claim(prepared: PreparedRequest, attempt: Attempt, before: Receipt | None) -> Receipt:
     return receipts.claim(
         prepared.fingerprint,
         prepared.description,
         prepared.request.price_usd,
-        by,
+        attempt,
         seconds=CLAIM_SECONDS,
         after=before,
     )
@@ -133,10 +133,10 @@ def _send(client: VeoClient, request: VeoRequest, send_before: float | None = No
 
 
 def _record_submission(
-    store: ReceiptStore, claimed: VersionedReceipt, by: Attempt, video: Video
+    store: ReceiptStore, claimed: VersionedReceipt, attempt: Attempt, video: Video
 ) -> VersionedReceipt:
     """Record the task id: patiently, for without it the generation is lost."""
-    submitted = _submitted(claimed.receipt, by, video.id)
+    submitted = _submitted(claimed.receipt, attempt, video.id)
     try:
         return recording.write(store, submitted, claimed)
     except (VeoError, ReceiptConflictError) as error:
@@ -151,11 +151,11 @@ def _record_submission(
         raise
 
 
-def _submitted(receipt: Receipt, by: Attempt, veo_task_id: str) -> Receipt:
+def _submitted(receipt: Receipt, attempt: Attempt, veo_task_id: str) -> Receipt:
     """Return the receipt of a submission that was accepted."""
     return receipt.moved(
         ReceiptState.SUBMITTED,
-        by,
+        attempt,
         veo_task_id=veo_task_id,
         candidate_task_id=None,
         generations=receipt.generations + 1,
@@ -163,11 +163,15 @@ def _submitted(receipt: Receipt, by: Attempt, veo_task_id: str) -> Receipt:
 
 
 def _record_if_possible(
-    store: ReceiptStore, held: VersionedReceipt, by: Attempt, state: ReceiptState, changes: dict[str, Any]
+    store: ReceiptStore,
+    current: VersionedReceipt,
+    attempt: Attempt,
+    state: ReceiptState,
+    changes: dict[str, Any],
 ) -> VersionedReceipt | None:
     """Record why there is no task id; without that record, the submission counts as of unknown fate."""
     try:
-        return recording.write(store, held.receipt.moved(state, by, **changes), held)
+        return recording.write(store, current.receipt.moved(state, attempt, **changes), current)
     except (VeoError, ReceiptConflictError) as error:
         log.warning("The receipt %s could not be written: %s", store.uri, error)
         return None

@@ -77,11 +77,11 @@ class ItemAccount:
         """Start from what the recount has found for the item."""
         self._cost = self._state.ledger.found(self._output)
 
-    def recharge(self, held: VersionedReceipt | None) -> None:
+    def recharge(self, current: VersionedReceipt | None) -> None:
         """Count what a receipt says now instead of what it said before, or what was feared."""
         state, before = self._state, self.late
-        self.charge(state.ledger.charges(held.receipt) if held else Charges())
-        self.late = state.ledger.late(held.receipt) if held else Charges()
+        self.charge(state.ledger.charges(current.receipt) if current else Charges())
+        self.late = state.ledger.late(current.receipt) if current else Charges()
         state.late += self.late - before
 
     def charge_reserved(self) -> None:

@@ -31,7 +31,7 @@ from veo_provider.exceptions import (
     VeoVideoLostError,
     VeoWaitTimeoutError,
 )
-from veo_provider.generation.lifecycle import existing
+from veo_provider.generation.lifecycle import require_receipt
 from veo_provider.generation.state_machine import (
     Attach,
     Done,
@@ -110,8 +110,8 @@ class ItemTask:
             self._state.denials += not self._tries and is_denied(error)
 
     def _read_and_decide(self) -> Seen:
-        held = self._job.read()
-        return self._job.decide(held), held
+        current = self._job.read()
+        return self._job.decide(current), current
 
     def begin(self) -> ItemResult | None:
         """Start the item after its receipt was read; return its result if nothing needs to be done."""
@@ -122,11 +122,11 @@ class ItemTask:
             return ItemResult(self._known.outcome)
         if isinstance(self._seen, Exception):
             return None
-        step, held = self._seen
-        if held is not None:
-            self._account.recharge(held)
+        step, current = self._seen
+        if current is not None:
+            self._account.recharge(current)
         if isinstance(step, Done):
-            return self._done(existing(held))
+            return self._done(require_receipt(current))
         if isinstance(step, Attach):
             self._account.take_slot()
         elif isinstance(step, (NeedsImage, Submit)) and (state.gate.stopped or state.phases[Phase.BLOCKED]):
@@ -167,25 +167,25 @@ class ItemTask:
 
     async def _drive(self) -> ItemResult:
         """Do one step after another until the video is stored, or nothing can be done."""
-        step, held = self._first_step()
+        step, current = self._first_step()
         while True:
             match step:
                 case NeedsImage() | Submit():
-                    held = await self._submit(held)
+                    current = await self._submit(current)
                 case Verify():
-                    held = await self._state.executors.run_io(self._job.verify, existing(held))
+                    current = await self._state.executors.run_io(self._job.verify, require_receipt(current))
                 case WaitForClaim():
-                    held = await self._read_later()
+                    current = await self._read_later()
                 case Attach():
-                    held = await self._attach(existing(held))
+                    current = await self._attach(require_receipt(current))
                 case Done():
-                    return self._done(existing(held))
+                    return self._done(require_receipt(current))
                 case Refuse(error):
                     raise error
                 case _:
                     assert_never(step)
-            self._account.recharge(held)
-            step = await self._state.executors.run_io(self._job.decide, held)
+            self._account.recharge(current)
+            step = await self._state.executors.run_io(self._job.decide, current)
 
     def _first_step(self) -> Seen:
         """Return what was decided when the receipt was read last, or raise what kept it from being read."""
@@ -207,28 +207,28 @@ class ItemTask:
         self._account.enter(Phase.READY)
         return await self._state.executors.run_io(self._job.read)
 
-    async def _attach(self, held: VersionedReceipt) -> VersionedReceipt:
+    async def _attach(self, current: VersionedReceipt) -> VersionedReceipt:
         """Poll a generation until it is finished, and store its video or record its failure.
 
         :raises VeoChargeOpenError: it failed, and may be charged: nothing is submitted in its place.
         """
-        self._accepted = held.receipt.veo_task_id or "without an id"
-        video = await self._watch(held)
+        self._accepted = current.receipt.veo_task_id or "without an id"
+        video = await self._watch(current)
         if video.status is video.status.COMPLETED:
-            return await self._store(held, video)
+            return await self._store(current, video)
         count("failed")
         log.warning("%s of %s failed: %s", video.id, self.item.image, video.failure_reason)
-        held = await self._state.executors.run_io(self._job.record_failure, held, video)
+        current = await self._state.executors.run_io(self._job.record_failure, current, video)
         self._accepted = ""
         self._account.enter(Phase.READY)
-        return held
+        return current
 
-    def _done(self, held: VersionedReceipt) -> ItemResult:
-        return ItemResult(outcome_of_video(held.receipt, self._state.spec.run), receipt=held.receipt)
+    def _done(self, current: VersionedReceipt) -> ItemResult:
+        return ItemResult(outcome_of_video(current.receipt, self._state.spec.run), receipt=current.receipt)
 
     # Submitting
 
-    async def _submit(self, held: VersionedReceipt | None) -> VersionedReceipt | None:
+    async def _submit(self, current: VersionedReceipt | None) -> VersionedReceipt | None:
         """Submit the item, unless its image shows that there is something else to do; few images at once."""
         state, job = self._state, self._job
         if state.gate.stopped:
@@ -238,9 +238,9 @@ class ItemTask:
             with state.waits.cancel_at_end():
                 await state.prepare_slots.acquire()
             try:
-                prepared = await state.executors.run_io(job.prepare, held)
-                if not isinstance(await state.executors.run_io(job.decide, held), Submit):
-                    return held
+                prepared = await state.executors.run_io(job.prepare, current)
+                if not isinstance(await state.executors.run_io(job.decide, current), Submit):
+                    return current
                 if prepared.image_error is not None:
                     raise prepared.image_error
                 return await self._submit_prepared()
@@ -286,7 +286,7 @@ class ItemTask:
         state, began = self._state, asyncio.get_running_loop().time()
         self._account.enter(Phase.SUBMITTING)
         try:
-            held = await state.executors.run_io(self._job.submit_once)
+            current = await state.executors.run_io(self._job.submit_once)
         except (VeoRateLimitError, VeoNotSentError) as error:
             self._account.leave_slot()
             too_many = isinstance(error, VeoRateLimitError)
@@ -301,36 +301,36 @@ class ItemTask:
             raise VeoSubmissionUnknown(f"The submission ended with {error!r}.") from error
         finally:
             self._account.enter(Phase.READY)
-        self._account.recharge(held)
-        if self._job.has_submitted(held):
+        self._account.recharge(current)
+        if self._job.submitted_by_this_attempt(current):
             count("submitted")
             state.on_accepted()
             self._fresh = True
         else:
             self._account.leave_slot()
-        return held
+        return current
 
     # Watching and storing
 
-    async def _watch(self, held: VersionedReceipt) -> Video:
+    async def _watch(self, current: VersionedReceipt) -> Video:
         """Poll a generation until it is finished; it has a slot for as long."""
         self._account.take_slot()
         fresh, self._fresh = self._fresh, False
         self._account.enter(Phase.GENERATING if fresh else Phase.ATTACHING)
         video = await watch(
-            self._state, held.receipt, fresh=fresh, polled=lambda: self._account.enter(Phase.GENERATING)
+            self._state, current.receipt, fresh=fresh, polled=lambda: self._account.enter(Phase.GENERATING)
         )
         self._account.leave_slot()
         return video
 
-    async def _store(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
+    async def _store(self, current: VersionedReceipt, video: Video) -> VersionedReceipt:
         """Store a completed video, or leave that to the next segment, on a worker."""
         self._account.enter(Phase.COMPLETED)
         if self._state.cancelled or not self._state.store_videos:
             await self._state.waits.sleep(math.inf)
-        stored = await self._state.executors.run_transfer(self._job.store, held, video)
+        stored = await self._state.executors.run_transfer(self._job.store, current, video)
         count("completed")
-        count("cost_cents", round(100 * (held.receipt.price_usd or 0.0)))
+        count("cost_cents", round(100 * (current.receipt.price_usd or 0.0)))
         self._state.throughput.on_success()
         return stored
 
