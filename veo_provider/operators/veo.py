@@ -114,7 +114,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
 
     def _submit(self, client: VeoClient, receipts: ReceiptStore, attempt: Attempt) -> str:
         """Return the id of the one generation: submitted now, or found in the receipt and not failed."""
-        from veo_provider.generation.lifecycle import GenerationJob, existing
+        from veo_provider.generation.lifecycle import GenerationJob, require_receipt
         from veo_provider.generation.retries import submit_retries
 
         prepare = partial(self._prepare, client, attempt)
@@ -135,14 +135,14 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 case Submit():
                     held = submit_retries()(job.submit_once)
                 case Verify():
-                    held = job.verify(existing(held))
+                    held = job.verify(require_receipt(held))
                 case WaitForClaim(by):
                     self.log.info("%s is submitting this video. Waiting for it.", by)
                     time.sleep(CLAIM_POLL_SECONDS)
                     held = job.read()
                 case Attach(veo_task_id):
-                    held = existing(held)
-                    if job.has_submitted(held):
+                    held = require_receipt(held)
+                    if job.submitted_by_this_attempt(held):
                         return self._tell(veo_task_id, held.receipt.price_usd)
                     video = self._look(client, veo_task_id)
                     if video is None or video.status is not video.status.FAILED:
@@ -150,7 +150,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                         return veo_task_id
                     held = job.record_failure(held, video)
                 case Done():
-                    return existing(held).receipt.veo_task_id or ""
+                    return require_receipt(held).receipt.veo_task_id or ""
                 case Refuse(error):
                     raise error
                 case _:
@@ -234,7 +234,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         :param completed: the generation that the trigger has seen completed.
         :param resumed: whether the task has waited before.
         """
-        from veo_provider.generation.lifecycle import existing
+        from veo_provider.generation.lifecycle import require_receipt
         from veo_provider.generation.retries import submit_retries
         from veo_provider.hooks.veo import VeoHook
 
@@ -251,17 +251,17 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
                         self._let_others_finish(client, job, held, deadline, resumed=resumed)
                         held = submit_retries()(job.submit_once)
                     case Verify():
-                        held = job.verify(existing(held))
+                        held = job.verify(require_receipt(held))
                     case WaitForClaim(by):
                         self._wait_for_claim(by, deadline)
                         held = job.read()
                     case Attach(veo_task_id):
-                        held = existing(held)
+                        held = require_receipt(held)
                         if completed is None or completed.id != veo_task_id:
                             completed = self._wait_for_video(client, held.receipt, deadline)
                         held, completed = self._end_of(completed, job, held), None
                     case Done():
-                        return self._done(context, job, existing(held))
+                        return self._done(context, job, require_receipt(held))
                     case Refuse(error):
                         raise error
                     case _:
@@ -319,7 +319,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
 
     def _done(self, context: Context, job: VideoJob, held: VersionedReceipt) -> dict[str, Any]:
         """Return the result of the task, and send the same to its outlets."""
-        if not job.has_stored(held):
+        if not job.stored_by_this_attempt(held):
             self.log.info("%s is there already: nothing to do, nothing to pay.", job.target)
         job.clean_up()
         video = held.receipt.video or {}
