@@ -65,7 +65,9 @@ def test_a_receipt_that_is_deleted_under_way_ends_the_task_without_a_retry():
         store = Memory()
         held = submitted_by(store, ME)
         store.world.body = None
-        with pytest.raises(receipts.VeoReceiptError, match=r"is gone.*task_1.*put the receipt back") as caught:
+        with pytest.raises(
+            receipts.VeoReceiptError, match=r"is gone.*task_1.*put the receipt back"
+        ) as caught:
             record(store, held)
         assert not caught.value.retryable
 

@@ -8,7 +8,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from veo_provider.batch.engine.item import ItemTask
+from veo_provider.batch.engine.item.task import ItemTask
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.manifest import ManifestItem
 from veo_provider.batch.report.orphans import refusal

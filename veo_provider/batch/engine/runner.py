@@ -6,7 +6,7 @@ crash, goes on with it and pays nothing twice.
 
 Here items are started, and here it is decided when the segment ends. Which items are started next is decided
 in :mod:`~veo_provider.batch.engine.feeder`, and what happens to one item in
-:mod:`~veo_provider.batch.engine.item`.
+:mod:`~veo_provider.batch.engine.item.task`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from veo_provider.batch.checkpoint import Checkpoint
     from veo_provider.batch.engine.feeder import ItemFeeder
-    from veo_provider.batch.engine.item import ItemTask
+    from veo_provider.batch.engine.item.task import ItemTask
     from veo_provider.batch.engine.monitors.balance import BalanceMonitor
     from veo_provider.batch.engine.monitors.progress import ProgressReporter
     from veo_provider.batch.engine.state import SegmentState

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import assert_never
 
-from veo_provider.batch.engine.account import ItemAccount
+from veo_provider.batch.engine.item.account import ItemAccount
+from veo_provider.batch.engine.item.watch import watch
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.engine.submission_gate import STOPPERS, StoppedError, is_denied, require_permission
-from veo_provider.batch.engine.watch import watch
 from veo_provider.batch.outcome import RETRYABLE, ItemResult, Outcome, outcome_of_error, outcome_of_video
 from veo_provider.exceptions import (
     VeoError,
