@@ -1,4 +1,4 @@
-"""The dry run: what a batch would do with each image, decided as for a submission, and nothing submitted."""
+"""The dry run: decides what a batch would do with each image, and does nothing of it."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
     from veo_provider.receipts.receipt import VersionedReceipt
 
 _THREADS = 8
-_AHEAD = 16
-"""How many images are read before their rows are due."""
+_LOOK_AHEAD = 16
+"""Number of images that are read before their rows are due."""
 
 
 def estimate(manifest: Manifest, jobs: ItemJobs, price_usd: float) -> Iterator[SummaryRow]:
-    """Yield a row for each image: done, in flight, rejected, or to make, and for how much money.
+    """Yield a row for each image: done, in flight, rejected, or to make and at what cost. Spends nothing.
 
-    :param price_usd: what one video costs.
+    :param price_usd: the price of one video.
     :raises VeoError: the manifest cannot be listed.
     """
 
     def row(item: ManifestItem) -> SummaryRow:
         found = _row(item, jobs)
-        # What was paid before is no part of what it would cost now.
+        # What was paid before does not count: the estimate is what a run would cost now.
         cost = price_usd if found.outcome is Outcome.TO_MAKE else 0.0
         return replace(found, cost_usd=cost, unknown_usd=0.0, price_usd=cost or found.price_usd)
 
-    return map_ordered(row, manifest.items(), threads=_THREADS, ahead=_AHEAD, name="survey")
+    return map_ordered(row, manifest.items(), threads=_THREADS, ahead=_LOOK_AHEAD, name="dry-run")
 
 
 def _row(item: ManifestItem, jobs: ItemJobs) -> SummaryRow:
@@ -72,16 +72,16 @@ def _row(item: ManifestItem, jobs: ItemJobs) -> SummaryRow:
 
 
 def _outcome_of(step: Step, current: VersionedReceipt | None, run: str) -> tuple[Outcome, str]:
-    """Return what a step would make of an image, and the reason; the step is not done."""
+    """Return the outcome that a step would lead to, and the reason; the step is not carried out."""
     match step:
         case NeedsImage() | Submit():
             return Outcome.TO_MAKE, ""
         case Verify():
             return outcome_of_receipt(require_receipt(current).receipt, run)
-        case WaitForClaim(by):
-            return Outcome.UNDER_WAY, f"{by} is submitting it."
+        case WaitForClaim(holder):
+            return Outcome.UNDER_WAY, f"{holder} is submitting it."
         case Attach():
-            return Outcome.UNDER_WAY, "It was submitted before."
+            return Outcome.UNDER_WAY, "It has already been submitted."
         case Done():
             return outcome_of_video(require_receipt(current).receipt, run), ""
         case Refuse(error):
