@@ -269,4 +269,4 @@ def continue_with_id(world, task):
 def shorten_claims(task):
     """Let a claim run out after seconds instead of minutes, for those who wait until it has."""
     task.settings["veo_provider.generation.submission:CLAIM_SECONDS"] = 4
-    task.settings["veo_provider.generation.submission:ANSWER_SECONDS"] = 1
+    task.settings["veo_provider.generation.submission:RECORD_SECONDS"] = 1

@@ -11,7 +11,7 @@ from veo_provider.batch.spec import BatchSpec, BatchTuning
 from veo_provider.generation import submission
 
 # A dead claim is one for some seconds only.
-submission.ANSWER_SECONDS, submission.CLAIM_SECONDS = 1.0, 4.0
+submission.RECORD_SECONDS, submission.CLAIM_SECONDS = 1.0, 4.0
 TUNING = BatchTuning(claim_pause=0.5, store_batch_size=6)
 
 

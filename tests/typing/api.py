@@ -26,8 +26,8 @@ from veo_provider.links import VeoArchiveLink, VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoRequestOperator, VeoSubmitOperator
 from veo_provider.retry_policy import VeoRetryPolicy
-from veo_provider.sandbox import Sandbox, SandboxError
 from veo_provider.sandbox import process as sandbox_process
+from veo_provider.sandbox.process import Sandbox, SandboxError
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 from veo_provider.triggers.batch import VeoBatchTrigger

@@ -1,4 +1,4 @@
-"""Turns the items of a manifest into video jobs: which image, which prompt, which output."""
+"""Makes a video job for each item of a manifest: its image, its prompt, its output."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from veo_provider.receipts.attempt import Attempt
     from veo_provider.receipts.receipt import Receipt
 
-HELD_BYTES = 4 * 1024 * 1024
-"""An image of at most so many bytes is read once and kept in memory until it is submitted."""
+MAX_BUFFERED_BYTES = 4 * 1024 * 1024
+"""An image of at most this size is read once and kept in memory until it is submitted."""
 
 
 @dataclass(frozen=True)
 class ItemJobs:
-    """Makes the jobs of a batch, which differ in their items only.
+    """Makes the jobs of a batch. Makes only: its methods read nothing and spend nothing.
 
     :param client: for submissions and downloads; may be used by several threads.
-    :param s3: boto3's client, the same.
+    :param s3: boto3's client; may be used by several threads.
     :param prompts: the prompt of each item.
     :param attempt: who acts.
     :param policy: what to do where a receipt leaves a choice.
-    :param fields: further fields of each request: model, seconds, resolution and so on.
-    :param account: what tells one account from another, see
+    :param fields: the other fields of each request: model, seconds, resolution and so on.
+    :param account: the account's name in fingerprints, see
         :func:`veo_provider.generation.fingerprint.account_of`.
     :param aws_conn_id: connection for images in S3.
-    :param convert: convert images that the API does not take.
-    :param fit: choose the aspect ratio by the image.
-    :param allow_unconditional_writes: go on if the store of receipts ignores conditional writes.
+    :param convert: convert images that the API does not accept.
+    :param fit: choose the aspect ratio closest to the image's.
+    :param allow_unconditional_writes: continue if the store of receipts ignores conditional writes.
     """
 
     client: VeoClient
@@ -62,13 +62,17 @@ class ItemJobs:
     allow_unconditional_writes: bool = False
 
     def job_for(self, item: ManifestItem) -> VideoJob:
-        """Return the job of an item's video."""
+        """Return the job of an item's video.
+
+        :raises VeoRequestError: the item's output is not an S3 URI.
+        """
         return self._job(item, trust=partial(self._is_own_request, item))
 
     def fetch_only(self, item: ManifestItem, refusal: Callable[[Receipt | None], VeoError]) -> VideoJob:
-        """Return a job that waits for what was submitted, and stores it, whatever was asked for at the time.
+        """Return a job that only waits for a submitted generation and stores it, whatever its request was.
 
         :param refusal: returns why nothing is submitted.
+        :raises VeoRequestError: the item's output is not an S3 URI.
         """
         return self._job(item, trust=self._is_own, refusal=refusal)
 
@@ -102,7 +106,11 @@ class ItemJobs:
 
     def _image(self, item: ManifestItem) -> Image:
         return open_image(
-            item.image, self.aws_conn_id, convert=self.convert, s3=self.s3, max_buffered_bytes=HELD_BYTES
+            item.image,
+            self.aws_conn_id,
+            convert=self.convert,
+            s3=self.s3,
+            max_buffered_bytes=MAX_BUFFERED_BYTES,
         )
 
     def _request(self, item: ManifestItem, image: Image | None) -> VeoRequest:
@@ -117,7 +125,7 @@ class ItemJobs:
         return receipt.claimant == self.attempt.task_instance
 
     def _is_own_request(self, item: ManifestItem, receipt: Receipt) -> bool:
-        """Whether this very task submitted the same request before; the image is assumed unchanged."""
+        """Whether this task has submitted the same request before; the image is assumed unchanged."""
         if not self._is_own(receipt):
             return False
         if receipt.claimed_by == str(self.attempt):

@@ -1,4 +1,4 @@
-"""What an attempt asks for, and its fingerprint: how a receipt tells one request from another."""
+"""The request of an attempt and its fingerprint, by which a receipt tells one request from another."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PreparedRequest:
-    """What is asked for, and by what it is known again.
+    """A request and its fingerprint.
 
     :param request: what to submit.
-    :param description: the same for people to read, without secrets.
-    :param fingerprint: SHA-256 over the image's digest and the description.
-    :param image_error: why the image is not to be had, in a plan that may attach but not submit.
+    :param description: the request for people to read, without secrets.
+    :param fingerprint: SHA-256 over the description, which has the image's digest.
+    :param image_error: why the image cannot be read; such a request may attach to a generation, but not be
+        submitted.
     """
 
     request: VeoRequest
@@ -45,11 +46,12 @@ class PreparedRequest:
         account: str,
         image_error: VeoError | None = None,
     ) -> PreparedRequest:
-        """Return the plan for a request.
+        """Return a request with its fingerprint.
 
         :param image: where the image is from, for people to read; it is not part of the fingerprint.
         :param image_sha256: hex digest of its bytes, see :func:`sha256_of`.
-        :param account: what tells one account from another: base URL and connection, never a key.
+        :param account: see :func:`account_of`.
+        :param image_error: why the image cannot be read.
         """
         description = {**request.description(), "image_sha256": image_sha256, "account": account}
         canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
@@ -58,42 +60,44 @@ class PreparedRequest:
 
 
 def account_of(veo_conn_id: str, client: VeoClient) -> str:
-    """Return what tells one account from another in a fingerprint: connection and base URL, never a key."""
+    """Return the account's name in a fingerprint: its connection and base URL, never a key."""
     return f"{veo_conn_id} at {client.public_base_url}"
 
 
 def prepare(
-    find: Callable[[], Image | None],
+    open_image: Callable[[], Image | None],
     request_for: Callable[[Image | None], VeoRequest],
     receipt: Receipt | None,
     *,
     image: str | None,
     account: str,
 ) -> PreparedRequest:
-    """Return what is asked for; where it is paid for already, the image need not be there any more.
+    """Return the request with its fingerprint; once a generation is accepted, its image may be missing.
 
-    :param find: returns the image, or None for a request without one.
-    :param request_for: returns the request for it.
-    :param receipt: of the video, as far as there is one.
+    :param open_image: returns the image, or None for a request without one.
+    :param request_for: returns the request for an image.
+    :param receipt: of the video; None if there is none.
     :param image: where the image is from, for people to read.
     :param account: see :func:`account_of`.
-    :raises VeoImageError: there is no such image, or it is no good, and nothing was submitted yet.
-    :raises VeoImageUnavailableError: it cannot be read now, and nothing was submitted yet.
+    :raises VeoImageError: the image is missing or invalid, and nothing has been submitted yet.
+    :raises VeoImageUnavailableError: it cannot be read now, and nothing has been submitted yet.
     """
     try:
-        image_found = find()
-        request = request_for(image_found.hashed() if image_found else None)
-        digest, trouble = sha256_of(request), None
+        opened = open_image()
+        request = request_for(opened.hashed() if opened else None)
+        digest, image_error = sha256_of(request), None
     except (VeoImageError, VeoImageUnavailableError) as error:
         if receipt is None or receipt.veo_task_id is None:
             raise
         request = request_for(None)
-        digest, trouble = receipt.request.get("image_sha256"), error
-    return PreparedRequest.of(request, image=image, image_sha256=digest, account=account, image_error=trouble)
+        digest, image_error = receipt.request.get("image_sha256"), error
+    return PreparedRequest.of(
+        request, image=image, image_sha256=digest, account=account, image_error=image_error
+    )
 
 
 def request_of(receipt: Receipt, image: Image | None) -> VeoRequest:
-    """Return the request that a receipt describes, however its templates render now."""
+    """Return the request that a receipt describes, even if the task's templates now render differently."""
     fields = {
         name: receipt.request[name]
         for name in ("prompt", "model", "seconds", "resolution", "aspect_ratio", "seed", "negative_prompt")
@@ -103,10 +107,10 @@ def request_of(receipt: Receipt, image: Image | None) -> VeoRequest:
 
 
 def sha256_of(request: VeoRequest) -> str | None:
-    """Return the digest of a request's image, see :meth:`Image.hashed`; None for a request without one.
+    """Return the SHA-256 of a request's image; None for a request without one.
 
-    For an image that was converted it is that of the original: another release of the converter makes other
-    bytes of the same picture, and must not make its video look like another request's.
+    For a converted image it is the digest of the original: another release of the converter may make other
+    bytes of the same picture, which must not look like another request.
 
     :raises VeoImageUnavailableError: the image cannot be read to its end.
     """

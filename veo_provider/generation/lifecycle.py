@@ -1,9 +1,10 @@
 """The life of one video, from its receipt to the object in S3, as steps that a driver calls.
 
-:meth:`GenerationJob.decide` says what to do next. The driver does that, and decides again, until the step is
-:class:`~veo_provider.generation.state_machine.Done` or
-:class:`~veo_provider.generation.state_machine.Refuse`. Three drivers exist: the operator of one video, the
-items of a batch, and the dry run. Each step blocks, and returns the receipt as it is then.
+:meth:`GenerationJob.decide` returns the next step. The driver carries it out and decides again, until the
+step is :class:`~veo_provider.generation.state_machine.Done` or
+:class:`~veo_provider.generation.state_machine.Refuse`. There are four drivers: the operators of one video and
+of one submission, the items of a batch, and the dry run, which carries out nothing. Each method that does a
+step blocks, and returns the receipt as it is afterwards. Only ``submit_once`` spends money.
 """
 
 from __future__ import annotations
@@ -46,27 +47,27 @@ log = logging.getLogger(__name__)
 
 
 def trust_no_receipt(receipt: Receipt) -> bool:  # noqa: ARG001 - whatever it says
-    """Never take a receipt's word for what is asked for: the image is read each time."""
+    """Return False: the image is always read before a receipt is taken to describe the same request."""
     return False
 
 
-def existing(held: VersionedReceipt | None) -> VersionedReceipt:
-    """Return the receipt that every step but a submission comes from."""
-    assert held is not None, "this step comes from a receipt"  # noqa: S101 - for the type
-    return held
+def require_receipt(current: VersionedReceipt | None) -> VersionedReceipt:
+    """Return the receipt of a step that is decided only if there is one."""
+    assert current is not None, "only a receipt leads to this step"  # noqa: S101 - for the type
+    return current
 
 
 class GenerationJob:
     """The blocking steps of one generation. Steps may be called from different threads, one at a time.
 
-    :param receipts: holds its receipt.
-    :param client: submits, and asks for its status.
+    :param receipts: the store of its receipt.
+    :param client: submits, and verifies ids.
     :param attempt: who acts.
     :param policy: what to do where the receipt leaves a choice.
-    :param prepare: reads the image, and returns what to submit; gets the receipt as it is.
-    :param trust: whether a receipt is known to describe this job's request, so that the image need not be
-        read to wait for its video.
-    :param refusal: returns why nothing may be submitted; None where submissions are allowed.
+    :param prepare: reads the image and returns the request; called with the current receipt.
+    :param trust: whether a receipt is known to describe this job's request, so that its video can be waited
+        for without reading the image.
+    :param refusal: returns why nothing may be submitted; None if submissions are allowed.
     """
 
     def __init__(
@@ -90,18 +91,22 @@ class GenerationJob:
         self._prepared: PreparedRequest | None = None
         self._fingerprint: str | None = None
         self._refuted = ""
-        """An id that a lost response seemed to name, and that the service does not know."""
+        """An id from a broken response that turned out not to exist."""
 
     def read(self) -> VersionedReceipt | None:
-        """Read the receipt; None if there is none.
+        """Return the current receipt, or None if there is none.
 
-        :raises VeoReceiptError: it cannot be read, or not be understood.
+        :raises VeoReceiptError: it cannot be understood, or access is denied.
+        :raises VeoReceiptUnavailableError: it cannot be read now.
         """
         return self.receipts.read()
 
-    def decide(self, held: VersionedReceipt | None) -> Step:
-        """Decide what to do next."""
-        receipt = held.receipt if held else None
+    def decide(self, current: VersionedReceipt | None) -> Step:
+        """Return the next step. May look at the object in S3; spends nothing.
+
+        :raises VeoStorageError: whether the video is stored is unknown.
+        """
+        receipt = current.receipt if current else None
         fingerprint = self._fingerprint_for(receipt)
         stored = receipt is not None and fingerprint is not None and self._is_finished(receipt)
         if receipt is not None and self._refuted and receipt.candidate_task_id == self._refuted:
@@ -111,69 +116,82 @@ class GenerationJob:
             return step
         if self._refusal is not None:
             return Refuse(self._refusal(receipt))
-        # What a trusted receipt describes is waited for without the image, and never submitted without it.
+        # A trusted receipt is enough to wait for a video, but not to submit: that takes the image.
         return step if self._prepared is not None else NeedsImage()
 
-    def prepare(self, held: VersionedReceipt | None) -> PreparedRequest:
-        """Read the image, and fix what to submit and what it is recognised by.
+    def prepare(self, current: VersionedReceipt | None) -> PreparedRequest:
+        """Read the image and return the request, which later decisions compare with the receipt.
 
-        :raises VeoRequestError: the image or another parameter cannot be used; nothing was submitted.
-        :raises VeoImageUnavailableError: the image cannot be read now, and nothing was submitted yet.
+        :raises VeoRequestError: the image or another parameter is invalid; nothing was submitted.
+        :raises VeoImageUnavailableError: the image cannot be read now, and nothing has been submitted yet.
         """
-        prepared = self._prepare(held.receipt if held else None)
+        prepared = self._prepare(current.receipt if current else None)
         self._prepared, self._fingerprint = prepared, prepared.fingerprint
         return prepared
 
     def release_image(self) -> None:
-        """Let go of the image, which may be in memory; the fingerprint is kept."""
+        """Release the image, which may be in memory, and keep the fingerprint."""
         self._prepared = None
 
     def submit_once(self) -> VersionedReceipt | None:
-        """Claim, submit and record, unless the receipt says something else by now; this spends money.
+        """Claim, submit and record, unless the receipt has changed and needs another step. This spends money.
 
-        :returns: the receipt as it is then, for the next decision.
-        :raises VeoError: nothing was submitted, or the receipt says what is not known.
+        :returns: the receipt as it is afterwards, for the next decision.
+        :raises VeoSubmissionUnknown: the response was lost, so the submission may be charged.
+        :raises VeoRecordLostError: the submission was accepted, but its id could not be recorded.
+        :raises VeoError: nothing was submitted or accepted, and nothing was spent.
         """
-        prepared, held = self._prepared, self.read()
-        if prepared is None or not isinstance(self.decide(held), Submit):
-            return held
+        prepared, current = self._prepared, self.read()
+        if prepared is None or not isinstance(self.decide(current), Submit):
+            return current
         if prepared.image_error:
             raise prepared.image_error
         try:
-            held = submission.claim_and_submit(self.receipts, self._client, prepared, self.attempt, held)
+            current = submission.claim_and_submit(
+                self.receipts, self._client, prepared, self.attempt, current
+            )
         except ReceiptConflictError:
-            log.info("Another attempt has claimed %s first.", self.receipts.uri)
+            log.info("Another attempt was first to claim %s.", self.receipts.uri)
             return self.read()
-        return held if held.receipt.state is ReceiptState.SUBMITTED else self.verify(held)
+        return current if current.receipt.state is ReceiptState.SUBMITTED else self.verify(current)
 
-    def receipt_to_replace(self, held: VersionedReceipt | None) -> Receipt | None:
-        """Return the receipt of another task's video that a submission would replace before it is stored."""
-        if held is None or self._fingerprint is None:
+    def receipt_to_replace(self, current: VersionedReceipt | None) -> Receipt | None:
+        """Return the receipt of another task's generation that a submission would replace while in flight.
+
+        None if there is no such generation.
+        """
+        if current is None or self._fingerprint is None:
             return None
-        in_flight = is_in_flight_elsewhere(held.receipt, self._fingerprint, self.attempt)
-        return held.receipt if in_flight else None
+        in_flight = is_in_flight_elsewhere(current.receipt, self._fingerprint, self.attempt)
+        return current.receipt if in_flight else None
 
-    def has_submitted(self, held: VersionedReceipt | None) -> bool:
-        """Whether the receipt's generation was submitted by this very attempt."""
+    def submitted_by_this_attempt(self, current: VersionedReceipt | None) -> bool:
+        """Whether this attempt submitted the receipt's generation, and the service accepted it."""
         return (
-            held is not None
-            and held.receipt.claim_id == self.attempt.id
-            and held.receipt.veo_task_id is not None
+            current is not None
+            and current.receipt.claim_id == self.attempt.id
+            and current.receipt.veo_task_id is not None
         )
 
-    def verify(self, held: VersionedReceipt) -> VersionedReceipt:
-        """Settle a submission of unknown fate; see :func:`~veo_provider.generation.submission.verify`."""
-        found = submission.verify(self.receipts, self._client, held, self.attempt)
+    def verify(self, current: VersionedReceipt) -> VersionedReceipt:
+        """Return the receipt after its candidate id was verified, which is free.
+
+        The errors are those of :func:`~veo_provider.generation.submission.verify`.
+        """
+        found = submission.verify(self.receipts, self._client, current, self.attempt)
         if found is None:
-            self._refuted = held.receipt.candidate_task_id or ""
-        return found or held
+            self._refuted = current.receipt.candidate_task_id or ""
+        return found or current
 
-    def record_failure(self, held: VersionedReceipt, video: Video) -> VersionedReceipt:
-        """Record a failure; see :func:`~veo_provider.generation.recording.record_failure`."""
-        return recording.record_failure(self.receipts, held, video, self.attempt)
+    def record_failure(self, current: VersionedReceipt, video: Video) -> VersionedReceipt:
+        """Record a failure, and return the receipt.
 
-    def is_stored(self, receipt: Receipt) -> bool:  # noqa: ARG002 - there is no place to look at
-        """Whether the receipt's video is where it belongs; without an output, its word is taken."""
+        The errors are those of :func:`~veo_provider.generation.recording.record_failure`.
+        """
+        return recording.record_failure(self.receipts, current, video, self.attempt)
+
+    def is_stored(self, receipt: Receipt) -> bool:  # noqa: ARG002 - this job has no output to look at
+        """Whether the receipt's video is at its output; a job without an output believes the receipt."""
         return True
 
     def _is_finished(self, receipt: Receipt) -> bool:
@@ -181,14 +199,14 @@ class GenerationJob:
         return finished and receipt.video is not None and self.is_stored(receipt)
 
     def _fingerprint_for(self, receipt: Receipt | None) -> str | None:
-        """Return what this job asks for, as far as that is known without reading the image."""
+        """Return the fingerprint of this job's request; None if only the image can tell."""
         if self._fingerprint is None and receipt is not None and self._trust(receipt):
             return receipt.fingerprint
         return self._fingerprint
 
 
 class VideoJob(GenerationJob):
-    """The blocking steps of one video in S3; its receipt is the object beside it.
+    """The blocking steps of one video in S3, whose receipt is an object beside it.
 
     The other parameters are those of :class:`GenerationJob`.
 
@@ -224,48 +242,52 @@ class VideoJob(GenerationJob):
         self._submitted: str | None = None
         self._stored: str | None = None
 
-    def prepare(self, held: VersionedReceipt | None) -> PreparedRequest:
-        """Read the image, and fix what to submit; see :meth:`GenerationJob.prepare`.
+    def prepare(self, current: VersionedReceipt | None) -> PreparedRequest:
+        """Read the image and return the request; see :meth:`GenerationJob.prepare`.
 
-        :raises VeoRequestError: the output exists and has no receipt; nothing was submitted.
+        :raises VeoRequestError: also if the output exists without a receipt; nothing was submitted.
         """
-        if held is None and not self._replace and head_object(self._s3, self.target) is not None:
+        if current is None and not self._replace and head_object(self._s3, self.target) is not None:
             raise VeoRequestError(
-                f"{self.target} exists and has no receipt. Move it away; VeoImageToVideoOperator overwrites "
-                "it with replace=True."
+                f"{self.target} exists and has no receipt. Move it away, or let VeoImageToVideoOperator "
+                "overwrite it by replace=True."
             )
-        return super().prepare(held)
+        return super().prepare(current)
 
     def submit_once(self) -> VersionedReceipt | None:
-        """Claim, submit and record; see :meth:`GenerationJob.submit_once`."""
-        held = super().submit_once()
-        if held is not None and self.has_submitted(held):
-            self._submitted = held.receipt.veo_task_id
-        return held
+        """Claim, submit and record; see :meth:`GenerationJob.submit_once`. This spends money."""
+        current = super().submit_once()
+        if current is not None and self.submitted_by_this_attempt(current):
+            self._submitted = current.receipt.veo_task_id
+        return current
 
-    def store(self, held: VersionedReceipt, video: Video | None = None) -> VersionedReceipt:
-        """Stream the video into S3, unless it is there, and record it.
+    def store(self, current: VersionedReceipt, video: Video | None = None) -> VersionedReceipt:
+        """Stream the video into S3 unless it is there, record it, and return the receipt. This is free.
 
-        :param video: as its status describes it.
-        :raises VeoNotFetchedError: it cannot be fetched or stored now.
-        :raises VeoReceiptChangedError: the video of a later generation is stored there.
-        :raises VeoVideoLostError: the service has no video.
+        :param video: the generation's status, if it was polled.
+        :raises VeoNotFetchedError: the video cannot be fetched or stored now.
+        :raises VeoReceiptChangedError: another generation's video is stored there now.
+        :raises VeoVideoLostError: the service has no video, which is recorded.
+        :raises InterruptedError: the job was cancelled.
         """
         self._require_not_cancelled()
-        recording.require_place(self.receipts, held)
+        recording.require_not_superseded(self.receipts, current)
         try:
-            stored = self._find_or_transfer(held.receipt)
+            stored = self._find_or_transfer(current.receipt)
         except VeoError as error:
-            raise recording.not_stored(self.receipts, held, error, video, self.attempt) from error
-        held = recording.record_video(self.receipts, held, stored.to_dict(), self.attempt)
-        self._stored = held.receipt.veo_task_id
+            raise recording.classify_storing_error(
+                self.receipts, current, error, video, self.attempt
+            ) from error
+        current = recording.record_video(self.receipts, current, stored.to_dict(), self.attempt)
+        self._stored = current.receipt.veo_task_id
         if stored.bytes > PART_BYTES:  # smaller ones are uploaded whole
             self.clean_up()
-        return held
+        return current
 
     def _find_or_transfer(self, receipt: Receipt) -> storage.StoredVideo:
         veo_task_id = receipt.veo_task_id or ""
         # A worker killed between upload and receipt update leaves a stored video that no receipt mentions.
+        # A video that this job submitted itself cannot be there yet.
         if self._submitted != veo_task_id:
             found = storage.find_stored_video(self._s3, self.target, veo_task_id)
             if found is not None:
@@ -281,32 +303,37 @@ class VideoJob(GenerationJob):
             asked_seconds=receipt.request.get("seconds"),
         )
 
-    def has_stored(self, held: VersionedReceipt) -> bool:
-        """Whether this very job has stored the receipt's video."""
-        return self._stored is not None and held.receipt.veo_task_id == self._stored
+    def stored_by_this_attempt(self, current: VersionedReceipt) -> bool:
+        """Whether this job has stored the receipt's video and recorded it."""
+        return self._stored is not None and current.receipt.veo_task_id == self._stored
 
     def is_stored(self, receipt: Receipt) -> bool:
-        """Whether the object in S3 is the video that the receipt describes; what was just stored is."""
+        """Whether the object in S3 is the receipt's video; not asked again after this job has stored it.
+
+        :raises VeoStorageError: S3 did not say.
+        """
         if receipt.state is ReceiptState.STORED and receipt.veo_task_id == self._stored:
             return True
         return storage.is_stored(self._s3, self.target, receipt)
 
     def clean_up(self) -> None:
-        """Abort uploads that killed attempts have left."""
+        """Abort the uploads that killed attempts have left behind."""
         abort_stale_uploads(self._s3, self.target)
 
     def cancel(self) -> None:
-        """Abort the upload, and start none any more; safe from any thread and from a signal handler."""
+        """Abort the upload and start no other; safe in any thread and in a signal handler."""
         self._cancelled = True
         if self._upload is not None:
             self._upload.cancel()
 
     def _require_not_cancelled(self) -> None:
         if self._cancelled:
-            raise InterruptedError("The task was ended before its video was stored.")
+            raise InterruptedError(
+                "The task was ended before its video was stored. The generation is not paid for again."
+            )
 
     def _fingerprint_for(self, receipt: Receipt | None) -> str | None:
-        """Return what this job asks for; a video that it has stored itself is of its request."""
+        """Return the fingerprint of this job's request; a video that it stored is known to be of it."""
         if receipt is not None and self._stored is not None and receipt.veo_task_id == self._stored:
             return receipt.fingerprint
         return super()._fingerprint_for(receipt)

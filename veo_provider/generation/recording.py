@@ -1,4 +1,7 @@
-"""What became of a generation, written into its receipt: a video, a failure, a loss."""
+"""Records the end of a generation in its receipt: a stored video, a failure, or a lost video.
+
+Nothing here spends money.
+"""
 
 from __future__ import annotations
 
@@ -33,105 +36,114 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 2 * 24 * 60 * 60 + CLOCK_DIFFERENCE
-"""How long the service keeps a video: "upstream keeps videos for 2 days", says its documentation."""
+"""Seconds after which the service has deleted a video: its documentation says "upstream keeps videos for 2
+days"."""
 RECORD_PATIENCE = 45.0
-"""Seconds for which a write of a claim or of a task id is tried."""
-_NO_RECEIPT = (VeoReceiptDeniedError, VeoReceiptUnavailableError)
-"""After a generation was accepted, either needs mending before its video can be fetched."""
+"""Seconds for which a write is retried while the store of receipts is unavailable."""
+_STORE_ERRORS = (VeoReceiptDeniedError, VeoReceiptUnavailableError)
+"""Errors of the store: the generation stays in flight, and a later attempt records its end."""
 
 
-def require_place(store: ReceiptStore, held: VersionedReceipt) -> None:
-    """Pass where a video may be stored: the one of a later generation that is stored by now stays.
+def require_not_superseded(store: ReceiptStore, current: VersionedReceipt) -> None:
+    """Check that no video of another generation has been stored at this output in the meantime.
 
-    :raises VeoReceiptChangedError: there is such a one.
-    :raises VeoNotFetchedError: that cannot be told now.
+    :raises VeoReceiptChangedError: one has, and must not be overwritten.
+    :raises VeoNotFetchedError: the receipt cannot be read now; the next attempt checks again.
     """
     try:
         found = store.read()
-    except _NO_RECEIPT as error:
-        raise VeoNotFetchedError.of(held.receipt.veo_task_id or "", error) from error
+    except _STORE_ERRORS as error:
+        raise VeoNotFetchedError.of(current.receipt.veo_task_id or "", error) from error
     if found is None or found.receipt.state is not ReceiptState.STORED:
         return
-    if found.receipt.veo_task_id != held.receipt.veo_task_id:
+    if found.receipt.veo_task_id != current.receipt.veo_task_id:
         raise VeoReceiptChangedError(
-            f"{found.receipt.claimed_by} has stored {found.receipt.veo_task_id} by now where the video of "
-            f"{held.receipt.veo_task_id} belongs, as {store.uri} says."
+            f"According to {store.uri}, {found.receipt.claimed_by} has stored {found.receipt.veo_task_id} at "
+            f"the output of {current.receipt.veo_task_id}."
         )
 
 
 def record_video(
-    store: ReceiptStore, held: VersionedReceipt, video: dict[str, Any], by: Attempt
+    store: ReceiptStore, current: VersionedReceipt, video: dict[str, Any], attempt: Attempt
 ) -> VersionedReceipt:
-    """Record what was stored.
+    """Record that the video is stored, and return the new receipt.
 
-    :raises VeoReceiptChangedError: the receipt tells of another generation by now.
-    :raises VeoNotFetchedError: the receipt cannot be written now; the next attempt finds the video.
+    :param video: the stored video, see :meth:`~veo_provider.generation.storage.StoredVideo.to_dict`.
+    :raises VeoReceiptChangedError: the receipt is now of another generation.
+    :raises VeoReceiptError: the receipt is gone.
+    :raises VeoNotFetchedError: the receipt cannot be written now; the next attempt finds the stored video.
     """
     try:
-        return record(store, held, held.receipt.transition(ReceiptState.STORED, by, video=video))
-    except _NO_RECEIPT as error:
+        return record(store, current, current.receipt.transition(ReceiptState.STORED, attempt, video=video))
+    except _STORE_ERRORS as error:
         raise VeoNotFetchedError(
-            f"The video of {held.receipt.veo_task_id} is in its place, but not recorded: {error.what}"
+            f"The video of {current.receipt.veo_task_id} is stored, but not recorded: {error.what}"
         ) from error
 
 
 def record_failure(
-    store: ReceiptStore, held: VersionedReceipt, video: Video, by: Attempt
+    store: ReceiptStore, current: VersionedReceipt, video: Video, attempt: Attempt
 ) -> VersionedReceipt:
-    """Record that the service gave up on a generation.
+    """Record that the service failed a generation, and return the new receipt.
 
-    :raises VeoChargeOpenError: it ended by a word that does not say whether it was charged, or it was charged
-        before: what was completed once is not free because it is called failed later.
-    :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    :param video: the generation's status.
+    :raises VeoChargeOpenError: it may have been charged, which is recorded: its status does not say, or it
+        was seen completed before, and a later failure does not undo that charge.
+    :raises VeoReceiptChangedError: the receipt is now of another generation.
+    :raises VeoReceiptError: the receipt is gone, or cannot be written.
+    :raises VeoReceiptUnavailableError: the receipt cannot be written now.
     """
-    charged = held.receipt.state is ReceiptState.LOST or held.receipt.was_completed
+    charged = current.receipt.state is ReceiptState.LOST or current.receipt.was_completed
     if charged or not video.resubmittable:
-        before = ", though it was completed before" if held.receipt.was_completed else ""
+        before = ", though it was completed before" if current.receipt.was_completed else ""
         what = f"The generation {video.id} has ended without a video{before}: {video.failure_reason}."
-        record_loss(store, held, what, by)
+        record_loss(store, current, what, attempt)
         raise VeoChargeOpenError(what)
-    failed = held.receipt.transition(
-        ReceiptState.FAILED, by, reason=video.failure_reason, moderated=video.moderated
+    failed = current.receipt.transition(
+        ReceiptState.FAILED, attempt, reason=video.failure_reason, moderated=video.moderated
     )
-    return record(store, held, failed)
+    return record(store, current, failed)
 
 
-def not_stored(
-    store: ReceiptStore, held: VersionedReceipt, error: VeoError, video: Video | None, by: Attempt
+def classify_storing_error(
+    store: ReceiptStore, current: VersionedReceipt, error: VeoError, video: Video | None, attempt: Attempt
 ) -> VeoError:
-    """Return what an error means that kept a completed video from its place, and record a loss.
+    """Return what an error of storing a completed video means, and record it.
 
     :param error: of the download or of the store.
-    :param video: as its status describes it, where that was asked for.
-    :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    :param video: the generation's status, if it was polled.
+    :returns: :class:`VeoVideoLostError` if there is certainly no video, which is recorded as lost; otherwise
+        :class:`VeoNotFetchedError`, and that the generation was completed is recorded.
+    :raises VeoReceiptChangedError: the receipt is now of another generation.
+    :raises VeoReceiptError: the receipt is gone.
     """
-    veo_task_id = held.receipt.veo_task_id or ""
-    if not _is_lost(held.receipt, error, video):
-        _note_completion(store, held, by)
+    veo_task_id = current.receipt.veo_task_id or ""
+    if not _is_lost(current.receipt, error, video):
+        _record_completion(store, current, attempt)
         return VeoNotFetchedError.of(veo_task_id, error)
     cause = f"{error.what} {error.advice}"
     if video is not None and video.completed_with_error:
         cause = f"its status says {video.failure_reason}; {cause}"
-    what = f"The generation {veo_task_id} was completed, and there is no video of it: {cause}"
-    record_loss(store, held, what, by)
+    what = f"The generation {veo_task_id} was completed, but there is no video: {cause}"
+    record_loss(store, current, what, attempt)
     return VeoVideoLostError(what)
 
 
-def _note_completion(store: ReceiptStore, held: VersionedReceipt, by: Attempt) -> None:
-    """Record that a generation is charged, before another attempt meets it under another status."""
-    if held.receipt.was_completed or held.receipt.state is not ReceiptState.SUBMITTED:
+def _record_completion(store: ReceiptStore, current: VersionedReceipt, attempt: Attempt) -> None:
+    """Record that a generation was seen completed, and so charged: a later status may say otherwise."""
+    if current.receipt.was_completed or current.receipt.state is not ReceiptState.SUBMITTED:
         return
     try:
-        record(store, held, held.receipt.with_completion(by))
-    except _NO_RECEIPT as error:
+        record(store, current, current.receipt.with_completion(attempt))
+    except _STORE_ERRORS as error:
         log.warning("%s", error)
 
 
 def _is_lost(receipt: Receipt, error: VeoError, video: Video | None) -> bool:
-    """Whether there is no video any more, or never was: a closed list, in which no outage is.
+    """Whether there certainly is no video; an outage is never taken for that.
 
-    The service says so itself; or it said in the status why there is none, and gives none; or it gives none
-    after the time that it keeps videos for.
+    The service says that the video is gone. Or it delivers none, and either its status explains why, or the
+    video is older than the service keeps any.
     """
     if isinstance(error, VeoContentGoneError):
         return True
@@ -143,44 +155,57 @@ def _is_lost(receipt: Receipt, error: VeoError, video: Video | None) -> bool:
     return explained or expired
 
 
-def record_loss(store: ReceiptStore, held: VersionedReceipt, reason: str, by: Attempt) -> VersionedReceipt:
-    """Record that a generation was charged, or may have been, and that the service has no video of it.
+def record_loss(
+    store: ReceiptStore, current: VersionedReceipt, reason: str, attempt: Attempt
+) -> VersionedReceipt:
+    """Record that a generation may have been charged and that there is no video; return the receipt.
 
     :param reason: why, in one sentence.
-    :raises VeoReceiptChangedError: the receipt tells of another generation by now.
+    :raises VeoReceiptChangedError: the receipt is now of another generation.
+    :raises VeoReceiptError: the receipt is gone, or cannot be written.
+    :raises VeoReceiptUnavailableError: the receipt cannot be written now.
     """
-    if held.receipt.state is ReceiptState.LOST:
-        return held
-    return record(store, held, held.receipt.transition(ReceiptState.LOST, by, reason=reason))
+    if current.receipt.state is ReceiptState.LOST:
+        return current
+    return record(store, current, current.receipt.transition(ReceiptState.LOST, attempt, reason=reason))
 
 
-def record(store: ReceiptStore, held: VersionedReceipt, receipt: Receipt) -> VersionedReceipt:
-    """Write a receipt, or take what another attempt has written about the same generation."""
+def record(store: ReceiptStore, current: VersionedReceipt, receipt: Receipt) -> VersionedReceipt:
+    """Write a receipt, and return it; or return what another attempt wrote, if that says the same.
+
+    :param receipt: the next version of ``current``.
+    :raises VeoReceiptChangedError: another attempt has written something else.
+    :raises VeoReceiptError: the receipt is gone, or cannot be written.
+    :raises VeoReceiptUnavailableError: the receipt cannot be written now.
+    """
     try:
-        return write(store, receipt, held)
+        return write(store, receipt, current)
     except ReceiptConflictError as error:
         found = store.read()
         if found and (found.receipt.veo_task_id, found.receipt.state) == (receipt.veo_task_id, receipt.state):
             return found
         if found is None:
             raise VeoReceiptError(
-                f"The receipt {store.uri} is gone, though {receipt.veo_task_id} was submitted by it: put it "
+                f"The receipt {store.uri} is gone, but {receipt.veo_task_id} was submitted: put the receipt "
                 "back first, or the output is paid for again."
             ) from error
         raise VeoReceiptChangedError(f"The receipt {store.uri} was changed by another attempt.") from error
 
 
 def write(store: ReceiptStore, receipt: Receipt, after: VersionedReceipt | None) -> VersionedReceipt:
-    """Write a receipt, and outlast a store that is unavailable for a moment.
+    """Write a receipt, and return it; retry for a while if the store is unavailable.
 
-    The store recognises its own write whose response was lost.
+    Retries are safe: the store recognises a write of its own whose response was lost.
 
-    :raises ReceiptConflictError: another attempt has changed it.
+    :param after: the version to replace; None if there is no receipt.
+    :raises ReceiptConflictError: another attempt has changed the receipt.
+    :raises VeoReceiptError: the receipt cannot be written.
+    :raises VeoReceiptUnavailableError: the store was unavailable for :data:`RECORD_PATIENCE` seconds.
     """
-    patiently = tenacity.Retrying(
+    retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(VeoReceiptUnavailableError),
         wait=tenacity.wait_exponential(multiplier=0.5, max=10),
         stop=tenacity.stop_after_delay(RECORD_PATIENCE),
         reraise=True,
     )
-    return patiently(store.write, receipt, after)
+    return retrying(store.write, receipt, after)

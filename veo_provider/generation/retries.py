@@ -1,4 +1,4 @@
-"""How often and how patiently a step is tried again within one attempt of a task."""
+"""Retries within one attempt of a task: which errors, how often, and after which pause."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from veo_provider.exceptions import (
 log = logging.getLogger(__name__)
 
 SUBMIT_PATIENCE = 300.0
-"""Seconds that a submission is tried for while it is provably not accepted; Airflow's retries follow."""
+"""Seconds for which a submission that was not accepted is retried; Airflow's retries follow."""
 STORE_ATTEMPTS = 6
-"""A first download and five more: the documented patience with the 400 after completion."""
+"""A first download and five retries: as documented for the 400 after a completion."""
 FILTERED_ATTEMPTS = 3
-"""So often must the service say that its filter held the video back before that is believed. A mere 404 may
-be that of a file which is not there yet, and is asked for as often as anything else."""
+"""Downloads after which "the filter withheld the video" is believed. A plain 404 may mean that the file does
+not exist yet, and is retried as often as other errors."""
 CONTENT_NOT_READY_WAIT = 4.0
-"""Seconds between two attempts at a video that is not there yet, as documented."""
+"""Seconds between two downloads of a video that is not ready yet, as documented."""
 
 _backoff = tenacity.wait_exponential(multiplier=1, max=60) + tenacity.wait_random(0, 1)
 
 
 def submit_retries() -> tenacity.Retrying:
-    """Try again only what provably was not accepted: this is the domain that spends money."""
+    """Return the retries of a submission: only if it certainly was not accepted, as each one spends money."""
     return _retrying(
         tenacity.retry_if_exception_type((VeoNotSentError, VeoRateLimitError)),
         tenacity.stop_before_delay(SUBMIT_PATIENCE),
@@ -39,12 +39,12 @@ def submit_retries() -> tenacity.Retrying:
 
 
 def store_retries() -> tenacity.Retrying:
-    """Try again whatever may pass: this is free, and never leads back to a submission."""
-    return _retrying(_MayPass(), tenacity.stop_after_attempt(STORE_ATTEMPTS))
+    """Return the retries of a download or an upload: after any temporary error, as they are free."""
+    return _retrying(_RetryStoring(), tenacity.stop_after_attempt(STORE_ATTEMPTS))
 
 
-class _MayPass(tenacity.retry_base):
-    """Whether a step of storing is tried again; that there is no video is believed when it is said again."""
+class _RetryStoring(tenacity.retry_base):
+    """Whether a download or an upload is retried; one response that there is no video is not believed."""
 
     def __call__(self, state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
@@ -59,13 +59,13 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def _retrying(retry: tenacity.retry_base, stop: tenacity.stop.stop_base) -> tenacity.Retrying:
-    return tenacity.Retrying(retry=retry, stop=stop, wait=_wait, before_sleep=_say_why, reraise=True)
+    return tenacity.Retrying(retry=retry, stop=stop, wait=_wait, before_sleep=_log_retry, reraise=True)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Return seconds until the next attempt: a growing pause, or what the service asked for, if longer.
+    """Return the seconds until the next attempt: a growing pause, or the service's ``Retry-After`` if longer.
 
-    A zero, or a date that is past by our clock, is no reason to send the same again at once.
+    A ``Retry-After`` of zero, or a date in the past, does not shorten the pause.
     """
     error = state.outcome.exception() if state.outcome else None
     asked = getattr(error, "retry_after", None) or 0.0
@@ -73,7 +73,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return max(float(asked), ours)
 
 
-def _say_why(state: tenacity.RetryCallState) -> None:
+def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause = state.next_action.sleep if state.next_action else 0
-    log.warning("Attempt %d: %s Trying again in %.1f s.", state.attempt_number, error, pause)
+    log.warning("Attempt %d: %s Retrying in %.1f s.", state.attempt_number, error, pause)

@@ -1,8 +1,26 @@
-"""Decides what to do next for one video: read its image, submit it, wait for it, or stop.
+"""Decides what to do next for one video. Pure: no I/O, no clock.
 
-:func:`next_step` decides from the receipt alone, without any I/O, so that every attempt (a retry, a cleared
-task, another run, a backfill, another worker at the same time) comes to the same decision. The steps are
-carried out by :class:`~veo_provider.generation.lifecycle.VideoJob`.
+Every attempt decides by the same receipt and the same rules, be it a retry, a cleared task, another run, a
+backfill, or another worker at the same time. :func:`next_step` returns the next step; a driver carries it out
+with the methods of :class:`~veo_provider.generation.lifecycle.VideoJob`, and asks again.
+
+For an attempt whose request is the one in the receipt:
+
+==================  ======================================================================================
+State               Next step
+==================  ======================================================================================
+(no receipt)        :class:`Submit`
+``claimed``         :class:`WaitForClaim` while the claim holder may be submitting; then as for ``unknown``
+``unknown``         :class:`Verify` if an id was read; else :class:`Refuse`, or :class:`Submit` by policy
+``refused``         :class:`Submit`
+``submitted``       :class:`Attach`
+``failed``          :class:`Submit` up to ``max_generations``, then :class:`Refuse`
+``stored``          :class:`Done`, or :class:`Attach` if the object is missing
+``lost``            :class:`Done` if the object is there; else :class:`Attach`, or :class:`Submit` by policy
+==================  ======================================================================================
+
+For another request, ``on_changed_request`` decides. :class:`NeedsImage` stands in for a decision that depends
+on the image, and no attempt submits what it has already paid for.
 """
 
 from __future__ import annotations
@@ -36,13 +54,13 @@ CLAIM_POLL_SECONDS = 15.0
 class GenerationPolicy:
     """What to do where the receipt leaves a choice.
 
-    :param on_unknown_submission: after a submission whose answer was lost: ``fail``, or ``resubmit`` at the
+    :param on_unknown_submission: after a submission whose response was lost: ``fail``, or ``resubmit`` at the
         risk of paying twice.
     :param on_changed_request: if the output belongs to another request: ``fail``, ``regenerate`` and pay
-        again, or ``keep`` what there is.
-    :param max_generations: how many submissions one video may need while the service fails it (a failed one
-        is not charged).
-    :param on_lost_video: if the generation was charged, and the service has no video: ``fail``, or
+        again, or ``keep`` the existing video.
+    :param max_generations: the maximum number of accepted submissions for one video, if the service fails
+        them (a failed generation is not charged).
+    :param on_lost_video: if a generation was charged and the service has no video of it: ``fail``, or
         ``regenerate`` and pay again.
     :raises VeoRequestError: a value is not one of these.
     """
@@ -57,53 +75,80 @@ class GenerationPolicy:
         self._require("on_changed_request", ("fail", "regenerate", "keep"))
         self._require("on_lost_video", ("fail", "regenerate"))
         if self.max_generations < 1:
-            raise VeoRequestError(f"max_generations={self.max_generations} is not possible: it is 1 or more.")
+            raise VeoRequestError(f"max_generations must be 1 or more; got {self.max_generations}.")
 
     def _require(self, name: str, allowed: tuple[str, ...]) -> None:
-        if getattr(self, name) not in allowed:
-            raise VeoRequestError(f"{name}={getattr(self, name)!r} is not possible: it is one of {allowed}.")
+        value = getattr(self, name)
+        if value not in allowed:
+            choices = ", ".join(f'"{choice}"' for choice in allowed)
+            raise VeoRequestError(f"{name} must be one of {choices}; got {value!r}.")
 
 
 @dataclass(frozen=True)
 class NeedsImage:
-    """The receipt alone does not decide: the image must be read first."""
+    """The decision depends on the image, which has not been read yet.
+
+    The driver reads it, which fixes the fingerprint, and decides again.
+    """
 
 
 @dataclass(frozen=True)
 class Submit:
-    """Claim the next submission, submit, record."""
+    """No submission of this request is known to be accepted, or the policy says to pay again.
+
+    The driver claims the receipt, submits, and records the result. This is the only step that spends money.
+    """
 
 
 @dataclass(frozen=True)
 class Attach:
-    """Wait for a generation that was submitted, and store its video."""
+    """A generation was accepted, and its video is not known to be stored.
+
+    The driver polls it until it is finished, and then stores its video or records its failure.
+
+    :param veo_task_id: the API's task id.
+    """
 
     veo_task_id: str
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Ask for the status of the id that was read in what came of a lost answer, which is free."""
+    """The response to a submission was lost, but an id was found in what arrived of it.
+
+    The driver asks for the status of that id, which is free, and records whether the id is genuine.
+
+    :param veo_task_id: the id to verify.
+    """
 
     veo_task_id: str
 
 
 @dataclass(frozen=True)
 class WaitForClaim:
-    """Another attempt is submitting: read the receipt again later, and pay nothing."""
+    """Another attempt holds the claim, and may be submitting now.
 
-    by: str
+    The driver waits a moment, reads the receipt again, and pays nothing meanwhile.
+
+    :param holder: the claim holder, for people to read.
+    :param until: Unix seconds at which the claim expires.
+    """
+
+    holder: str
     until: float
 
 
 @dataclass(frozen=True)
 class Done:
-    """The video is stored."""
+    """The video is stored. The driver returns it."""
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Nothing can be done without a person."""
+    """A person must decide, or the policy or a rule of payment forbids to go on. The driver raises the error.
+
+    :param error: why, and what to do about it.
+    """
 
     error: VeoError
 
@@ -114,139 +159,81 @@ Step = NeedsImage | Submit | Attach | Verify | WaitForClaim | Done | Refuse
 def next_step(
     receipt: Receipt | None,
     fingerprint: str | None,
-    by: Attempt,
+    attempt: Attempt,
     policy: GenerationPolicy,
     *,
     now: float,
     stored: bool,
 ) -> Step:
-    """Decide what an attempt does next.
+    """Return what an attempt does next. Decides only: neither reads, writes nor spends anything.
 
     :param receipt: as it is now; None if there is none.
-    :param fingerprint: of what this attempt asks for; None while its image has not been read.
+    :param fingerprint: of the attempt's request; None while its image has not been read.
+    :param attempt: who asks.
+    :param policy: what to do where the receipt leaves a choice.
     :param now: Unix seconds.
     :param stored: whether the receipt's video is in S3.
     """
-    if receipt is None:
-        step: Step = Submit()
-    else:
-        step = _next_step(receipt, fingerprint, by, policy, now, stored=stored)
+    step = _next_step(receipt, fingerprint, attempt, policy, now, stored=stored)
     if not isinstance(step, Submit):
         return step
     if fingerprint is None:
         return NeedsImage()
-    paid_before = _paid_before(receipt, by) if receipt else None
-    return Refuse(paid_before) if paid_before else step
+    already_paid = _already_paid(receipt, attempt) if receipt else None
+    return Refuse(already_paid) if already_paid else step
 
 
 def _next_step(
-    receipt: Receipt,
+    receipt: Receipt | None,
     fingerprint: str | None,
-    by: Attempt,
+    attempt: Attempt,
     policy: GenerationPolicy,
     now: float,
     *,
     stored: bool,
 ) -> Step:
-    """Decide by the receipt's state; whether this attempt may pay at all is decided by :func:`next_step`."""
+    """Decide by the receipt; :func:`next_step` decides whether the attempt may pay."""
+    if receipt is None:
+        return Submit()
     unsettled = receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN)
-    step = _unsettled(receipt, by, policy, now) if unsettled else None
+    step = _settle_submission(receipt, attempt, policy, now) if unsettled else None
     if step is not None:
         return step
     if fingerprint is None:
         return NeedsImage()
     if receipt.fingerprint != fingerprint:
-        return _changed(receipt, policy, stored=stored)
+        return _replace_request(receipt, policy, stored=stored)
     if unsettled or receipt.state is ReceiptState.REFUSED:
         return Submit()
-    return _attach_to(receipt, policy, stored=stored)
+    return _continue_generation(receipt, policy, stored=stored)
 
 
-def _unsettled(receipt: Receipt, by: Attempt, policy: GenerationPolicy, now: float) -> Step | None:
-    """Decide about a submission without a recorded result; None where the policy says to submit again."""
-    # An attempt that finds its own claim knows that nothing was accepted.
-    if receipt.state is ReceiptState.CLAIMED and receipt.claim_id == by.id:
-        return Submit()
-    if _is_alive(receipt, by, policy, now):
-        return WaitForClaim(receipt.claimed_by, receipt.claimed_until)
-    if receipt.state is ReceiptState.UNKNOWN and receipt.candidate_task_id:
+def _settle_submission(
+    receipt: Receipt, attempt: Attempt, policy: GenerationPolicy, now: float
+) -> Step | None:
+    """Decide about a submission without a recorded result; None if the policy says to submit again."""
+    if receipt.state is ReceiptState.CLAIMED:
+        # An attempt that finds its own claim knows that nothing was accepted.
+        if receipt.claim_id == attempt.id:
+            return Submit()
+        if _is_claim_alive(receipt, attempt, policy, now):
+            return WaitForClaim(receipt.claimed_by, receipt.claimed_until)
+    elif receipt.candidate_task_id:
         return Verify(receipt.candidate_task_id)
     if policy.on_unknown_submission == "resubmit":
         return None
     return Refuse(
-        VeoUnknownReceiptError(f"{receipt.claimed_by} submitted this video, and its answer was lost.")
+        VeoUnknownReceiptError(f"{receipt.claimed_by} submitted this video, and its response was lost.")
     )
 
 
-def _attach_to(receipt: Receipt, policy: GenerationPolicy, *, stored: bool) -> Step:
-    """Decide about a generation that was accepted."""
-    if receipt.state is ReceiptState.FAILED:
-        return _failed(receipt, policy)
-    if stored and receipt.state in (ReceiptState.STORED, ReceiptState.LOST):
-        return Done()
-    if receipt.state is ReceiptState.LOST and policy.on_lost_video == "regenerate":
-        return Submit()
-    # A video that was lost is looked for again: that is free, and a service may have been wrong.
-    return Attach(receipt.veo_task_id or "")
-
-
-def _paid_before(receipt: Receipt, by: Attempt) -> VeoError | None:
-    """Say why an attempt must not pay: one try pays for one output once, whatever others do meanwhile.
-
-    And a task whose payment another task has replaced since does not answer by another payment, or the two
-    would take turns without end.
-    """
-    payers = receipt.chargeable_submissions
-    if receipt.state is ReceiptState.CLAIMED and receipt.claim_id == by.id:
-        payers = payers[:-1]
-    own = [number for number, payer in enumerate(payers) if payer.task_instance == by.task_instance]
-    if not own:
-        return None
-    others = [payer for payer in payers[own[-1] + 1 :] if payer.task_instance != by.task_instance]
-    if others:
-        return VeoAlreadyPaidError(
-            f"{others[-1]} has generated this output anew since {payers[own[-1]]} paid for it.",
-            advice="Both write the same output, and each would pay for it again and again. Make their "
-            f"outputs differ: {_difference(by.task_instance, others[-1].task_instance)} is missing from the "
-            "output.",
-        )
-    if payers[own[-1]].try_number != by.try_number:
-        return None
-    if receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN):
-        return VeoUnknownReceiptError(f"{by} has submitted this video already, and its answer was lost.")
-    return VeoAlreadyPaidError(
-        f"{by} has paid for this output already, as {receipt.veo_task_id}.",
-        advice="One try pays for one output once. Look for a template that renders anew each time, such as "
-        "now(), uuid4() or a random seed; to pay for another video, clear the task.",
-    )
-
-
-def _difference(one: str, other: str) -> str:
-    """Return the template that tells two task instances apart, for what both of them write."""
-    templates = ("{{ dag.dag_id }}", "{{ run_id }}", "{{ task.task_id }}")
-    for template, mine, theirs in zip(templates, one.split(" / "), other.split(" / "), strict=False):
-        if mine.partition(" [")[0] != theirs.partition(" [")[0]:
-            return template
-    return "{{ ti.map_index }}"
-
-
-def _is_alive(receipt: Receipt, by: Attempt, policy: GenerationPolicy, now: float) -> bool:
-    """Whether the claim holder may still be submitting.
-
-    A retry of the same task treats the claim as dead, except under ``resubmit``: the old worker may have lost
-    Airflow but still be talking to the API.
-    """
-    own = receipt.claimant == by.task_instance and by.alone and policy.on_unknown_submission == "fail"
-    return not own and receipt.is_claim_alive(now)
-
-
-def _changed(receipt: Receipt, policy: GenerationPolicy, *, stored: bool) -> Step:
-    """Decide about another request: where nothing was made and nothing paid, there is nothing to keep."""
+def _replace_request(receipt: Receipt, policy: GenerationPolicy, *, stored: bool) -> Step:
+    """Decide about an output that belongs to another request; one that nobody paid for is free to use."""
     unpaid = receipt.state in (ReceiptState.REFUSED, ReceiptState.FAILED)
     if unpaid or policy.on_changed_request == "regenerate":
         return Submit()
     if policy.on_changed_request == "keep" and receipt.veo_task_id:
-        return _attach_to(receipt, policy, stored=stored)
+        return _continue_generation(receipt, policy, stored=stored)
     return Refuse(
         VeoRequestChangedError(
             f"The output belongs to another request, which is {receipt.state.value} as {receipt.veo_task_id}."
@@ -254,7 +241,22 @@ def _changed(receipt: Receipt, policy: GenerationPolicy, *, stored: bool) -> Ste
     )
 
 
-def _failed(receipt: Receipt, policy: GenerationPolicy) -> Step:
+def _continue_generation(receipt: Receipt, policy: GenerationPolicy, *, stored: bool) -> Step:
+    """Decide about a generation that was accepted."""
+    match receipt.state:
+        case ReceiptState.FAILED:
+            return _repeat_failed(receipt, policy)
+        case ReceiptState.STORED | ReceiptState.LOST if stored:
+            return Done()
+        case ReceiptState.LOST if policy.on_lost_video == "regenerate":
+            return Submit()
+        case _:
+            # A lost video is fetched once more: that is free, and the service may have been wrong.
+            return Attach(receipt.veo_task_id or "")
+
+
+def _repeat_failed(receipt: Receipt, policy: GenerationPolicy) -> Step:
+    """Decide about a failed generation, which is not charged; moderation would only refuse it again."""
     if not receipt.moderated and receipt.generations < policy.max_generations:
         return Submit()
     return Refuse(
@@ -262,29 +264,84 @@ def _failed(receipt: Receipt, policy: GenerationPolicy) -> Step:
             f"The generation failed {receipt.generations} times, last as {receipt.veo_task_id}: "
             f"{receipt.reason}.",
             moderated=receipt.moderated,
-            advice="Raise max_generations, or delete the receipt, to generate it anew.",
+            advice="To generate it again, raise max_generations or delete the receipt.",
         )
     )
 
 
-def is_retry_of(receipt: Receipt, by: Attempt) -> bool:
-    """Whether an attempt tries again what its own task has paid for since it was started or cleared last."""
-    own = [payer for payer in receipt.chargeable_submissions if payer.task_instance == by.task_instance]
-    return (
-        receipt.claimant == by.task_instance
-        and bool(own)
-        and own[-1].try_number < by.try_number
-        and by.continues(own[-1].try_number, own[-1].most_tries)
+def _is_claim_alive(receipt: Receipt, attempt: Attempt, policy: GenerationPolicy, now: float) -> bool:
+    """Whether the claim holder may still be submitting.
+
+    A retry of the same task treats the claim as dead, except under ``resubmit``: the old worker may have lost
+    Airflow but still be talking to the API.
+    """
+    own = (
+        receipt.claimant == attempt.task_instance and attempt.alone and policy.on_unknown_submission == "fail"
+    )
+    return not own and receipt.is_claim_alive(now)
+
+
+def _already_paid(receipt: Receipt, attempt: Attempt) -> VeoError | None:
+    """Return why an attempt must not pay; None if it may.
+
+    One try pays for one output once, whatever other attempts do meanwhile. A task whose video was replaced by
+    another task does not pay for it again, or the two would replace each other's videos without end.
+    """
+    payers = receipt.chargeable_submissions
+    if receipt.state is ReceiptState.CLAIMED and receipt.claim_id == attempt.id:
+        payers = payers[:-1]
+    own = [number for number, payer in enumerate(payers) if payer.task_instance == attempt.task_instance]
+    if not own:
+        return None
+    last = payers[own[-1]]
+    others = [payer for payer in payers[own[-1] + 1 :] if payer.task_instance != attempt.task_instance]
+    if others:
+        template = _distinguishing_template(attempt.task_instance, others[-1].task_instance)
+        return VeoAlreadyPaidError(
+            f"{others[-1]} has generated this output again since {last} paid for it.",
+            advice="Both tasks write the same output, and would pay for it in turn without end. Make their "
+            f"outputs differ: add {template} to the output.",
+        )
+    if last.try_number != attempt.try_number:
+        return None
+    if receipt.state in (ReceiptState.CLAIMED, ReceiptState.UNKNOWN):
+        return VeoUnknownReceiptError(
+            f"{attempt} has already submitted this video, and its response was lost."
+        )
+    return VeoAlreadyPaidError(
+        f"{attempt} has already paid for this output, as {receipt.veo_task_id}.",
+        advice="One try pays for one output once. Look for a template that renders differently each time, "
+        "such as now(), uuid4() or a random seed; to pay for another video, clear the task.",
     )
 
 
-def is_in_flight_elsewhere(receipt: Receipt, fingerprint: str, by: Attempt) -> bool:
-    """Whether another task has paid for another request, and has not stored its video yet.
+def _distinguishing_template(one: str, other: str) -> str:
+    """Return the template that renders differently for two task instances."""
+    templates = ("{{ dag.dag_id }}", "{{ run_id }}", "{{ task.task_id }}")
+    for template, mine, theirs in zip(templates, one.split(" / "), other.split(" / "), strict=False):
+        if mine.partition(" [")[0] != theirs.partition(" [")[0]:
+            return template
+    return "{{ ti.map_index }}"
 
-    An attempt that means to replace that video lets it be stored first, or it was paid for in vain.
+
+def is_retry_of(receipt: Receipt, attempt: Attempt) -> bool:
+    """Whether an attempt retries a payment that its own task made since it was last started or cleared."""
+    own = [payer for payer in receipt.chargeable_submissions if payer.task_instance == attempt.task_instance]
+    return (
+        receipt.claimant == attempt.task_instance
+        and bool(own)
+        and own[-1].try_number < attempt.try_number
+        and attempt.continues(own[-1].try_number, own[-1].most_tries)
+    )
+
+
+def is_in_flight_elsewhere(receipt: Receipt, fingerprint: str, attempt: Attempt) -> bool:
+    """Whether another task has paid for another request, and its video is not stored yet.
+
+    An attempt that replaces that video waits until it is stored; otherwise, nobody would have it.
     """
     return (
         receipt.state is ReceiptState.SUBMITTED
-        and receipt.claimant != by.task_instance
+        and receipt.claimant != attempt.task_instance
         and receipt.fingerprint != fingerprint
     )

@@ -1,4 +1,7 @@
-"""A video on its way into S3: streamed, looked at as it passes, and there whole or not at all."""
+"""Streams a completed video from the service into S3, and checks it on the way.
+
+The object appears only once the video is whole. Nothing here spends money.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _READ_BYTES = 1024 * 1024
 _PROGRESS_BYTES = 1024 * 1024
-"""An attempt that gets so much further than all before it does not count as one that failed."""
+"""A download that gets this much further than all before it does not count as a failed attempt."""
 
 
 @dataclass(frozen=True)
@@ -59,40 +62,43 @@ class StoredVideo:
     height: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a form that JSON and XCom can carry."""
+        """Return the fields as a dict for JSON and XCom."""
         return asdict(self)
 
 
 class VideoInspector:
-    """Sees a video's bytes pass, and tells what they were."""
+    """Checks and measures a video while its bytes pass."""
 
     def __init__(self) -> None:
-        self._walker = Mp4Parser()
+        self._parser = Mp4Parser()
         self._digest = hashlib.sha256()
 
     @property
     def position(self) -> int:
-        """How many bytes have passed."""
-        return self._walker.position
+        """Number of bytes that have passed."""
+        return self._parser.position
 
     def feed(self, chunk: bytes) -> None:
-        """Look at the next bytes.
+        """Take the next bytes.
 
-        :raises VeoIncompleteVideoError: they are no MP4.
+        :raises VeoIncompleteVideoError: they are not MP4.
         """
-        self._walker.feed(chunk)
+        self._parser.feed(chunk)
         self._digest.update(chunk)
 
     def finish(
         self, uri: str, veo_task_id: str, expected_bytes: int | None, asked_seconds: float | None = None
     ) -> StoredVideo:
-        """Return what was seen, if it was a whole video.
+        """Return the description of the whole video.
 
-        :param expected_bytes: see :meth:`~veo_provider.media.mp4.Mp4Parser.finish`, as the next.
-        :param asked_seconds: length of the video that was asked for.
-        :raises VeoIncompleteVideoError: it was not.
+        :param uri: where it is stored.
+        :param veo_task_id: the API's task id.
+        :param expected_bytes: its size according to the response, see
+            :meth:`~veo_provider.media.mp4.Mp4Parser.finish`.
+        :param asked_seconds: the requested length.
+        :raises VeoIncompleteVideoError: the bytes so far are not a whole video.
         """
-        info: Mp4Info = self._walker.finish(expected_bytes, asked_seconds=asked_seconds)
+        info: Mp4Info = self._parser.finish(expected_bytes, asked_seconds=asked_seconds)
         return StoredVideo(
             uri=uri,
             veo_task_id=veo_task_id,
@@ -112,27 +118,28 @@ def transfer_video(
     *,
     asked_seconds: str | None = None,
 ) -> StoredVideo:
-    """Stream a completed video from the service into S3; where that breaks off, go on from there.
+    """Stream a completed video from the service into S3, and return its description. This is free.
+
+    A download that breaks off is resumed.
 
     :param uri: where the upload goes, for the result.
     :param upload: takes the bytes; completed only if they are a whole MP4.
-    :param asked_seconds: length of the video that was asked for, as the request has it: half a video may be a
-        valid file, too.
+    :param asked_seconds: the requested length, as in the request: half a video may be a valid file, too.
     :raises VeoError: :data:`~veo_provider.generation.retries.STORE_ATTEMPTS` attempts in a row got no
         further.
     """
-    passage = _Passage(client, veo_task_id, uri, upload, asked_seconds)
+    transfer = _Transfer(client, veo_task_id, uri, upload, asked_seconds)
     stored = None
     with upload:
         while stored is None:
-            stored = retries.store_retries()(passage.attempt)
+            stored = retries.store_retries()(transfer.attempt)
     return stored
 
 
-class _Passage:
-    """A video's way into S3, which outlives the connections that it takes.
+class _Transfer:
+    """The transfer of one video, over as many connections as it takes.
 
-    Parts are joined only under the same strong ETag: without one, or with another, it starts over.
+    A download is resumed only if the file still has the same strong ETag; otherwise the transfer starts over.
     """
 
     def __init__(
@@ -153,24 +160,24 @@ class _Passage:
         self._furthest = 0
 
     def attempt(self) -> StoredVideo | None:
-        """Go on with the video; None says that the connection broke, but a good deal further on.
+        """Return the stored video, or None if the connection broke after a good deal of progress.
 
-        The number of attempts is limited all the same: each that is not counted brings new bytes.
+        Attempts with progress are not counted, but limited by the size of the video.
         """
         try:
-            return self._go_on()
+            return self._resume()
         except VeoConnectionError as error:
             if self._inspector.position - self._furthest < _PROGRESS_BYTES:
                 raise
             self._furthest = self._inspector.position
             known = replace(self._file, start=self._furthest).resumable
-            log.warning("%s Going on from byte %d.", error, self._furthest if known else 0)
+            log.warning("%s Resuming at byte %d.", error, self._furthest if known else 0)
             return None
         except (VeoIncompleteVideoError, VeoStorageError):
             self._start_over()
             raise
 
-    def _go_on(self) -> StoredVideo:
+    def _resume(self) -> StoredVideo:
         wanted = replace(self._file, start=self._inspector.position)
         with self._client.download(self._veo_task_id, wanted) as download:
             if download.position.start == 0:
@@ -192,7 +199,7 @@ class _Passage:
 
 
 def _seconds(asked: str | None) -> float | None:
-    """Return a length as a number; of another model's, which may be any word, nothing is known."""
+    """Return a length as a number; None if it is none, as another model's may be."""
     try:
         return float(asked or "")
     except ValueError:
@@ -202,21 +209,21 @@ def _seconds(asked: str | None) -> float | None:
 def open_upload(
     s3: S3Client, target: S3Uri, veo_task_id: str, model: str, *, replace: bool = True
 ) -> MultipartUpload:
-    """Return an upload of a video, which is known again by the task id in its metadata.
+    """Return a new upload of a video; its object is identified by the task id in its metadata.
 
-    :param replace: whether an object that exists by then is replaced, or the completion fails.
+    :param replace: whether to replace an existing object; otherwise the completion of the upload fails.
     """
     metadata = {"veo_task_id": veo_task_id, "veo_model": model}
     return MultipartUpload(s3, target, content_type="video/mp4", metadata=metadata, replace=replace)
 
 
 def find_stored_video(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:
-    """Return a video if it stands whole where it belongs, read once from end to end; else None.
+    """Return a generation's video if it is whole in S3, else None. Reads the object to its end.
 
-    :raises VeoStorageError: S3 did not tell.
+    :raises VeoStorageError: S3 did not say.
     """
     try:
-        with translate_errors(f"Whether {target} exists cannot be told"):
+        with translate_errors(f"Whether {target} exists is unknown"):
             return _read(s3, target, veo_task_id)
     except VeoStorageMissingError as error:
         if error.code == "NoSuchBucket":
@@ -238,14 +245,14 @@ def _read(s3: S3Client, target: S3Uri, veo_task_id: str) -> StoredVideo | None:
                 inspector.feed(chunk)
             return inspector.finish(str(target), veo_task_id, found["ContentLength"])
         except VeoIncompleteVideoError as error:
-            log.warning("%s is not whole and will be stored anew: %s", target, error)
+            log.warning("%s is not a whole video and will be stored again: %s", target, error)
             return None
 
 
 def is_stored(s3: S3Client, target: S3Uri, receipt: Receipt) -> bool:
-    """Whether the object is the very video that a receipt describes, by its size and its task id.
+    """Whether the object is the video that a receipt describes, by its size and its task id.
 
-    :raises VeoStorageError: S3 did not tell.
+    :raises VeoStorageError: S3 did not say.
     """
     found = head_object(s3, target)
     return (

@@ -1,4 +1,7 @@
-"""The only place that spends money: claim the receipt, send the request, record what came of it."""
+"""Submits a generation: claims the receipt, sends the request, records the result.
+
+This is the only module that spends money.
+"""
 
 from __future__ import annotations
 
@@ -33,20 +36,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = SUBMIT_TIMEOUT + 60 + CLOCK_DIFFERENCE
-"""The longest that a live attempt may take from the end of its request to its record, by any clock."""
-CLAIM_SECONDS = 180 + ANSWER_SECONDS
-"""The longest from its claim to its record: the end of a request is sent in the time before, or never."""
+RECORD_SECONDS = SUBMIT_TIMEOUT + 60 + CLOCK_DIFFERENCE
+"""The longest time, by any clock, from the end of a request to the record of its result."""
+CLAIM_SECONDS = 180 + RECORD_SECONDS
+"""The longest time from a claim to the record of its result: a request that is not sent whole early enough is
+never sent whole."""
 NOT_KNOWN_YET_SECONDS = 60 + CLOCK_DIFFERENCE
-"""How long after a submission its id may be unknown to the service, by any clock; a wait allows the same."""
+"""How long after a submission, by any clock, the service may not know its id yet; waits allow the same."""
 
 
 def submit(client: VeoClient, request: VeoRequest) -> Video:
-    """Submit a generation without a receipt, again only as long as no server can have accepted it.
+    """Submit a generation without a receipt, and return its status. This spends money.
 
-    :raises VeoSubmissionUnknown: it may have been accepted; it is not tried again.
+    A submission is retried only if the service certainly has not accepted it.
+
+    :raises VeoSubmissionUnknown: it may have been accepted, and is not retried.
     :raises VeoError: it was refused, or not accepted for
-        :data:`~veo_provider.generation.retries.SUBMIT_PATIENCE` seconds.
+        :data:`~veo_provider.generation.retries.SUBMIT_PATIENCE` seconds; nothing was spent.
     """
     return retries.submit_retries()(_send, client, request)
 
@@ -55,121 +61,128 @@ def claim_and_submit(
     store: ReceiptStore,
     client: VeoClient,
     prepared: PreparedRequest,
-    by: Attempt,
-    held: VersionedReceipt | None,
+    attempt: Attempt,
+    current: VersionedReceipt | None,
 ) -> VersionedReceipt:
-    """Claim the receipt as it was read, submit once, and record the result whatever it is.
+    """Claim the receipt, submit once, and record the result, whatever it is. This spends money.
 
-    :param held: the receipt; None where there is none.
-    :returns: the receipt with the task id; or of unknown fate, with an id to verify.
+    :param current: the receipt as it was read; None if there is none.
+    :returns: the receipt with the task id; or, if the response was lost, with an id to verify.
     :raises ReceiptConflictError: another attempt has changed the receipt first; nothing was submitted.
-    :raises VeoUnknownReceiptError: the response was lost.
-    :raises VeoError: the submission was not accepted.
+    :raises VeoUnknownReceiptError: the response was lost, and no id was found in it.
+    :raises VeoRecordLostError: the submission was accepted, and its id could not be recorded.
+    :raises VeoError: the submission was not accepted; nothing was spent.
     """
-    claimed = recording.write(store, _claim(prepared, by, held.receipt if held else None), held)
+    claimed = recording.write(store, _claim(prepared, attempt, current.receipt if current else None), current)
     try:
-        video = _send(client, prepared.request, claimed.receipt.claimed_until - ANSWER_SECONDS)
+        video = _send(client, prepared.request, claimed.receipt.claimed_until - RECORD_SECONDS)
     except VeoSubmissionUnknown as error:
         unknown = {"reason": error.what, "candidate_task_id": error.veo_task_id}
-        recorded = _record_if_possible(store, claimed, by, ReceiptState.UNKNOWN, unknown)
+        recorded = _try_to_record(store, claimed, attempt, ReceiptState.UNKNOWN, unknown)
         if recorded and error.veo_task_id:
             return recorded
         raise VeoUnknownReceiptError(f"{error.what} Its receipt is {store.uri}.") from error
     except VeoError as error:
-        _record_if_possible(store, claimed, by, ReceiptState.REFUSED, {"reason": str(error)})
+        _try_to_record(store, claimed, attempt, ReceiptState.REFUSED, {"reason": str(error)})
         raise
     log.info("Submitted as %s.", video.id)
-    return _record_submission(store, claimed, by, video)
+    return _record_submission(store, claimed, attempt, video)
 
 
 def verify(
-    store: ReceiptStore, client: VeoClient, held: VersionedReceipt, by: Attempt
+    store: ReceiptStore, client: VeoClient, current: VersionedReceipt, attempt: Attempt
 ) -> VersionedReceipt | None:
-    """Settle a submission of unknown fate by the id that was read in its response, with a free status call.
+    """Ask for the status of the id that was found in a broken response, which is free.
 
-    :returns: the receipt with that id; None if there is no such generation.
-    :raises VeoNotFetchedError: the service cannot say now.
-    :raises VeoUnknownReceiptError: it does not know the id, which may be too new to be known.
-    :raises VeoReceiptChangedError: another attempt has changed the receipt meanwhile.
+    :returns: the receipt with that id as its task id; None if there is no such generation.
+    :raises VeoNotFetchedError: the service is not available now.
+    :raises VeoUnknownReceiptError: the service does not know the id, but it may be too new to be known.
+    :raises VeoReceiptChangedError: another attempt has changed the receipt.
     """
-    receipt = held.receipt
+    receipt = current.receipt
     candidate = receipt.candidate_task_id or ""
     try:
         client.get(candidate)
     except (VeoTaskNotFoundError, VeoRequestError) as error:
         if receipt.changed_at is not None and time.time() - receipt.changed_at < NOT_KNOWN_YET_SECONDS:
             raise VeoUnknownReceiptError(
-                f"The answer to the submission of {receipt.claimed_by} was lost. It named {candidate}, which "
-                "the service does not know, or not yet."
+                f"The response to the submission of {receipt.claimed_by} was lost. It named {candidate}, "
+                "which the service does not know, at least not yet."
             ) from error
-        log.warning("The lost answer named %s, but there is no such generation: %s", candidate, error)
+        log.warning("The lost response named %s, but there is no such generation: %s", candidate, error)
         return None
     except VeoError as error:
         raise VeoNotFetchedError(
-            f"The answer to the submission broke off after it had named {candidate}, and whether there is "
-            f"such a generation could not be asked now: {error.what}"
+            f"The response to the submission broke off after it had named {candidate}, and the service could "
+            f"not be asked whether there is such a generation: {error.what}"
         ) from error
-    log.info("The lost answer named %s, and there is such a generation: it is used.", candidate)
-    return recording.record(store, held, _submitted(receipt, by, candidate))
+    log.info("The lost response named %s, and there is such a generation: using it.", candidate)
+    return recording.record(store, current, _submitted(receipt, attempt, candidate))
 
 
-def _claim(prepared: PreparedRequest, by: Attempt, before: Receipt | None) -> Receipt:
+def _claim(prepared: PreparedRequest, attempt: Attempt, before: Receipt | None) -> Receipt:
     return receipts.claim(
         prepared.fingerprint,
         prepared.description,
         prepared.request.price_usd,
-        by,
+        attempt,
         seconds=CLAIM_SECONDS,
         after=before,
     )
 
 
 def _send(client: VeoClient, request: VeoRequest, deadline: float | None = None) -> Video:
-    """Submit once. Only the client's own errors vouch that nothing was accepted."""
+    """Submit once. After any error but the client's own, the submission may have been accepted."""
     try:
         return client.submit(request, deadline=deadline)
     except VeoError:
         raise
     except BaseException as error:
-        raise VeoSubmissionUnknown("The task was interrupted when its submission was answered.") from error
+        raise VeoSubmissionUnknown(
+            "The task was interrupted while it waited for the response to its submission."
+        ) from error
 
 
 def _record_submission(
-    store: ReceiptStore, claimed: VersionedReceipt, by: Attempt, video: Video
+    store: ReceiptStore, claimed: VersionedReceipt, attempt: Attempt, video: Video
 ) -> VersionedReceipt:
-    """Record the task id: patiently, for without it the generation is lost."""
-    submitted = _submitted(claimed.receipt, by, video.id)
+    """Record the task id, without which the generation is lost."""
+    submitted = _submitted(claimed.receipt, attempt, video.id)
     try:
         return recording.write(store, submitted, claimed)
     except (VeoError, ReceiptConflictError) as error:
-        reason = error.what if isinstance(error, VeoError) else f"{error} was changed by another attempt."
+        cause = error.what if isinstance(error, VeoError) else f"{error} was changed by another attempt."
         raise VeoRecordLostError(
-            f"The submission was accepted as {video.id}, but {store.uri} was not written: {reason}"
+            f"The submission was accepted as {video.id}, but {store.uri} was not written: {cause}"
         ) from error
     except BaseException:
-        # Airflow's execution_timeout or a signal: the id is worth one more write before the task ends.
+        # Airflow's execution_timeout or a signal: write the id once more before the task ends.
         with suppress(Exception):
             store.write(submitted, claimed)
         raise
 
 
-def _submitted(receipt: Receipt, by: Attempt, veo_task_id: str) -> Receipt:
+def _submitted(receipt: Receipt, attempt: Attempt, veo_task_id: str) -> Receipt:
     """Return the receipt of a submission that was accepted."""
     return receipt.transition(
         ReceiptState.SUBMITTED,
-        by,
+        attempt,
         veo_task_id=veo_task_id,
         candidate_task_id=None,
         generations=receipt.generations + 1,
     )
 
 
-def _record_if_possible(
-    store: ReceiptStore, held: VersionedReceipt, by: Attempt, state: ReceiptState, changes: dict[str, Any]
+def _try_to_record(
+    store: ReceiptStore,
+    current: VersionedReceipt,
+    attempt: Attempt,
+    state: ReceiptState,
+    changes: dict[str, Any],
 ) -> VersionedReceipt | None:
-    """Record why there is no task id; without that record, the submission counts as of unknown fate."""
+    """Record why there is no task id; if that fails, the claim stays, and counts as ``unknown`` later."""
     try:
-        return recording.write(store, held.receipt.transition(state, by, **changes), held)
+        return recording.write(store, current.receipt.transition(state, attempt, **changes), current)
     except (VeoError, ReceiptConflictError) as error:
         log.warning("The receipt %s could not be written: %s", store.uri, error)
         return None

@@ -121,7 +121,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
 
     def _submit(self, client: VeoClient, receipts: ReceiptStore, attempt: Attempt) -> str:
         """Return the generation's id: submitted now, or found in the receipt and not failed."""
-        from veo_provider.generation.lifecycle import GenerationJob, existing
+        from veo_provider.generation.lifecycle import GenerationJob, require_receipt
         from veo_provider.generation.retries import submit_retries
 
         prepare = partial(self._prepare, client, attempt)
@@ -142,14 +142,14 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 case Submit():
                     current = submit_retries()(job.submit_once)
                 case Verify():
-                    current = job.verify(existing(current))
+                    current = job.verify(require_receipt(current))
                 case WaitForClaim(by):
                     self.log.info("%s is submitting this video. Waiting for it.", by)
                     time.sleep(CLAIM_POLL_SECONDS)
                     current = job.read()
                 case Attach(veo_task_id):
-                    current = existing(current)
-                    if job.has_submitted(current):
+                    current = require_receipt(current)
+                    if job.submitted_by_this_attempt(current):
                         return self._log_submission(veo_task_id, current.receipt.price_usd)
                     video = self._poll(client, veo_task_id)
                     if video is None or video.status is not VideoStatus.FAILED:
@@ -157,7 +157,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                         return veo_task_id
                     current = job.record_failure(current, video)
                 case Done():
-                    return existing(current).receipt.veo_task_id or ""
+                    return require_receipt(current).receipt.veo_task_id or ""
                 case Refuse(error):
                     raise error
                 case _:
@@ -246,7 +246,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         :param completed: the generation, if the trigger has seen it completed.
         :param resumed: whether the task has been deferred before.
         """
-        from veo_provider.generation.lifecycle import existing
+        from veo_provider.generation.lifecycle import require_receipt
         from veo_provider.generation.retries import submit_retries
         from veo_provider.hooks.veo import VeoHook
 
@@ -263,18 +263,18 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
                         self._let_others_finish(client, job, current, deadline, resumed=resumed)
                         current = submit_retries()(job.submit_once)
                     case Verify():
-                        current = job.verify(existing(current))
+                        current = job.verify(require_receipt(current))
                     case WaitForClaim(by):
                         self._wait_for_claim(by, deadline)
                         current = job.read()
                     case Attach(veo_task_id):
-                        current = existing(current)
+                        current = require_receipt(current)
                         if completed is None or completed.id != veo_task_id:
                             completed = self._wait_for_video(client, current.receipt, deadline)
                         current = self._store_or_record_failure(completed, job, current)
                         completed = None
                     case Done():
-                        return self._done(context, job, existing(current))
+                        return self._done(context, job, require_receipt(current))
                     case Refuse(error):
                         raise error
                     case _:
@@ -336,7 +336,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
 
     def _done(self, context: Context, job: VideoJob, current: VersionedReceipt) -> dict[str, Any]:
         """Return the result of the task, and send it to the outlets."""
-        if not job.has_stored(current):
+        if not job.stored_by_this_attempt(current):
             self.log.info("%s exists already: nothing to do, nothing to pay.", job.target)
         job.clean_up()
         video = current.receipt.video or {}

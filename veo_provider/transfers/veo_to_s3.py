@@ -1,4 +1,4 @@
-"""The download operator: a completed video goes from the service into S3, and never through a disk."""
+"""The transfer operator, which streams a completed video from the service into S3."""
 
 from __future__ import annotations
 
@@ -27,26 +27,24 @@ if TYPE_CHECKING:
 class VeoToS3Operator(BaseOperator):
     """Stream the video of a completed generation into S3.
 
-    The object appears only once a whole MP4 has arrived: a cut one goes on where it was cut, an interrupted
-    upload is taken back. Its content type is ``video/mp4``, its user metadata are ``veo_task_id`` and
-    ``veo_model``. An object that holds this very video already is left as it is, without a download.
-    Whatever happens here is free and never leads to another generation.
+    This is free, and never leads to another generation. The object appears only once the whole MP4 has
+    arrived: a download that breaks off is resumed, and an interrupted upload is aborted. The content type is
+    ``video/mp4``, and the user metadata are ``veo_task_id`` and ``veo_model``. If the video is already there,
+    it is not downloaded again.
 
     The XCom value is a dict: ``uri``, ``veo_task_id``, ``bytes``, ``sha256``, ``duration_seconds``,
     ``width`` and ``height``.
 
     :param veo_task_id: the API's task id, as ``VeoSubmitOperator`` returns it. (templated)
     :param s3_key: where the video goes, ``s3://bucket/key.mp4``. (templated)
-    :param replace: overwrite an object that holds something else (the default), or fail.
-    :param seconds: length of the video that was asked for, such as ``"8"``. It tells half a video from a
-        whole one where the file itself does not say where it ends; default is to believe the service.
-        (templated)
-    :param model: what to record as ``veo_model``; default is what the API says. (templated)
+    :param replace: whether to overwrite another object at ``s3_key`` (the default), or to fail.
+    :param seconds: the requested length of the video, such as ``"8"``. With it, a truncated video is detected
+        even if the file does not say where it ends; without it, the service is believed. (templated)
+    :param model: the value of ``veo_model``; default is the model that the API reports. (templated)
     :param veo_conn_id: connection of type ``veo``. (templated)
     :param aws_conn_id: connection for S3; None uses boto3's own credentials. (templated)
-    :param s3_extra_args: options of the object, as S3's ``PutObject`` names them, such as
-        ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "…"}``; default is what the connection says.
-        (templated)
+    :param s3_extra_args: options of the object, named as in S3's ``PutObject``, such as
+        ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "…"}``; default are the connection's. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -87,7 +85,12 @@ class VeoToS3Operator(BaseOperator):
         self._upload: MultipartUpload | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Store the video and return what was stored."""
+        """Store the video, and return the description of the stored object. This is free.
+
+        :raises AirflowFailException: a retry would not help: a parameter is wrong, the generation has failed,
+            the video is gone, or another object may not be overwritten.
+        :raises VeoError: a temporary error of the service or of S3; Airflow retries the task.
+        """
         from veo_provider.generation import storage
         from veo_provider.hooks.veo import VeoHook
         from veo_provider.s3.client import s3_client
@@ -100,7 +103,7 @@ class VeoToS3Operator(BaseOperator):
             s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
             stored = storage.find_stored_video(s3, target, self.veo_task_id)
             if stored is None:
-                self._require_free(s3, target)
+                self._require_may_write(s3, target)
                 with VeoHook(self.veo_conn_id).get_conn() as client:
                     stored = self._store(client, s3, target)
             abort_stale_uploads(s3, target)
@@ -108,14 +111,14 @@ class VeoToS3Operator(BaseOperator):
         return stored.to_dict()
 
     def on_kill(self) -> None:
-        """Take back what was uploaded so far."""
+        """Abort the upload."""
         if self._upload is not None:
             self._upload.cancel()
 
     def _read_parameters(self) -> None:
-        """Read what native rendering may have made numbers of.
+        """Convert the parameters, whose templates may have rendered to other types.
 
-        :raises VeoRequestError: a parameter is not possible.
+        :raises VeoRequestError: a parameter is invalid.
         """
         self.veo_task_id = as_task_id(self.veo_task_id)
         self.s3_key = as_place("s3_key", self.s3_key)
@@ -124,8 +127,11 @@ class VeoToS3Operator(BaseOperator):
         self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
         self.aws_conn_id = as_connection("aws_conn_id", self.aws_conn_id, optional=True)
 
-    def _require_free(self, s3: S3Client, target: S3Uri) -> None:
-        """Refuse to overwrite something else, unless that is wanted."""
+    def _require_may_write(self, s3: S3Client, target: S3Uri) -> None:
+        """Check that no other object is overwritten, unless ``replace`` allows that.
+
+        :raises VeoRequestError: there is another object.
+        """
         from veo_provider.s3.client import head_object
 
         if as_bool("replace", self.replace):
@@ -133,19 +139,19 @@ class VeoToS3Operator(BaseOperator):
         try:
             found = head_object(s3, target)
         except VeoStorageDeniedError as error:
-            # Without s3:ListBucket, S3 says that of a missing object, too; the write is on condition of none.
-            self.log.warning("%s It is stored unless there is one.", error.what)
+            # Without s3:ListBucket, S3 answers 403 for a missing object, too. The upload checks once more.
+            self.log.warning("%s The video is stored only if there is no such object.", error.what)
             return
         if found is not None:
             raise VeoRequestError(
-                f"{target} exists, holds something other than {self.veo_task_id}, and replace=False."
+                f"{target} exists and is not the video of {self.veo_task_id}, and replace=False."
             )
 
     def _store(self, client: VeoClient, s3: S3Client, target: S3Uri) -> StoredVideo:
         from veo_provider.generation import retries, storage
         from veo_provider.polling.new_ids import until_known
 
-        # What was submitted a moment ago may be unknown for a moment.
+        # Just after a submission, the service may not know its id yet.
         video = until_known(partial(retries.store_retries(), client.get), self.veo_task_id)
         video.raise_if_failed()
         if not video.finished:

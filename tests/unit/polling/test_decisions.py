@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from veo_provider import exceptions
 from veo_provider.api.video import Video, VideoStatus
-from veo_provider.batch.engine.watch import IN_BATCH
+from veo_provider.batch.engine.item.watch import IN_BATCH
 from veo_provider.polling import poller as poller_module
 from veo_provider.polling.poller import (
     ALONE,

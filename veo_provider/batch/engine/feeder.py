@@ -8,7 +8,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from veo_provider.batch.engine.item import ItemTask
+from veo_provider.batch.engine.item.task import ItemTask
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.manifest import ManifestItem
 from veo_provider.batch.report.orphans import refusal
@@ -117,7 +117,7 @@ class ItemFeeder:
         new = [item for item in orphans if item.output not in running]
         tasks = [ItemTask(item, self._jobs.fetch_only(item, refusal), self._state) for item in new]
         self._orphan_keys.update(item.key for item in new)
-        await asyncio.gather(*(task.look() for task in tasks))
+        await asyncio.gather(*(task.read_receipt() for task in tasks))
         return tasks
 
     async def _manifest_items(self) -> AsyncGenerator[ItemTask, None]:
@@ -148,7 +148,7 @@ class ItemFeeder:
         finished = self._checkpoint.finished
         tasks = [ItemTask(item, self._jobs.job_for(item), self._state, row) for item, row in chunk]
         unknown = [task for task in tasks if task.item.key not in finished and task.item.outcome is None]
-        await asyncio.gather(*(task.look() for task in unknown))
+        await asyncio.gather(*(task.read_receipt() for task in unknown))
         for task in tasks:
             await self._until_room()
             self._open_keys.append(task.item.key)

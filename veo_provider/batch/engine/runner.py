@@ -6,7 +6,7 @@ crash, goes on with it and pays nothing twice.
 
 Here items are started, and here it is decided when the segment ends. Which items are started next is decided
 in :mod:`~veo_provider.batch.engine.feeder`, and what happens to one item in
-:mod:`~veo_provider.batch.engine.item`.
+:mod:`~veo_provider.batch.engine.item.task`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from veo_provider.batch.checkpoint import Checkpoint
     from veo_provider.batch.engine.feeder import ItemFeeder
-    from veo_provider.batch.engine.item import ItemTask
+    from veo_provider.batch.engine.item.task import ItemTask
     from veo_provider.batch.engine.monitors.balance import BalanceMonitor
     from veo_provider.batch.engine.monitors.progress import ProgressReporter
     from veo_provider.batch.engine.state import SegmentState
@@ -249,7 +249,7 @@ class BatchRunner:
     def _start(self, item_task: ItemTask) -> None:
         """Start an item, unless its name or its receipt shows that it is finished."""
         item = item_task.item
-        result = item_task.begin() if item.outcome is None else ItemResult(item.outcome, item.reason)
+        result = item_task.start() if item.outcome is None else ItemResult(item.outcome, item.reason)
         if result is not None:
             self._finish(item, result)
             return
@@ -259,7 +259,7 @@ class BatchRunner:
         task.add_done_callback(self._on_done)
 
     async def _bring(self, item_task: ItemTask) -> None:
-        self._finish(item_task.item, await item_task.travel())
+        self._finish(item_task.item, await item_task.run())
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         # A cancelled item is left to the next segment.

@@ -1,7 +1,7 @@
 """What the item tasks of one segment share: slots, money, phases, and the end of the segment.
 
 :class:`~veo_provider.batch.engine.runner.BatchRunner` starts and ends a segment; each
-:class:`~veo_provider.batch.engine.item.ItemTask` takes one item through it.
+:class:`~veo_provider.batch.engine.item.task.ItemTask` takes one item through it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from veo_provider.batch.checkpoint import Checkpoint
-    from veo_provider.batch.engine.item import ItemTask
+    from veo_provider.batch.engine.item.task import ItemTask
     from veo_provider.batch.spec import BatchSpec, BatchTuning
     from veo_provider.polling.session import PollingSession
 

@@ -1,7 +1,8 @@
-"""What one item has of its segment: its phase, its slot, and the money that is counted for it."""
+"""What one item occupies in its segment: a phase, a slot, and money."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from veo_provider.batch.engine.state import Phase
@@ -22,14 +23,14 @@ class ItemAccount:
     def __init__(self, output: str, state: SegmentState) -> None:
         self.phase = Phase.READY
         self.late = Charges()
-        """What others were found to have submitted for the item since the segment began."""
+        """What others were found to have submitted for the item since the segment started."""
         self._output = output
         self._state = state
         self._cost = Charges()
         self._reserved = 0.0
         self._has_slot = False
 
-    # Phase and slot
+    # Phase
 
     def enter(self, phase: Phase) -> None:
         """Change the phase."""
@@ -38,19 +39,31 @@ class ItemAccount:
         self.phase = phase
         self._state.on_change()
 
+    async def pause(self, phase: Phase, seconds: float) -> None:
+        """Spend so many seconds in a phase, and be ready again; the end of the segment cancels this."""
+        self.enter(phase)
+        await self._state.waits.sleep(seconds)
+        self.enter(Phase.READY)
+
+    async def block(self) -> None:
+        """Wait for the end of the segment, which cancels this."""
+        await self.pause(Phase.BLOCKED, math.inf)
+
+    # Slot
+
     async def wait_for_slot(self) -> None:
         """Wait for a slot for a new generation."""
         await self._state.limiter.acquire()
         self._has_slot = True
 
     def take_slot(self) -> None:
-        """Take a slot for a generation that is in flight."""
+        """Take a slot for a generation that is in flight, even if none is free."""
         if not self._has_slot:
             self._has_slot = True
             self._state.limiter.acquire_nowait()
 
-    def leave_slot(self) -> None:
-        """Give the slot back, if there is one."""
+    def release_slot(self) -> None:
+        """Release the slot, if there is one."""
         if self._has_slot:
             self._has_slot = False
             self._state.limiter.release()
@@ -58,7 +71,7 @@ class ItemAccount:
     # Money
 
     async def reserve(self) -> None:
-        """Set the money aside for one more submission, once there is enough of it."""
+        """Reserve the price of one more submission, once the budget has it."""
         state, price = self._state, self._state.spec.price_usd
         if not state.budget.can_afford(price):
             self.enter(Phase.BLOCKED)
@@ -67,29 +80,29 @@ class ItemAccount:
         self._reserved = price
         self.enter(Phase.READY)
 
-    def give_back(self) -> None:
-        """Give back what was set aside."""
+    def release_reservation(self) -> None:
+        """Return what was reserved to the budget."""
         self._state.budget.settle(self._reserved, 0.0)
         self._reserved = 0.0
         self._state.on_change()
 
     def count_found(self) -> None:
-        """Start from what the recount has found for the item."""
+        """Start from the charges that the budget's reconciliation has counted for the item."""
         self._cost = self._state.ledger.found(self._output)
 
-    def recharge(self, held: VersionedReceipt | None) -> None:
-        """Count what a receipt says now instead of what it said before, or what was feared."""
+    def count_receipt(self, current: VersionedReceipt | None) -> None:
+        """Count the charges in the item's receipt, in place of those counted before."""
         state, before = self._state, self.late
-        self.charge(state.ledger.charges(held.receipt) if held else Charges())
-        self.late = state.ledger.late(held.receipt) if held else Charges()
+        self.count(state.ledger.charges(current.receipt) if current else Charges())
+        self.late = state.ledger.late(current.receipt) if current else Charges()
         state.late += self.late - before
 
-    def charge_reserved(self) -> None:
-        """Count what was set aside as charged, perhaps: the submission may have been accepted."""
-        self.charge(self._cost + Charges(unknown=self._reserved))
+    def count_reservation(self) -> None:
+        """Count the reservation as a possible charge: the submission may have been accepted."""
+        self.count(self._cost + Charges(unknown=self._reserved))
 
-    def charge(self, cost: Charges) -> None:
-        """Count what the item costs in place of what was counted for it in this segment before."""
+    def count(self, cost: Charges) -> None:
+        """Count what the item costs, in place of what this segment has counted for it before."""
         change, self._cost = cost - self._cost, cost
         self._state.budget.add(change.total)
         self._state.budget.add_unknown(change.unknown)
