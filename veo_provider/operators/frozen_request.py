@@ -1,9 +1,9 @@
-"""What a task asks for, fixed when it first runs.
+"""The request of a task, frozen when it first runs.
 
 Airflow renders templates again whenever a task resumes or is tried again, so that ``now()``, ``uuid4()`` or a
-random seed in one of them would ask for another video each time, and pay for it. So the first rendering
-counts: it travels with the trigger, and waits in Airflow's task state store (3.3 and later) for a retry. A
-cleared task starts anew: its templates count as they render then.
+random seed in one of them would ask and pay for another video each time. So the first rendering
+counts: the trigger carries it, and Airflow's task state store (3.3 and later) keeps it for a retry. A
+cleared task starts again: its templates count as they render then.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ KEY = "veo_request"
 """Of the rendering in the task state store."""
 
 
-def fixed(
+def freeze(
     context: Context, rendered: Mapping[str, Any], resumed: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the template fields as the task rendered them when it first ran.
 
     :param rendered: the template fields as they render now.
-    :param resumed: the same as the trigger brought them back; None for a task that does not resume.
+    :param resumed: the same as the trigger's event has them; None if the task does not resume.
     :raises VeoReceiptUnavailableError: the first rendering cannot be read now, or cannot be kept.
     """
     now = plain(rendered)
@@ -50,7 +50,7 @@ def fixed(
     # Airflow's API server or database: each has errors of its own.
     except Exception as error:
         raise VeoReceiptUnavailableError(
-            f"What the task asked for first cannot be kept in Airflow's task state store: {error}."
+            f"The request of the first try cannot be kept in Airflow's task state store: {error}."
         ) from error
     return now
 
@@ -68,14 +68,14 @@ def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tries_of(context: Context) -> Attempt | None:
-    """Return which try runs, without its task; None where Airflow does not tell, or did not start it."""
+    """Return which try runs, without its task; None if Airflow does not say, or did not start it."""
     instance, task = context.get("ti"), context.get("task")
     most, current = getattr(instance, "max_tries", None), getattr(instance, "try_number", None)
     if not isinstance(most, int) or not isinstance(current, int) or task is None or most < 0:
         return None
     # Clearing a task adds its retries to the tries that it had: so does Airflow count them itself.
     first = most - (task.retries or 0) + 1
-    # Other retries than when it was cleared last make nonsense of that.
+    # This is wrong if the retries were edited since it was cleared: most_tries comes first.
     return Attempt("", current, first_try=first if 1 <= first <= current else None, most_tries=most)
 
 
@@ -84,8 +84,8 @@ def _first(now: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
     different = sorted(name for name, value in first.items() if name in now and now[name] != value)
     if different:
         log.warning(
-            "%s rendered to something else than when the task first ran. What it asked for then counts; "
-            "clear the task to ask for something else.",
+            "%s rendered to something else than when the task first ran. The values of that time are used; "
+            "clear the task to use the new ones.",
             " and ".join(different),
         )
     return {**now, **first}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from veo_provider.exceptions import VeoReceiptUnavailableError, VeoRequestError
-from veo_provider.operators.fixed_request import KEY, fixed, plain, tries_of
+from veo_provider.operators.frozen_request import KEY, freeze, plain, tries_of
 
 
 class Task:
@@ -52,8 +52,8 @@ def test_without_airflow_nobody_knows_the_first_try():
 def test_a_retry_gets_what_the_first_try_rendered(caplog):
     """The first rendering counts in its round, and the difference is told once, without the values."""
     state = State()
-    assert fixed(context(1, state=state), {"prompt": "one", "seed": 1}) == {"prompt": "one", "seed": 1}
-    assert fixed(context(2, state=state), {"prompt": "two", "seed": 1}) == {"prompt": "one", "seed": 1}
+    assert freeze(context(1, state=state), {"prompt": "one", "seed": 1}) == {"prompt": "one", "seed": 1}
+    assert freeze(context(2, state=state), {"prompt": "two", "seed": 1}) == {"prompt": "one", "seed": 1}
     assert "prompt rendered to something else" in caplog.text
     assert "two" not in caplog.text
 
@@ -61,26 +61,26 @@ def test_a_retry_gets_what_the_first_try_rendered(caplog):
 def test_a_cleared_task_asks_anew():
     """After a clear the templates count as they render then, for its retries as well."""
     state = State()
-    fixed(context(1, state=state), {"prompt": "one"})
-    assert fixed(context(2, 3, state), {"prompt": "two"}) == {"prompt": "two"}
-    assert fixed(context(3, 3, state), {"prompt": "three"}) == {"prompt": "two"}
+    freeze(context(1, state=state), {"prompt": "one"})
+    assert freeze(context(2, 3, state), {"prompt": "two"}) == {"prompt": "two"}
+    assert freeze(context(3, 3, state), {"prompt": "three"}) == {"prompt": "two"}
 
 
 @pytest.mark.parametrize("retries", [0, 1, 2, 9])
 def test_a_change_of_retries_begins_no_new_round(retries):
     """Who edits the DAG between two tries gets what the first one asked for; a clear asks anew."""
     state = State()
-    fixed(context(1, state=state), {"prompt": "one"})
-    assert fixed(context(2, state=state, retries=retries), {"prompt": "two"}) == {"prompt": "one"}
+    freeze(context(1, state=state), {"prompt": "one"})
+    assert freeze(context(2, state=state, retries=retries), {"prompt": "two"}) == {"prompt": "one"}
     cleared = context(3, 2 + retries + 1, state, retries)
-    assert fixed(cleared, {"prompt": "three"}) == {"prompt": "three"}
+    assert freeze(cleared, {"prompt": "three"}) == {"prompt": "three"}
 
 
 def test_what_an_earlier_release_kept_is_read():
     """Its note has the first try only, which the task's retries tell."""
     state = State({KEY: json.dumps({"first_try": 1, "fields": {"prompt": "one"}})})
-    assert fixed(context(2, state=state), {"prompt": "two"}) == {"prompt": "one"}
-    assert fixed(context(3, 4, state), {"prompt": "three"}) == {"prompt": "three"}
+    assert freeze(context(2, state=state), {"prompt": "two"}) == {"prompt": "one"}
+    assert freeze(context(3, 4, state), {"prompt": "three"}) == {"prompt": "three"}
 
 
 def test_what_json_cannot_carry_is_refused():
@@ -91,13 +91,13 @@ def test_what_json_cannot_carry_is_refused():
 
 def test_a_resumed_task_gets_what_its_trigger_carries():
     """What came back from the trigger counts, and a field that a newer release has added is rendered."""
-    resumed = fixed(context(1, state=State()), {"prompt": "now", "new": 1}, {"prompt": "then"})
+    resumed = freeze(context(1, state=State()), {"prompt": "now", "new": 1}, {"prompt": "then"})
     assert resumed == {"prompt": "then", "new": 1}
 
 
 def test_without_a_store_the_rendering_counts():
     """Airflow before 3.3 has no task state: there, the receipt beside the output tells."""
-    assert fixed(context(2), {"prompt": "two"}) == {"prompt": "two"}
+    assert freeze(context(2), {"prompt": "two"}) == {"prompt": "two"}
 
 
 def test_a_store_that_cannot_be_read_is_not_taken_for_empty():
@@ -108,11 +108,11 @@ def test_a_store_that_cannot_be_read_is_not_taken_for_empty():
             raise ConnectionError("the API server is away")
 
     with pytest.raises(VeoReceiptUnavailableError, match="trying again is safe"):
-        fixed(context(2, state=Away()), {"prompt": "two"})
+        freeze(context(2, state=Away()), {"prompt": "two"})
 
 
 def test_what_is_kept_is_json():
     """Paths and the like become texts, so that two renderings can be compared."""
     state = State()
-    fixed(context(1, state=state), {"image": State})
+    freeze(context(1, state=state), {"image": State})
     assert json.loads(state[KEY])["fields"] == plain({"image": State})
