@@ -19,7 +19,7 @@ def parameters(operator):
     """Return the parameters of an operator that this package adds to Airflow's."""
     classes = [one for one in operator.__mro__ if one.__module__.startswith("veo_provider.")]
     signatures = [inspect.signature(one.__init__) for one in classes if "__init__" in vars(one)]
-    return {one.name for found in signatures for one in found.parameters.values()} - {"self", "args", "kwargs"}
+    return {name for found in signatures for name in found.parameters} - {"self", "args", "kwargs"}
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
