@@ -99,8 +99,8 @@ backfill: $(VENV)/.test ## The test of backfills with 30 days: a quarter of an h
 	BACKFILL_DAYS=30 $(PYTEST) -s tests/system/test_backfill.py
 
 .PHONY: awkward
-awkward: $(VENV)/.test ## Write the awkward pictures and films of the tests into .run/awkward, to look at or to try elsewhere
-	$(BIN)/python tests/awkward_folder.py .run/awkward
+awkward: $(VENV)/.test ## Write the awkward images and videos of the tests into .run/awkward, to look at or to try elsewhere
+	$(BIN)/python tests/support/media/folder.py .run/awkward
 
 .PHONY: busy-test
 busy-test: $(VENV)/.test ## All tests, three times, while four loops keep the machine busy: some hours

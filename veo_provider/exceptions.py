@@ -3,59 +3,59 @@
 ::
 
     VeoError
-    ├── VeoRequestError               a rule of the API is broken; nothing was sent
-    │   └── VeoImageError             the image does not exist, or is nothing the API takes
+    ├── VeoRequestError               the request breaks a rule of the API; nothing was sent
+    │   └── VeoImageError             the image does not exist, or the API does not accept it
     │       └── VeoImageUnfitError    the image is too large, or of another format: convert it
-    ├── VeoImageUnavailableError      the image's source failed; no server can have accepted the request
-    ├── VeoConnectionError            no answer came; the call was a free one
-    │   └── VeoNotSentError           the request never reached the server whole
-    ├── VeoInterruptedError           the task was ended before its submission was sent whole
-    ├── VeoAPIError                   the service answered, and said no
+    ├── VeoImageUnavailableError      the image could not be read; no server can have accepted the request
+    ├── VeoConnectionError            no response came; the call costs nothing
+    │   └── VeoNotSentError           the request was not sent completely
+    ├── VeoInterruptedError           the task was interrupted before its submission was sent completely
+    ├── VeoAPIError                   the service returned an error
     │   ├── VeoBadRequestError        400, 413, …: the service refused the request
     │   │   └── VeoModelRetiredError  the model has ended: every request for it is refused
-    │   ├── VeoNoChannelError         the gateway itself has no channel for the model; nothing was relayed
-    │   ├── VeoWrongHostError         what answers is not the API
+    │   ├── VeoNoChannelError         the gateway has no channel for the model; nothing was relayed
+    │   ├── VeoWrongHostError         the host responds, but is not the API
     │   ├── VeoAuthenticationError    401, 403: wrong key, or the wrong type of key
     │   ├── VeoWrongTokenError        the token for the balance is wrong; the key may be right
     │   ├── VeoQuotaError             the account is empty
-    │   ├── VeoRateLimitError         429, or saturated: come back later
+    │   ├── VeoRateLimitError         429, or the service is saturated
     │   ├── VeoModerationError        the image or the prompt was refused
     │   ├── VeoTaskNotFoundError      the service does not know this task id
-    │   ├── VeoContentNotReadyError   the file is not there yet
-    │   ├── VeoContentGoneError       the file is not there any more, or never will be
-    │   │   └── VeoContentFilteredError  the safety filter held the video back: there is no file
-    │   ├── VeoServerError            5xx: trouble on the other side
-    │   │   └── VeoContentServerError    the same for a download, which may also mean a filtered video
-    │   └── VeoUnexpectedAnswerError  an answer that is none of the API's
-    ├── VeoSubmissionUnknown          a submission's answer was lost: it may be generating, and charged
-    │   └── VeoUnknownReceiptError    the receipt of one keeps everybody from submitting again
-    ├── VeoGenerationFailed           the service gave up; not charged
-    ├── VeoWaitTimeoutError           not finished in time; not known to have failed
-    ├── VeoNotFetchedError            accepted, and its video could not be fetched yet: paid once, not lost
-    ├── VeoVideoLostError             charged, and there is no video: filtered, or deleted by the service
-    │   └── VeoChargeOpenError        ended without a video, and nobody says whether it was charged
-    ├── VeoIncompleteVideoError       what arrived is not a whole MP4
-    ├── VeoReceiptError               a receipt is damaged, or kept where it protects nothing
-    │   └── VeoReceiptDeniedError     the store keeps no receipt
+    │   ├── VeoContentNotReadyError   the video file is not there yet
+    │   ├── VeoContentGoneError       the video file is not there any more, or never was
+    │   │   └── VeoContentFilteredError  the safety filter withheld the video: there is no file
+    │   ├── VeoServerError            5xx: the service has a problem
+    │   │   └── VeoContentServerError    the same for a download; the video may be filtered
+    │   └── VeoUnexpectedAnswerError  the response is not the API's
+    ├── VeoSubmissionUnknown          the response was lost: a generation may run, and be charged
+    │   └── VeoUnknownReceiptError    the receipt records one, so nothing is submitted again
+    ├── VeoGenerationFailed           the generation failed; not charged
+    ├── VeoWaitTimeoutError           the generation is not finished in time; it may still complete
+    ├── VeoNotFetchedError            accepted, but the video could not be fetched yet; it is paid for once
+    ├── VeoVideoLostError             charged, but there is no video: filtered, or deleted by the service
+    │   └── VeoChargeOpenError        ended without a video; whether it was charged is not known
+    ├── VeoIncompleteVideoError       the download is not a complete MP4
+    ├── VeoReceiptError               a receipt is damaged, or its place protects nothing
+    │   └── VeoReceiptDeniedError     the store refuses receipts
     ├── VeoReceiptUnavailableError    a receipt cannot be read or written now
-    ├── VeoReceiptChangedError        another attempt changed the receipt meanwhile
+    ├── VeoReceiptChangedError        another attempt has changed the receipt
     ├── VeoRecordLostError            accepted, but the receipt could not be written
-    ├── VeoRequestChangedError        the output was made from another request
-    │   └── VeoAlreadyPaidError       this try, or another task, has paid for the output
+    ├── VeoRequestChangedError        the output was generated from another request
+    │   └── VeoAlreadyPaidError       this attempt, or another task, has paid for the output
     ├── VeoArchiveUnavailableError    the images of a batch cannot be listed now
     ├── VeoOutageError                nothing has succeeded for a long time
-    ├── VeoReceiptsDeniedError        a batch may not read its receipts
+    ├── VeoReceiptsDeniedError        a batch has no permission to read its receipts
     ├── VeoSummaryUnavailableError    a summary cannot be written or read now
     │   └── VeoSummaryDeniedError     the store refuses the summary
     ├── VeoBatchError                 some images of a batch have no video
-    │   └── VeoBatchUnfinishedError   the same, for reasons that may pass
-    └── VeoStorageError               S3 did not do what it was asked for
-        ├── VeoStorageMissingError        there is no such bucket, object or upload
+    │   └── VeoBatchUnfinishedError   the same, for temporary reasons
+    └── VeoStorageError               an S3 operation failed
+        ├── VeoStorageMissingError        the bucket, object or upload does not exist
         ├── VeoStorageDeniedError         S3 refuses access
-        ├── VeoStorageConflictError       somebody else writes the same object
-        ├── VeoStorageConfigurationError  S3 or boto3 refuses the call as it is
-        ├── VeoStorageUnavailableError    anything else: S3 is away, or the answer was lost
-        └── VeoUploadLostError            the upload was aborted by a task that stores the same object
+        ├── VeoStorageConflictError       another write changes the same object
+        ├── VeoStorageConfigurationError  S3 or boto3 refuses the call
+        ├── VeoStorageUnavailableError    anything else: S3 is unavailable, or the response was lost
+        └── VeoUploadLostError            another task that stores the same object aborted the upload
 
 Each message is up to three sentences: what happened, whether money was spent, what to do next.
 """
@@ -65,7 +65,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 TASK_LOG = "the service's task log (APIYI's is https://api.apiyi.com/task)"
-"""Where a person can look up what the account generated and paid; the API itself has no list."""
+"""Where a user can look up what the account generated and paid; the API itself has no list."""
 
 _HOST_ADVICE = "Check that the connection's host is the API's base URL, such as https://api.apiyi.com/v1."
 
@@ -74,13 +74,13 @@ class VeoError(Exception):
     """Base of all errors of this package.
 
     :param what: one sentence that says what happened.
-    :param advice: what to do next, where the class's own advice does not fit.
+    :param advice: what to do next, if the class's own advice does not apply.
     """
 
     money: str = "No money was spent."
-    """What the class says about the money; an error of a later phase carries its own sentence."""
+    """Whether money was spent; an error of a later phase carries its own sentence."""
     advice: str = ""
-    """What the class says to do next."""
+    """What to do next."""
     retryable: ClassVar[bool] = False
     """Whether the same step may succeed later, unchanged and without paying twice."""
 
@@ -104,53 +104,53 @@ class VeoRequestError(VeoError, ValueError):
 class VeoImageError(VeoRequestError):
     """The image does not exist, is too large, or is not a JPEG, PNG or WebP."""
 
-    advice = "Give another image, and run the task again."
+    advice = "Use another image and run the task again."
 
 
 class VeoImageUnfitError(VeoImageError):
-    """The image is too large for the service, or not a JPEG, PNG or WebP: converted, it may do."""
+    """The image is too large for the service, or not a JPEG, PNG or WebP; converting it may help."""
 
     advice = (
-        "Give another image, or convert this one, as VeoBatchOperator does with convert=True, and run the "
-        "task again."
+        "Use another image, or convert this one, as VeoBatchOperator does with convert=True, and run "
+        "the task again."
     )
 
 
 class VeoImageUnavailableError(VeoError):
-    """The image could not be read to its end: its store failed, or it changed meanwhile."""
+    """The image could not be read completely: its store failed, or the image changed."""
 
-    advice = "Trying again is safe."
+    advice = "Retrying is safe."
     retryable = True
 
 
 class VeoConnectionError(VeoError):
-    """No answer came to a call that costs nothing."""
+    """No response came to a call that costs nothing."""
 
     money = "This call costs nothing."
-    advice = "Check the host in the connection and the network; trying again is safe."
+    advice = "Check the host in the connection and the network. Retrying is safe."
     retryable = True
 
 
 class VeoNotSentError(VeoConnectionError):
-    """The request never reached the server whole, so the server cannot have accepted it."""
+    """The request was not sent completely, so the server cannot have accepted it."""
 
-    money = "No money was spent: the request was never sent whole."
+    money = "No money was spent: the request was not sent completely."
 
 
 class VeoInterruptedError(VeoError):
-    """The task was ended, by a timeout or a signal, before its submission was sent whole."""
+    """A timeout or a signal interrupted the task before its submission was sent completely."""
 
-    advice = "Trying again is safe."
+    advice = "Retrying is safe."
     retryable = True
 
 
 class VeoAPIError(VeoError):
-    """The service answered with an error.
+    """The service returned an error.
 
     :param what: one sentence that says what happened.
-    :param status: HTTP status of the answer.
-    :param code: the service's own error code, may be empty.
-    :param retry_after: seconds that the service asked to wait, where it did.
+    :param status: HTTP status of the response.
+    :param code: the service's own error code; may be empty.
+    :param retry_after: seconds to wait before a retry, if the service requested that.
     """
 
     money = "Nothing was charged for this call."
@@ -165,35 +165,35 @@ class VeoAPIError(VeoError):
 
 
 class VeoBadRequestError(VeoAPIError):
-    """The service refused the request as it is."""
+    """The service refused the request."""
 
-    advice = "Sending it again unchanged will fail again: correct the parameters first."
+    advice = "Correct the parameters: the same request will be refused again."
 
 
 class VeoModelRetiredError(VeoBadRequestError):
-    """The model has ended, so that the service refuses every request for it."""
+    """The model has ended, so the service refuses every request for it."""
 
-    advice = "No request for this model will be accepted again: name another model."
+    advice = "No request for this model will be accepted again: use another model."
 
 
 class VeoNoChannelError(VeoAPIError):
-    """The gateway has no channel for the model: it answered by itself, before it relayed anything."""
+    """The gateway has no channel for the model: it responded itself, before it relayed anything."""
 
     advice = (
-        "Trying again later is safe. If it stays so, the gateway does not serve this model to this key: name "
-        "another model, or ask the gateway."
+        "Retrying later is safe. If the error persists, the gateway does not offer this model to this key: "
+        "use another model, or ask the gateway's support."
     )
     retryable = True
 
 
 class VeoWrongHostError(VeoAPIError):
-    """What answers under the connection's host is not the API."""
+    """The connection's host responds, but is not the API."""
 
     advice = _HOST_ADVICE
 
 
 class VeoAuthenticationError(VeoAPIError):
-    """The key is wrong, or of a type that may not generate videos."""
+    """The key is wrong, or of a type that cannot generate videos."""
 
     advice = (
         "Check the password of the connection: the key must be of type "
@@ -202,28 +202,28 @@ class VeoAuthenticationError(VeoAPIError):
 
 
 class VeoWrongTokenError(VeoAPIError):
-    """The account token, which shows the balance and nothing else, is refused."""
+    """The account token, which is only for reading the balance, is refused."""
 
-    advice = "Check account_token in the connection's extra, or leave it out: only the balance needs it."
+    advice = "Check account_token in the connection's extra, or remove it: only the balance needs it."
 
 
 class VeoQuotaError(VeoAPIError):
-    """The account has not enough money left."""
+    """The account does not have enough money left."""
 
-    advice = "The account is empty: top it up, then run the task again."
+    advice = "The account is empty: top it up and run the task again."
 
 
 class VeoRateLimitError(VeoAPIError):
-    """Too many requests, or the upstream is saturated; nothing was accepted."""
+    """There were too many requests, or the upstream is saturated; nothing was accepted."""
 
-    advice = "Try again later, or with fewer at a time: trying again is safe."
+    advice = "Retry later or lower the concurrency. Retrying is safe."
     retryable = True
 
 
 class VeoModerationError(VeoAPIError):
-    """The image or the prompt was refused on grounds of safety or policy."""
+    """The image or the prompt was refused for reasons of safety or policy."""
 
-    advice = "Change the image or the prompt: unchanged it will be refused again."
+    advice = "Change the image or the prompt: the same request will be refused again."
 
 
 class VeoTaskNotFoundError(VeoAPIError):
@@ -233,68 +233,68 @@ class VeoTaskNotFoundError(VeoAPIError):
 
 
 class VeoContentNotReadyError(VeoAPIError):
-    """The video is not there yet; usual in the first seconds after completion."""
+    """The video file is not there yet, which is usual in the first seconds after completion."""
 
     money = "Downloading costs nothing."
-    advice = "Trying again is safe."
+    advice = "Retrying is safe."
     retryable = True
 
 
 class VeoContentGoneError(VeoAPIError):
-    """The video is not there any more, or there never was one because it was filtered."""
+    """The video file is not there any more, or never was because the video was filtered."""
 
     money = "Downloading costs nothing, but the generation itself has been charged."
     advice = (
-        "Videos are kept for about 2 days; a video held back by the safety filter never gets a file. "
-        f"Look it up in {TASK_LOG} before you generate it again."
+        "The service keeps videos for about 2 days, and never has a file of a video that its safety filter "
+        f"withheld. Look the video up in {TASK_LOG} before you generate it again."
     )
 
 
 class VeoContentFilteredError(VeoContentGoneError):
-    """The service completed the generation, and its safety filter held the video back."""
+    """The service completed the generation, but its safety filter withheld the video."""
 
     advice = (
-        "There is no file to fetch, now or later. Change the image or the prompt before you generate it "
-        f"again; look it up in {TASK_LOG} to ask for the money back."
+        "There is no file, and there will be none. Change the image or the prompt before you generate it "
+        f"again. To ask for a refund, look the video up in {TASK_LOG}."
     )
 
 
 class VeoServerError(VeoAPIError):
-    """Trouble on the service's side."""
+    """The service has a problem."""
 
-    advice = "Trying again is safe."
+    advice = "Retrying is safe."
     retryable = True
 
 
 class VeoContentServerError(VeoServerError):
-    """Trouble on the service's side during a download, or a video that its safety filter held back."""
+    """The service had a problem during a download, or its safety filter withheld the video."""
 
     money = "Downloading costs nothing, but the generation itself has been charged."
     advice = (
-        "Trying again is safe. If it stays so, the safety filter has probably held the video back, and there "
-        f"is no file: look it up in {TASK_LOG}."
+        "Retrying is safe. If the error persists, the safety filter has probably withheld the video, and "
+        f"there is no file: look it up in {TASK_LOG}."
     )
 
 
 class VeoUnexpectedAnswerError(VeoAPIError):
-    """An answer that is none of the API's: a proxy's page, broken JSON, a redirect."""
+    """The response is not the API's: a proxy's page, broken JSON, a redirect."""
 
     advice = _HOST_ADVICE
     retryable = True
 
 
 class VeoSubmissionUnknown(VeoError):  # noqa: N818 - it names a state of knowledge, not a fault
-    """A submission went out and its answer never came back, or made no sense.
+    """A submission was sent, but its response was lost, or does not say whether it was accepted.
 
     :param what: one sentence that says what happened.
-    :param veo_task_id: the id that could be read in what came of the answer, where one could. It is no more
-        than a candidate: a free look at its status tells whether there is such a generation.
+    :param veo_task_id: the task id in the received part of the response, if there is one. It is only a
+        candidate: a free poll shows whether there is such a generation.
     """
 
     money = "It may have been accepted, and would then be charged."
     advice = (
-        f"It is not sent again by itself: look for the newest task in {TASK_LOG}. If it is there, wait for "
-        "its id with VeoTaskSensor; if it is not, clear this task to submit once more."
+        f"It is not sent again automatically. Look for the newest task in {TASK_LOG}. If it is there, wait "
+        "for its id with VeoTaskSensor; if it is not, clear this task to submit once more."
     )
 
     def __init__(self, what: str, *, veo_task_id: str | None = None) -> None:
@@ -303,15 +303,15 @@ class VeoSubmissionUnknown(VeoError):  # noqa: N818 - it names a state of knowle
 
 
 class VeoGenerationFailed(VeoError):  # noqa: N818 - the API's own word for it
-    """The service could not make the video.
+    """The service could not generate the video.
 
     :param what: one sentence that says what happened.
     :param moderated: whether the service's safety filter refused it.
-    :param advice: what to do next, where it is not moderation.
+    :param advice: what to do next, unless it was moderation.
     """
 
     money = "A failed generation is not charged."
-    advice = "Clear the task that submitted it to generate the video anew."
+    advice = "Clear the task that submitted it to generate the video again."
 
     def __init__(self, what: str, *, moderated: bool = False, advice: str = "") -> None:
         super().__init__(what, advice=VeoModerationError.advice if moderated else advice)
@@ -319,13 +319,13 @@ class VeoGenerationFailed(VeoError):  # noqa: N818 - the API's own word for it
 
 
 class VeoNotFetchedError(VeoError):
-    """A generation was accepted, and its video could not be fetched yet.
+    """A generation was accepted, but its video could not be fetched yet.
 
     :param what: one sentence that says what happened, with the task id.
     """
 
-    money = "The generation is paid for once, when it completes; fetching it costs nothing."
-    advice = "Trying again goes on with the same generation, and pays nothing more."
+    money = "The generation is paid for once, when it completes; fetching the video costs nothing."
+    advice = "A retry continues with the same generation and costs nothing more."
     retryable = True
 
     def __init__(self, what: str, *, retry_after: float | None = None) -> None:
@@ -334,7 +334,7 @@ class VeoNotFetchedError(VeoError):
 
     @classmethod
     def of(cls, veo_task_id: str, error: VeoError) -> VeoNotFetchedError:
-        """Return what an error means that came after the generation was accepted."""
+        """Return the error for another one that came after the generation was accepted."""
         return cls(
             f"The video of {veo_task_id} is still to be fetched: {error.what} {error.advice}".rstrip(),
             retry_after=getattr(error, "retry_after", None),
@@ -342,37 +342,37 @@ class VeoNotFetchedError(VeoError):
 
 
 class VeoVideoLostError(VeoError):
-    """A generation completed and was charged, and there is no video to fetch.
+    """A generation completed and was charged, but there is no video to fetch.
 
     :param what: one sentence that says what happened, with the task id and the cause.
     """
 
     money = "The generation was charged."
     advice = (
-        "No retry brings the video back. To accept the loss and pay for a new one, run the task with "
-        f'on_lost_video="regenerate"; to ask for the money back, look it up in {TASK_LOG}.'
+        "No retry brings the video back. To accept the loss and pay for a new video, run the task with "
+        f'on_lost_video="regenerate". To ask for a refund, look it up in {TASK_LOG}.'
     )
 
 
 class VeoChargeOpenError(VeoVideoLostError):
-    """A generation has ended without a video, and the service does not say whether it is charged."""
+    """A generation has ended without a video, and the service does not say whether it was charged."""
 
     money = "It may have been charged: the service does not say."
 
 
 class VeoIncompleteVideoError(VeoError):
-    """What arrived is not a whole MP4: cut on the way, or something else altogether."""
+    """The download is not a complete MP4: it was cut off, or is something else."""
 
     money = "Downloading costs nothing."
-    advice = "Download it again; there is no need to generate it again."
+    advice = "Download it again; it does not have to be generated again."
     retryable = True
 
 
 class VeoStorageError(VeoError):
-    """S3 did not do what it was asked for.
+    """An S3 operation failed.
 
     :param what: one sentence that says what happened.
-    :param code: S3's error code, or the status of an answer that has none; empty where there was no answer.
+    :param code: S3's error code, or the status of a response without one; empty if there was no response.
     """
 
     money = "Reading and writing objects costs nothing at the video service."
@@ -383,7 +383,7 @@ class VeoStorageError(VeoError):
 
 
 class VeoStorageMissingError(VeoStorageError):
-    """There is no such bucket, object or upload."""
+    """The bucket, object or upload does not exist."""
 
     advice = "Check the names of bucket and key, and the connection's region and endpoint."
 
@@ -395,49 +395,49 @@ class VeoStorageDeniedError(VeoStorageError):
 
 
 class VeoStorageConflictError(VeoStorageError):
-    """Another write to the same object was faster, or is going on."""
+    """Another write to the same object was faster, or is in progress."""
 
-    advice = "Trying again is safe: what is there is read first."
+    advice = "Retrying is safe: a retry first reads what is there."
     retryable = True
 
 
 class VeoStorageConfigurationError(VeoStorageError):
-    """S3 or boto3 refuses the call as it is: a name, an option or a setting of the connection is wrong."""
+    """S3 or boto3 refuses the call: a name, an option or a setting of the connection is wrong."""
 
     advice = "Correct the connection or the parameter, and run the task again."
 
 
 class VeoStorageUnavailableError(VeoStorageError):
-    """S3 is away or in trouble, or its answer was lost."""
+    """S3 is unavailable or has a problem, or its response was lost."""
 
-    advice = "Trying again is safe."
+    advice = "Retrying is safe."
     retryable = True
 
 
 class VeoArchiveUnavailableError(VeoError):
-    """An archive cannot be listed now."""
+    """The images of a batch cannot be listed now."""
 
     money = "Nothing more was spent."
-    advice = "Trying again is safe: what is done is found by its receipt."
+    advice = "Retrying is safe: finished videos are found by their receipts."
     retryable = True
 
 
 class VeoRequestChangedError(VeoError):
-    """The output was made, or is being made, from another request."""
+    """The output was generated, or is being generated, from another request."""
 
     money = "Nothing more was spent."
     advice = (
-        'Give it another output, or say what to do: on_changed_request="regenerate" pays for a new video, '
-        '"keep" stays with the one that there is.'
+        'Use another output, or decide what to do: on_changed_request="regenerate" pays for a new video, '
+        '"keep" uses the existing one.'
     )
 
 
 class VeoAlreadyPaidError(VeoRequestChangedError):
-    """This try, or another task since an earlier one, has paid for the output: to go on would pay again."""
+    """This attempt, or another task, has already paid for the output: continuing would pay again."""
 
 
 class VeoUnknownReceiptError(VeoSubmissionUnknown):
-    """A submission is of unknown fate, and its receipt keeps everybody from submitting again."""
+    """A receipt records a submission of unknown fate, so nothing is submitted again."""
 
     advice = (
         f'Look for it in {TASK_LOG}. If it is there, put its id as "veo_task_id" and "state": "submitted" '
@@ -447,7 +447,7 @@ class VeoUnknownReceiptError(VeoSubmissionUnknown):
 
 
 class VeoReceiptChangedError(VeoError):
-    """Another attempt has changed the receipt to something else meanwhile."""
+    """Another attempt has changed the receipt."""
 
     money = "Nothing more was spent."
     advice = "The next attempt reads it again."
@@ -458,90 +458,90 @@ class VeoRecordLostError(VeoError):
     """A submission was accepted, but its receipt could not be written."""
 
     money = "It will be charged when it completes."
-    advice = 'To go on with it, put "state": "submitted" and the id as "veo_task_id" into the receipt.'
+    advice = 'To continue with it, put "state": "submitted" and the id as "veo_task_id" into the receipt.'
 
 
 class VeoReceiptError(VeoError):
-    """A receipt is damaged, of a newer version, or kept where it protects nothing."""
+    """A receipt is damaged, of a newer version, or in a place where it protects nothing."""
 
     money = "Nothing more was spent."
-    advice = "Nothing is submitted past it. Correct what is said above, and clear the task."
+    advice = "Nothing is submitted until it is corrected. Correct the problem above and clear the task."
 
 
 class VeoReceiptDeniedError(VeoReceiptError):
-    """The store keeps no receipt: it refuses access, has no such bucket, or the connection is wrong."""
+    """The store refuses receipts: access is denied, the bucket does not exist, or the connection is wrong."""
 
-    advice = "Nothing is submitted without a receipt. Correct what is said above, and clear the task."
+    advice = "Nothing is submitted without a receipt. Correct the problem above and clear the task."
 
 
 class VeoReceiptUnavailableError(VeoError):
-    """A receipt cannot be read or written now, which is never taken for there being none."""
+    """A receipt cannot be read or written now; that is never treated as a missing receipt."""
 
     money = "Nothing more was spent."
-    advice = "Nothing is submitted without a receipt; trying again is safe."
+    advice = "Nothing is submitted without a receipt. Retrying is safe."
     retryable = True
 
 
 class ReceiptConflictError(Exception):
-    """Somebody else has written the receipt since it was read; read it again."""
+    """Another process has written the receipt since it was read; read it again."""
 
 
 class VeoOutageError(VeoError):
     """Nothing has succeeded for a long time."""
 
-    money = "What was submitted is kept by its receipts."
-    advice = "Trying again is safe."
+    money = "Receipts record what was submitted, so nothing is paid for twice."
+    advice = "Retrying is safe."
     retryable = True
 
 
 class VeoReceiptsDeniedError(VeoError):
-    """The receipts may not be read, so that nobody knows what is paid."""
+    """There is no permission to read the receipts, so it is not known what is already paid."""
 
-    money = "Nothing is submitted without its receipt."
+    money = "Nothing is submitted without a receipt."
     advice = "Allow s3:ListBucket on the bucket, and s3:GetObject and s3:PutObject below the output prefix."
 
 
 class VeoSummaryUnavailableError(VeoError):
-    """A summary or its notes cannot be written or read now."""
+    """A summary or its journal cannot be written or read now."""
 
     money = "Nothing more was spent."
-    advice = "Trying again is safe: what is done is found by its receipt, and only the summary is made anew."
+    advice = "Retrying is safe: finished videos are found by their receipts, and only the summary is redone."
     retryable = True
 
 
 class VeoSummaryDeniedError(VeoSummaryUnavailableError):
-    """The store refuses the summary or its notes, and will refuse them again."""
+    """The store refuses the summary or its journal, and will refuse it again."""
 
-    advice = "What is done is found by its receipt. Correct what is said above, and clear the task."
+    advice = "Finished videos are found by their receipts. Correct the problem above and clear the task."
     retryable = False
 
 
 class VeoBatchError(VeoError):
-    """Some images of an archive have no video."""
+    """Some images of a batch have no video."""
 
-    money = "What was paid for is kept by the receipts, and is not paid for again."
+    money = "Receipts record what was paid for, so nothing is paid for again."
     advice = "The summary says why."
 
 
 class VeoBatchUnfinishedError(VeoBatchError):
-    """Some images have no video yet, for reasons that may pass."""
+    """Some images have no video yet, for temporary reasons."""
 
-    advice = "The summary says why. The next attempt goes on with them."
+    advice = "The summary says why. The next attempt continues with them."
     retryable = True
 
 
 class VeoWaitTimeoutError(VeoError):
-    """A generation was not finished in time; it is not known to have failed."""
+    """A generation was not finished in time; it may still complete."""
 
     money = "It may still complete, and is then charged once."
     advice = (
-        "Its receipt keeps the id: the next attempt waits on for the same generation, and pays nothing more."
+        "Its receipt records the id: the next attempt waits for the same generation and pays nothing more."
     )
     retryable = True
 
 
 class VeoUploadLostError(VeoStorageError):
-    """An upload was taken back while it was under way, by a task that stores the same object."""
+    """Another task that stores the same object aborted this upload while it was in progress."""
 
-    advice = "Trying again is safe."
+    advice = "Retrying is safe."
     retryable = True

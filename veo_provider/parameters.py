@@ -1,7 +1,7 @@
-"""Values of parameters as templates, XComs and rows of a table give them, or a clear error.
+"""Parameter values from templates, XComs and tables: converted to the right type, or refused.
 
-A text may stand for something else: ``"False"`` for a boolean, ``"7"`` for a number, ``"None"`` for nothing.
-Whatever stands for none of what a parameter takes is refused before anything is sent.
+A text may mean another type: ``"False"`` a boolean, ``"7"`` a number, ``"None"`` no value. A value that
+cannot be converted is refused before anything is sent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from veo_provider.api.protocol import check_task_id
+from veo_provider.api.parsing.task_ids import check_task_id
 from veo_provider.exceptions import VeoRequestError
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 _NOTHING = frozenset({"", "none", "null", "nan"})
-"""What an empty cell, or a template of None, renders to."""
+"""How an empty cell, or None in a template, is rendered."""
 _SHOWN_CHARACTERS = 200
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def is_nothing(value: object) -> bool:
-    """Whether a value stands for nothing; a table has the number NaN in its empty cells."""
+    """Whether a value means no value; empty cells of a table are the number NaN."""
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
@@ -33,71 +33,71 @@ def is_nothing(value: object) -> bool:
 def as_bool(name: str, value: object) -> bool:
     """Return a boolean.
 
-    :raises VeoRequestError: the value stands for none; nothing at all does not, either.
+    :raises VeoRequestError: the value is not a boolean; no value is not one, either.
     """
     found = _BOOLEANS.get(_text_of(value))
     if found is None:
-        raise VeoRequestError(f"{name}={_shown(value)} is not possible: it is True or False.")
+        raise VeoRequestError(f"{name} must be True or False; got {_shown(value)}.")
     return found
 
 
 def as_int(name: str, value: object) -> int | None:
-    """Return an integer, or None for nothing.
+    """Return an integer, or None for no value.
 
-    :raises VeoRequestError: the value stands for neither.
+    :raises VeoRequestError: the value is neither.
     """
     if is_nothing(value):
         return None
     try:
         return int(value) if isinstance(value, float) and value.is_integer() else int(_text_of(value))
     except ValueError as error:
-        raise VeoRequestError(f"{name}={_shown(value)} is not possible: it must be an integer.") from error
+        raise VeoRequestError(f"{name} must be an integer; got {_shown(value)}.") from error
 
 
 def as_positive(name: str, value: object) -> int:
     """Return an integer of 1 or more.
 
-    :raises VeoRequestError: the value stands for none.
+    :raises VeoRequestError: the value is not one.
     """
     number = as_int(name, value)
     if number is None or number < 1:
-        raise VeoRequestError(f"{name}={_shown(value)} is not possible: it is 1 or more.")
+        raise VeoRequestError(f"{name} must be 1 or more; got {_shown(value)}.")
     return number
 
 
 def as_usd(name: str, value: object) -> float:
     """Return an amount of US dollars, 0 or more.
 
-    :raises VeoRequestError: the value stands for none; nothing at all does not, either.
+    :raises VeoRequestError: the value is not one; no value is not one, either.
     """
     try:
         dollars = math.nan if isinstance(value, bool) else float(_text_of(value))
     except ValueError:
         dollars = math.nan
     if not 0 <= dollars < math.inf:
-        raise VeoRequestError(f"{name}={_shown(value)} is not possible: it is a number of US dollars.")
+        raise VeoRequestError(f"{name} must be a number of US dollars; got {_shown(value)}.")
     return dollars
 
 
 def as_seconds(name: str, value: object) -> str | None:
-    """Return a length in seconds as a text, or None for nothing.
+    """Return a length in seconds as a text, or None for no value.
 
-    :raises VeoRequestError: the value stands for neither.
+    :raises VeoRequestError: the value is neither.
     """
     text = as_text(name, value)
     try:
-        possible = text is None or 0 < float(text) < math.inf
+        is_valid = text is None or 0 < float(text) < math.inf
     except ValueError:
-        possible = False
-    if not possible:
-        raise VeoRequestError(f"{name}={_shown(value)} is not possible: it is a number of seconds.")
+        is_valid = False
+    if not is_valid:
+        raise VeoRequestError(f"{name} must be a number of seconds; got {_shown(value)}.")
     return text
 
 
 def as_terms(name: str, value: object) -> str | None:
-    """Return a text that may be given as a list of its terms, as an XCom or a parameter of type array has it.
+    """Return a text; a list of terms, such as an XCom or a parameter of type array, is joined by commas.
 
-    :raises VeoRequestError: the value is something else, or one of the terms is.
+    :raises VeoRequestError: the value or one of the terms is something else.
     """
     if isinstance(value, (list, tuple)):
         return ", ".join(filter(None, (as_text(name, term) for term in value))) or None
@@ -105,7 +105,7 @@ def as_terms(name: str, value: object) -> str | None:
 
 
 def as_text(name: str, value: object) -> str | None:
-    """Return a text, or None for nothing. Native rendering makes numbers of texts like ``1984``.
+    """Return a text, or None for no value. Native rendering turns texts such as ``1984`` into numbers.
 
     :raises VeoRequestError: the value is something else, such as a list.
     """
@@ -118,11 +118,11 @@ def as_text(name: str, value: object) -> str | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
     if is_number and (text := _text_of(value)):
         return text
-    raise VeoRequestError(f"{name} is not possible as a {type(value).__name__}: it must be a text.")
+    raise VeoRequestError(f"{name} must be a text; got a value of type {type(value).__name__}.")
 
 
 def as_prompts(name: str, value: object) -> str | dict[str, str] | None:
-    """Return a text, a mapping to texts, or None for nothing.
+    """Return a text, a mapping to texts, or None for no value.
 
     :raises VeoRequestError: the value is something else.
     """
@@ -132,22 +132,20 @@ def as_prompts(name: str, value: object) -> str | dict[str, str] | None:
 
 
 def as_place(name: str, value: object) -> str:
-    """Return a path or a URI, which may also be given as a path object, ``ObjectStoragePath`` among them.
+    """Return a path or a URI as a text; path objects, such as ``ObjectStoragePath``, are accepted.
 
-    :raises VeoRequestError: the value is something else, or nothing.
+    :raises VeoRequestError: the value is something else, or no value.
     """
     text = _as_path(value)
     if is_nothing(text):
-        raise VeoRequestError(f"{name}={text!r} is empty: it must be a path or a URI.")
+        raise VeoRequestError(f"{name} must be a path or a URI; got {text!r}, which is empty.")
     if not isinstance(text, str):
-        raise VeoRequestError(
-            f"{name} is not possible as a {type(value).__name__}: it must be a path or a URI, one."
-        )
+        raise VeoRequestError(f"{name} must be one path or URI; got a value of type {type(value).__name__}.")
     return text
 
 
 def as_places(name: str, value: object) -> str | list[str]:
-    """Return a text as it is, or a list of paths and URIs.
+    """Return a text unchanged, or a list of paths and URIs.
 
     :raises VeoRequestError: the value is neither.
     """
@@ -156,15 +154,15 @@ def as_places(name: str, value: object) -> str | list[str]:
         return value
     if isinstance(value, (bytes, bytearray, dict)) or not _is_iterable(value):
         raise VeoRequestError(
-            f"{name} is not possible as a {type(value).__name__}: it is a text or a list of paths and URIs."
+            f"{name} must be a text or a list of paths and URIs; got a value of type {type(value).__name__}."
         )
     return [as_place(f"{name}[{index}]", each) for index, each in enumerate(value)]
 
 
 def as_task_id(value: object) -> str:
-    """Return the API's task id, of which native rendering makes a number where it has digits only.
+    """Return the API's task id; native rendering turns an id that has only digits into a number.
 
-    :raises VeoRequestError: the value is none.
+    :raises VeoRequestError: the value is not a task id.
     """
     number = isinstance(value, int) and not isinstance(value, bool)
     return check_task_id(_text_of(value) if number else value)
@@ -173,17 +171,17 @@ def as_task_id(value: object) -> str:
 def as_connection(name: str, value: object, *, optional: bool = False) -> str | None:
     """Return a connection's id.
 
-    :param optional: whether nothing at all is one, too.
+    :param optional: whether no value is allowed.
     :raises VeoRequestError: the value is something else.
     """
     conn_id = as_text(name, value)
     if conn_id is None and not optional:
-        raise VeoRequestError(f"{name}={value!r} is not possible: it must be the id of a connection.")
+        raise VeoRequestError(f"{name} must be the id of a connection; got {value!r}.")
     return conn_id
 
 
 def _as_path(value: object) -> object:
-    """Return the text of a path object, with its scheme and connection; anything else as it is."""
+    """Return the text of a path object, with its scheme and connection; anything else unchanged."""
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     return str(value) if isinstance(value, (os.PathLike, ObjectStoragePath)) else value
@@ -191,14 +189,14 @@ def _as_path(value: object) -> object:
 
 def _is_iterable(value: object) -> TypeGuard[Iterable[object]]:
     try:
-        iter(value)  # type: ignore[call-overload]  # that is the question
+        iter(value)  # type: ignore[call-overload]  # iter() raises TypeError if not
     except TypeError:
         return False
     return True
 
 
 def _text_of(value: object) -> str:
-    """Return a value as a text in small letters without space around it; empty if it has too many digits."""
+    """Return a value as a stripped text in lower case; empty if it is a number with too many digits."""
     try:
         return str(value).strip().lower()
     except ValueError:
@@ -206,7 +204,7 @@ def _text_of(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value as an error shows it: whatever it is, in one line."""
+    """Return a value for an error message: its repr, shortened."""
     try:
         shown = repr(value)
     except ValueError:

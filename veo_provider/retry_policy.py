@@ -1,4 +1,4 @@
-"""Which failures Airflow tries again, and when."""
+"""Which failures Airflow retries, and when."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def fail_on_permanent_errors() -> Iterator[None]:
-    """End the task without a retry on every error that a retry cannot mend, or would pay for twice.
+    """Fail the task without a retry if a retry cannot help or would pay twice.
 
-    A temporary error is left as it is, for the task's own ``retries``. Of either, the log's last line is the
-    sentence that says what happened, what it cost and what to do: the chain of causes is at DEBUG level.
+    A retryable error is raised unchanged, for the task's own ``retries``. In both cases the last line of the
+    log says what happened, what it cost and what to do; the chain of causes is logged at DEBUG level.
     """
     from airflow.providers.common.compat.sdk import AirflowFailException
 
     try:
         yield
     except VeoError as error:
-        log.debug("The causes of what ends the task:", exc_info=error)
+        log.debug("The causes of the error that ends the task:", exc_info=error)
         if error.retryable:
             raise error from None
         error.__cause__ = error.__context__ = None
@@ -39,15 +39,15 @@ def fail_on_permanent_errors() -> Iterator[None]:
 
 
 def with_retry_policy(operator: object, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return an operator's arguments with this provider's retry policy, unless they name one, or None.
+    """Return an operator's arguments with this provider's retry policy, unless they set another one or None.
 
-    Airflow has retry policies since 3.3; before, the arguments are returned as they are.
+    Airflow has retry policies since 3.3; before that, the arguments are returned unchanged.
 
-    :param operator: as it is while its constructor runs.
+    :param operator: the operator, whose constructor is running.
     """
     if not AIRFLOW_V_3_3_PLUS:
         return arguments
-    # Airflow gives retry_policy=None to each task of a mapped operator, where nobody has asked for that.
+    # Airflow passes retry_policy=None to each task of a mapped operator, although the user did not.
     mapped = getattr(operator, "_BaseOperator__from_mapped", False)
     if "retry_policy" in arguments and not (mapped and arguments["retry_policy"] is None):
         return arguments
@@ -58,10 +58,10 @@ if AIRFLOW_V_3_3_PLUS:
     from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
 
     class VeoRetryPolicy(RetryPolicy):
-        """Retry when the service asked to, and not at all where no retry mends anything.
+        """Retry after the time that the service requested, and not at all if a retry cannot help.
 
-        The operators use it by default. The task's ``retries`` stay the upper limit, and whatever is not this
-        provider's error is left to the task's own settings.
+        The operators use it by default. The task's ``retries`` remain the upper limit, and errors that
+        are not this provider's are left to the task's own settings.
         """
 
         def evaluate(
@@ -71,15 +71,15 @@ if AIRFLOW_V_3_3_PLUS:
             max_tries: int,  # noqa: ARG002 - Airflow's signature
             context: Context | None = None,  # noqa: ARG002 - Airflow's signature
         ) -> RetryDecision:
-            """Decide after a failure: ends on moderation, an empty account, a wrong key and bad input."""
+            """Decide about a retry: none after moderation, an empty account, a wrong key or bad input."""
             if not isinstance(exception, VeoError):
                 return RetryDecision.default()
             if not exception.retryable:
                 return RetryDecision.fail(str(exception))
-            asked = getattr(exception, "retry_after", None)
-            if asked:
+            seconds = getattr(exception, "retry_after", None)
+            if seconds:
                 return RetryDecision.retry(
-                    timedelta(seconds=asked), f"The service asked to wait {asked:.0f} s."
+                    timedelta(seconds=seconds), f"The service asked to wait {seconds:.0f} s."
                 )
             return RetryDecision.default()
 

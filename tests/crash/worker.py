@@ -245,7 +245,7 @@ def main():
         "veo_provider.hooks.veo",
         "veo_provider.media.image_source",
         "veo_provider.operators.veo",
-        "veo_provider.receipts.receipt",
+        "veo_provider.receipts.s3_store",
         "veo_provider.generation.storage",
         "veo_provider.triggers.veo",
     ):

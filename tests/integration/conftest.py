@@ -13,6 +13,18 @@ from veo_provider.api.request import VeoRequest
 from veo_provider.triggers import veo as triggers
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_loader():
+    """Let boto3 read its description of S3 once, instead of anew for each client."""
+    import botocore.session
+    from botocore.loaders import create_loader
+
+    loader = create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", lambda *_: loader)
+        yield
+
+
 @pytest.fixture
 def request_4s(photo):
     """The shortest video of a real photograph."""
@@ -101,10 +113,15 @@ def tune(monkeypatch):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """No pauses between attempts, so that a test of retries is about their number."""
+    """No pauses between attempts, boto3's own among them: a test of retries is about their number."""
     import tenacity
+    from botocore import retryhandler
+    from botocore.retries.standard import ExponentialBackoff
 
     from veo_provider.generation import retries
 
     monkeypatch.setattr(retries, "CONTENT_NOT_READY_WAIT", 0.0)
     monkeypatch.setattr(retries, "_backoff", tenacity.wait_none())
+    monkeypatch.setattr(tenacity, "wait_exponential", lambda **_: tenacity.wait_none())
+    monkeypatch.setattr(retryhandler, "delay_exponential", lambda *_, **__: 0.0)
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.0)

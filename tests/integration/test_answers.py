@@ -1,4 +1,7 @@
-"""Each row of the table of answers, over real sockets: through both clients, and in every phase."""
+"""Each row of the tables of responses, over real sockets: through both clients, and in every phase."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from support.answers import ROWS
@@ -6,7 +9,7 @@ from support.answers.row import TASK, Content, Poll, Submit
 from support.raw_server import Act, RawServer
 
 from veo_provider import exceptions
-from veo_provider.api import protocol
+from veo_provider.api import config
 from veo_provider.api.client import VeoClient
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import VideoStatus
@@ -14,7 +17,7 @@ from veo_provider.generation.storage import VideoInspector
 
 REQUEST = VeoRequest(prompt="Up", seconds="4")
 PATIENCE, IMPATIENCE = 30.0, 3.0
-"""Seconds for an answer, and for one that never comes."""
+"""Seconds that a client waits for a response, and for one that never ends."""
 REFUSALS = {
     exceptions.VeoBadRequestError: Submit.REFUSED,
     exceptions.VeoModelRetiredError: Submit.ENDED,
@@ -33,7 +36,12 @@ ENDS_OF_DOWNLOADS = {
     exceptions.VeoContentFilteredError: Content.HELD,
 }
 
-rows = pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
+SILENT_ROWS = [row for row in ROWS if Act.SILENCE in row.pieces]
+"""Rows that end by the client's timeout: those are checked at the same time, each on its own server."""
+
+rows = pytest.mark.parametrize(
+    "row", [pytest.param(row, id=row.name) for row in ROWS if row not in SILENT_ROWS]
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +57,19 @@ def server(_server):
     return _server
 
 
-def say(server, row):
+def respond_with(server, row):
     server.pieces, server.linked = row.pieces, row.linked
+
+
+def check_silent_rows(check):
+    """Check these rows at the same time: a client that waits needs no processor."""
+
+    def check_row(row):
+        with closing(RawServer()) as server:
+            check(server, row, IMPATIENCE)
+
+    with ThreadPoolExecutor(len(SILENT_ROWS)) as pool:
+        list(pool.map(check_row, SILENT_ROWS))
 
 
 def submitted(client):
@@ -92,46 +111,82 @@ def downloaded(client):
     return Content.STORED, ""
 
 
-def patience(row):
-    """Return seconds to wait for an answer."""
-    return IMPATIENCE if Act.SILENCE in row.pieces else PATIENCE
-
-
-@rows
-def test_a_submission(server, new_client, monkeypatch, row):
-    """What a submission makes of each answer: it is sent once, and both clients agree."""
-    monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", patience(row))
-    say(server, row)
+def check_submission(server, new_client, row, timeout=PATIENCE):
+    """What a submission makes of a response: it is sent once."""
+    respond_with(server, row)
     keeps = row.submit in (Submit.TAKEN, Submit.NAMED)
-    happened = submitted(new_client("sk-key", server.url, timeout=patience(row)))
+    happened = submitted(new_client("sk-key", server.url, timeout=timeout))
     assert happened == (row.submit, row.kept if keeps else None)
     assert server.calls == 1
 
 
-@rows
-def test_a_wait(server, new_client, row):
-    """What a poll makes of each answer: both clients agree."""
-    say(server, row)
-    assert polled(new_client("sk-key", server.url, timeout=patience(row))) is row.poll
+def check_poll(server, new_client, row, timeout=PATIENCE):
+    """What a poll makes of a response."""
+    respond_with(server, row)
+    assert polled(new_client("sk-key", server.url, timeout=timeout)) is row.poll
 
 
-@rows
-def test_a_download(server, row):
-    """What a download makes of each answer: no half is stored, and nobody says that nothing was charged."""
-    say(server, row)
-    with VeoClient("sk-key", server.url, timeout=patience(row)) as client:
+def check_download(server, row, timeout=PATIENCE):
+    """What a download makes of a response: no half is stored, and no error says that nothing was charged."""
+    respond_with(server, row)
+    with VeoClient("sk-key", server.url, timeout=timeout) as client:
         happened, words = downloaded(client)
     assert happened is row.content
     assert "othing was charged" not in words
 
 
-@rows
-def test_a_balance(server, row):
-    """A balance is shown, or an error of ours says why not."""
-    say(server, row)
-    with VeoClient("sk-key", server.url, account_token="token", timeout=patience(row)) as client:
+def check_balance(server, row, timeout=PATIENCE):
+    """A balance is shown, or one of our errors says why not."""
+    respond_with(server, row)
+    with VeoClient("sk-key", server.url, account_token="token", timeout=timeout) as client:
         if row.balance is not None:
             assert client.balance() == row.balance
             return
         with pytest.raises(exceptions.VeoError):
             client.balance()
+
+
+@rows
+def test_a_submission(server, new_client, monkeypatch, row):
+    """Each response leads to the expected result of a submission, with both clients."""
+    monkeypatch.setattr(config, "SUBMIT_TIMEOUT", PATIENCE)
+    check_submission(server, new_client, row)
+
+
+def test_a_submission_whose_response_does_not_end(new_client, monkeypatch):
+    """The same, for responses that fall silent."""
+    monkeypatch.setattr(config, "SUBMIT_TIMEOUT", IMPATIENCE)
+    check_silent_rows(lambda server, row, timeout: check_submission(server, new_client, row, timeout))
+
+
+@rows
+def test_a_poll(server, new_client, row):
+    """Each response leads to the expected result of a poll, with both clients."""
+    check_poll(server, new_client, row)
+
+
+def test_a_poll_whose_response_does_not_end(new_client):
+    """The same, for responses that fall silent."""
+    check_silent_rows(lambda server, row, timeout: check_poll(server, new_client, row, timeout))
+
+
+@rows
+def test_a_download(server, row):
+    """Each response leads to the expected result of a download."""
+    check_download(server, row)
+
+
+def test_a_download_whose_response_does_not_end():
+    """The same, for responses that fall silent."""
+    check_silent_rows(check_download)
+
+
+@rows
+def test_a_balance(server, row):
+    """Each response leads to a balance or an error."""
+    check_balance(server, row)
+
+
+def test_a_balance_whose_response_does_not_end():
+    """The same, for responses that fall silent."""
+    check_silent_rows(check_balance)

@@ -9,7 +9,7 @@ from support.answers.row import TASK, as_bytes, error, video
 from support.raw_server import RawServer
 
 from veo_provider import exceptions
-from veo_provider.api import protocol
+from veo_provider.api import config
 from veo_provider.api.async_client import AsyncVeoClient
 from veo_provider.api.client import VeoClient
 from veo_provider.api.request import VeoRequest
@@ -119,13 +119,13 @@ bounded = settings(
 def test_both_clients_make_the_same_of_a_submission(server, status, fields, body, with_length):
     """What is refused, accepted or unknown does not depend on where the task runs; it is sent once."""
     server.pieces, server.calls = (written(status, fields, body, with_length=with_length),), 0
-    protocol_timeout, protocol.SUBMIT_TIMEOUT = protocol.SUBMIT_TIMEOUT, TIMEOUT
+    timeout_before, config.SUBMIT_TIMEOUT = config.SUBMIT_TIMEOUT, TIMEOUT
     try:
         with VeoClient("sk-key", server.url, timeout=TIMEOUT) as client:
             in_worker = outcome(lambda: client.submit(REQUEST))
         assert in_worker == in_triggerer(server.url, lambda other: other.submit(REQUEST))
     finally:
-        protocol.SUBMIT_TIMEOUT = protocol_timeout
+        config.SUBMIT_TIMEOUT = timeout_before
     assert server.calls == 2
 
 

@@ -368,7 +368,7 @@ def test_another_request_is_not_overwritten(sandbox, archive):
 def test_an_empty_archive_is_no_failure_but_told(sandbox, caplog, capsys):
     """A prefix that was mistyped does not pass in silence."""
     assert make()["counts"] == {}
-    assert "There is no image in s3://images/lot/" in caplog.text + capsys.readouterr().out
+    assert "There are no images in s3://images/lot/" in caplog.text + capsys.readouterr().out
 
 
 def test_a_dry_run_submits_nothing(sandbox, s3, archive):

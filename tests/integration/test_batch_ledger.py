@@ -105,7 +105,7 @@ def test_templates_that_render_anew_pay_nothing_more(sandbox, s3, archive, caplo
     assert len(sandbox.tasks()) == 6
     assert {key.split("/")[1] for key in listed(s3, "videos", "lot/")} == {"0"}
     told = caplog.text + capsys.readouterr().out
-    assert told.count("not what they were when this try began") == 1
+    assert told.count("differ from those that this try started with") == 1
     assert "fields, output_prefix, prompt" in told
 
 

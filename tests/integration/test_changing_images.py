@@ -12,7 +12,9 @@ from veo_provider.generation import fingerprint, submission
 from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.media.image_source import open_image
 from veo_provider.operators.veo import VeoSubmitOperator
-from veo_provider.receipts.receipt import Attempt, ReceiptState, S3ReceiptStore
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.receipt import ReceiptState
+from veo_provider.receipts.s3_store import S3ReceiptStore
 from veo_provider.s3.uri import S3Uri
 
 

@@ -9,7 +9,7 @@ import pytest
 from moments import at_moment, until
 
 from veo_provider import exceptions
-from veo_provider.api import protocol
+from veo_provider.api import config
 from veo_provider.api.client import VeoClient
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
@@ -141,7 +141,7 @@ def test_a_lost_answer_is_unknown_and_never_sent_again(either, sandbox, request_
 
 def test_a_submission_that_times_out_is_unknown(either, sandbox, request_4s, monkeypatch):
     """An answer that comes too late is a lost one."""
-    monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", 1.0)
+    monkeypatch.setattr(config, "SUBMIT_TIMEOUT", 1.0)
     either = type(either)(sandbox.api_key, sandbox.api, timeout=1.0)
     sandbox.add_faults([{"call": "submit", "delay": 600}])
     with pytest.raises(exceptions.VeoSubmissionUnknown):

@@ -112,7 +112,7 @@ def run_trigger(trigger):
 def test_a_timeout_keeps_the_id(sandbox, s3):
     """The next attempt waits on for the same generation."""
     sandbox.add_faults([{"call": "poll", "task_status": "in_progress"}])
-    with pytest.raises(exceptions.VeoWaitTimeoutError, match="waits on for the same generation"):
+    with pytest.raises(exceptions.VeoWaitTimeoutError, match="waits for the same generation"):
         make(timeout=0.3)
     sandbox.clear_faults()
     make(try_number=2)

@@ -8,7 +8,7 @@ from support.answers.row import TASK, answer, as_bytes, chunked, error, video
 from support.raw_server import MOST_TRICKLE_SECONDS, Act, RawServer
 
 from veo_provider import exceptions
-from veo_provider.api import protocol
+from veo_provider.api import config
 from veo_provider.api.client import VeoClient
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
@@ -30,7 +30,7 @@ def server():
 @pytest.fixture
 def either(new_client, server, monkeypatch):
     """A client of either kind for the server, which does not wait long."""
-    monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", 1.0)
+    monkeypatch.setattr(config, "SUBMIT_TIMEOUT", 1.0)
     return new_client("sk-key", server.url, timeout=1.0)
 
 
@@ -82,7 +82,7 @@ def test_an_id_before_a_trickle_is_kept(server, either):
 
 def test_a_long_timeout_does_not_prolong_a_submission(server, new_client, monkeypatch):
     """A submission ends before its claim does, whatever the connection says of timeouts."""
-    monkeypatch.setattr(protocol, "SUBMIT_TIMEOUT", 0.5)
+    monkeypatch.setattr(config, "SUBMIT_TIMEOUT", 0.5)
     server.pieces = [Act.SILENCE]
     began = time.monotonic()
     with pytest.raises(exceptions.VeoSubmissionUnknown):
@@ -101,8 +101,8 @@ def test_a_download_s_head_may_not_trickle(server):
 
 def test_a_video_may_take_longer_than_an_answer(server, monkeypatch):
     """A video that comes fast enough is not cut at the deadline of an answer, but at its own."""
-    monkeypatch.setattr(protocol, "MIN_BYTES_PER_TIMEOUT", 1)
-    monkeypatch.setattr(protocol, "DOWNLOAD_TIMEOUT", 2.0)
+    monkeypatch.setattr(config, "MIN_BYTES_PER_TIMEOUT", 1)
+    monkeypatch.setattr(config, "DOWNLOAD_TIMEOUT", 2.0)
     head = answer("200 OK", b"", length=999_999).replace(b"application/json", b"video/mp4")
     server.pieces = [head, Act.TRICKLE]
     began = time.monotonic()
@@ -119,17 +119,17 @@ def test_a_submission_that_is_taken_slowly_is_not_sent_to_its_end(new_client, sa
     """What is past its time is broken off where it is, not at its end alone."""
     data = photo.read_bytes() + bytes(1_000_000)
     reads = []
-    send_before = time.time() + 0.5
+    deadline = time.time() + 0.5
 
     class Slow(io.BytesIO):
         def read(self, size=-1):
             reads.append(size)
-            time.sleep(max(0.0, send_before - time.time()))
+            time.sleep(max(0.0, deadline - time.time()))
             return super().read(size)
 
     image = Image.check("p.jpg", size=len(data), header=data[:64], open_stream=lambda: Slow(data))
     request = VeoRequest(prompt="Up", seconds="4", image=image)
     with pytest.raises(exceptions.VeoNotSentError, match="took too long"):
-        new_client(sandbox.api_key, sandbox.api).submit(request, send_before=send_before)
+        new_client(sandbox.api_key, sandbox.api).submit(request, deadline=deadline)
     assert sum(reads) < len(data)
     assert sandbox.tasks() == []

@@ -216,7 +216,7 @@ def test_nothing_that_is_paid_is_called_refused(sandbox, s3, run, call, answer):
         batch.to_its_end()
     (reason,) = reasons(s3, batch, "under way")
     assert sandbox.tasks()[0]["task_id"] in reason
-    assert "Trying again goes on with the same generation" in reason
+    assert "A retry continues with the same generation" in reason
     sandbox.clear_faults()
     assert run(try_number=2).to_its_end()["counts"] == {"stored": 1}
     assert sandbox.charges()["count"] == len(sandbox.tasks()) == 1

@@ -11,12 +11,13 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from s3_proxy import Proxy, refusal, running
 
 from veo_provider.exceptions import VeoNotFetchedError, VeoStorageDeniedError, VeoStorageUnavailableError
-from veo_provider.generation import state_machine
+from veo_provider.generation import recording
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator
-from veo_provider.receipts.receipt import S3ReceiptStore
+from veo_provider.receipts.conditional_writes import ConditionalWrites
 from veo_provider.s3 import credentials
-from veo_provider.s3.client import head_object, s3_client, translate_errors
+from veo_provider.s3.client import head_object, s3_client
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.uri import S3Uri
 from veo_provider.triggers import batch as trigger_module
 from veo_provider.triggers.batch import VeoBatchTrigger
@@ -62,7 +63,7 @@ def proxy(sandbox):
 @pytest.fixture
 def renewal(proxy, s3, monkeypatch):
     """A connection with a session token, which may expire and be renewed."""
-    monkeypatch.setattr(S3ReceiptStore, "_honoured", {})
+    monkeypatch.setattr(ConditionalWrites, "_supported", {})
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
     for found in s3.list_objects_v2(Bucket="videos").get("Contents", []):
         s3.delete_object(Bucket="videos", Key=found["Key"])
@@ -78,12 +79,12 @@ def write(client):
 
 
 def test_a_renewed_connection_is_looked_up_once(renewal):
-    """Of three hundred calls with a client that was made before, one is refused."""
+    """Of sixty calls with a client that was made before, one is refused."""
     client = s3_client("aws_default")
     write(client)
     renewal.good = "NEW"
     renewal.connect("NEW")
-    for _ in range(150):
+    for _ in range(30):
         write(client)
         assert head_object(client, TARGET) is not None
     assert len(renewal.refused) == 1
@@ -113,7 +114,7 @@ def test_many_threads_renew_once(renewal, code, caplog):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: write(client), range(80)))
     assert len(renewal.refused) <= 8
-    assert caplog.text.count("going on with those that the connection has now") == 1
+    assert caplog.text.count("continuing with the connection's current ones") == 1
     client.close()
 
 
@@ -293,7 +294,7 @@ def one_video(try_number=1):
 )
 def test_a_paid_video_that_cannot_be_stored_is_not_lost(renewal, proxy, sandbox, monkeypatch, code, written):
     """The error says that it is paid and that a retry stores it; a retry does, and pays nothing."""
-    monkeypatch.setattr(state_machine, "RECORD_PATIENCE", 0.1)
+    monkeypatch.setattr(recording, "RECORD_PATIENCE", 0.1)
     renewal.code = code
 
     def expire(call):
@@ -306,7 +307,7 @@ def test_a_paid_video_that_cannot_be_stored_is_not_lost(renewal, proxy, sandbox,
         return answer
 
     proxy.script = expire
-    with pytest.raises(VeoNotFetchedError, match=r"paid for once.*Trying again goes on") as caught:
+    with pytest.raises(VeoNotFetchedError, match=r"paid for once.*A retry continues") as caught:
         one_video()
     assert code in str(caught.value)
     renewal.connect("NEW")

@@ -25,8 +25,6 @@ from veo_provider.exceptions import (
     VeoReceiptDeniedError,
     VeoReceiptUnavailableError,
     VeoRequestError,
-    VeoStorageConfigurationError,
-    VeoStorageConflictError,
     VeoStorageDeniedError,
     VeoStorageMissingError,
     VeoStorageUnavailableError,
@@ -34,10 +32,14 @@ from veo_provider.exceptions import (
 )
 from veo_provider.generation import storage
 from veo_provider.media.image_source import open_image
+from veo_provider.receipts.attempt import Attempt
 from veo_provider.receipts.charges import iter_receipts
-from veo_provider.receipts.receipt import SUFFIX, Attempt, ReceiptState, S3ReceiptStore, claim
-from veo_provider.s3.client import head_object, iter_objects, translate_errors
-from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload, abort_stale_uploads
+from veo_provider.receipts.conditional_writes import ConditionalWrites
+from veo_provider.receipts.receipt import SUFFIX, ReceiptState, claim
+from veo_provider.receipts.s3_store import S3ReceiptStore
+from veo_provider.s3 import multipart_upload
+from veo_provider.s3.client import head_object, iter_objects
+from veo_provider.s3.multipart_upload import MultipartUpload, abort_stale_uploads
 from veo_provider.s3.uri import S3Uri
 
 TARGET = S3Uri("videos", "errors/clip.mp4")
@@ -98,14 +100,20 @@ def failing(sandbox):
     client.close()
 
 
-@pytest.fixture(autouse=True)
-def _filled(s3, monkeypatch):
-    """An image, its prompt, a receipt and a note."""
-    monkeypatch.setattr(S3ReceiptStore, "_honoured", {})
-    for key in [found["Key"] for found in iter_objects(s3, S3Uri("videos", "errors/"))]:
-        s3.delete_object(Bucket="videos", Key=key)
+@pytest.fixture(scope="module")
+def _image(s3):
+    """An image and its prompt."""
     s3.put_object(Bucket="images", Key=IMAGE.key, Body=picture("one"), Metadata={"title": "One"})
     s3.put_object(Bucket="images", Key=f"{IMAGE.key}.txt", Body=b"A fjord")
+
+
+@pytest.fixture(autouse=True)
+def _filled(s3, _image, monkeypatch):
+    """A receipt and a note beside them; uploads have small parts, since some tests make a hundred of them."""
+    monkeypatch.setattr(multipart_upload, "PART_BYTES", 2000)
+    monkeypatch.setattr(ConditionalWrites, "_supported", {})
+    for key in [found["Key"] for found in iter_objects(s3, S3Uri("videos", "errors/"))]:
+        s3.delete_object(Bucket="videos", Key=key)
     S3ReceiptStore(s3, RECEIPT).write(new_claim(), None)
     notes_of(s3).add(ITEM, Outcome.REJECTED, "too dark")
 
@@ -131,17 +139,17 @@ def change_receipt(s3, *, known):
     store = S3ReceiptStore(s3, RECEIPT)
     held = S3ReceiptStore(s3, RECEIPT).read()
     if not known:
-        S3ReceiptStore._honoured.clear()
-    store.write(held.receipt.moved(ReceiptState.UNKNOWN, ME), held)
+        ConditionalWrites._supported.clear()
+    store.write(held.receipt.transition(ReceiptState.UNKNOWN, ME), held)
 
 
-SMALL, IN_PARTS = 1000, PART_BYTES + 1000
+SMALL, IN_PARTS = 1000, 3000
 CALLS = {
     "read a receipt": ("GetObject", lambda s3: S3ReceiptStore(s3, RECEIPT).read()),
     "try the store": ("PutObject", lambda s3: change_receipt(s3, known=False)),
     "discard what a store should not have": (
         "DeleteObject",
-        lambda s3: S3ReceiptStore(s3, RECEIPT)._discard("errors/probe"),
+        lambda s3: ConditionalWrites(s3, RECEIPT)._delete("errors/probe"),
     ),
     "create a receipt": (
         "PutObject",
@@ -262,66 +270,6 @@ def test_a_body_that_breaks_off_may_pass(failing, call, error):
     with pytest.raises(VeoError) as caught:
         CALLS[call][1](failing)
     assert caught.value.retryable
-
-
-def client_error(code, operation="PutObject"):
-    return exceptions.ClientError({"Error": {"Code": code, "Message": "So the test has it."}}, operation)
-
-
-KINDS = {
-    "NoSuchBucket": VeoStorageMissingError,
-    "NoSuchKey": VeoStorageMissingError,
-    "404": VeoStorageMissingError,
-    "AccessDenied": VeoStorageDeniedError,
-    "403": VeoStorageDeniedError,
-    "SignatureDoesNotMatch": VeoStorageDeniedError,
-    "PreconditionFailed": VeoStorageConflictError,
-    "ConditionalRequestConflict": VeoStorageConflictError,
-    "KMS.NotFoundException": VeoStorageConfigurationError,
-    "InvalidArgument": VeoStorageConfigurationError,
-    "InternalError": VeoStorageUnavailableError,
-    "SlowDown": VeoStorageUnavailableError,
-    "ExpiredToken": VeoStorageUnavailableError,
-    "SomethingNew": VeoStorageUnavailableError,
-    "": VeoStorageUnavailableError,
-}
-MAY_PASS = (VeoStorageConflictError, VeoStorageUnavailableError)
-
-
-@pytest.mark.parametrize("code", KINDS)
-def test_s3s_codes_have_their_kinds(code):
-    """Codes of the closed lists are what they are, and any other may pass."""
-    with pytest.raises(KINDS[code]) as caught, translate_errors("It cannot be written"):
-        raise client_error(code)
-    assert caught.value.code == code
-    assert caught.value.retryable == (KINDS[code] in MAY_PASS)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        exceptions.NoCredentialsError(),
-        exceptions.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
-        exceptions.ParamValidationError(report="Invalid bucket name"),
-        exceptions.ProfileNotFound(profile="other"),
-        exceptions.NoRegionError(),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_what_a_setting_causes_is_not_tried_again(error):
-    """boto3 refuses these before it sends anything, and would refuse them again."""
-    with pytest.raises(VeoStorageConfigurationError) as caught, translate_errors("It cannot be written"):
-        raise error
-    assert not caught.value.retryable
-
-
-def test_a_refused_write_says_what_to_check():
-    """The permission is named, and that the bucket may demand what s3_extra_args sets."""
-    with (
-        pytest.raises(VeoStorageDeniedError, match=r"s3:PutObject.*encryption.*s3_extra_args"),
-        translate_errors("It cannot be written"),
-    ):
-        raise client_error("AccessDenied")
 
 
 def answer(request, status, code):

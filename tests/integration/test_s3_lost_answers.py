@@ -9,7 +9,7 @@ from s3_proxy import LOST, Proxy, refusal, running
 from veo_provider.exceptions import VeoError, VeoStorageUnavailableError, VeoUploadLostError
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator
-from veo_provider.receipts.receipt import S3ReceiptStore
+from veo_provider.receipts.conditional_writes import ConditionalWrites
 from veo_provider.s3.client import iter_objects, s3_client
 from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
@@ -78,7 +78,7 @@ def batch(try_number):
 
 def start_over(s3, sandbox):
     """Forget everything; the next call of the store is the first one."""
-    S3ReceiptStore._honoured.clear()
+    ConditionalWrites._supported.clear()
     sandbox.reset()
     for key in [found["Key"] for found in iter_objects(s3, FOLDER)]:
         s3.delete_object(Bucket=FOLDER.bucket, Key=key)
@@ -105,10 +105,11 @@ def losing(proxy, number, times):
     ids=["the connection dies", "boto3 repeats", "a batch's connection dies"],
 )
 def test_whichever_answer_is_lost_the_video_is_paid_once(
-    s3, sandbox, proxy, connect, monkeypatch, make, retries
+    s3, sandbox, proxy, connect, tune, monkeypatch, make, retries
 ):
     """Probe, placeholder, claim, id, video, record, summary: each was written, and nobody was told."""
-    monkeypatch.setattr(S3ReceiptStore, "_honoured", {})
+    monkeypatch.setattr(ConditionalWrites, "_supported", {})
+    tune(longest_retry_pause=0.1)
     connect(retries={"max_attempts": retries})
     start_over(s3, sandbox)
     with losing(proxy, 0, 0) as seen:

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from veo_provider.exceptions import VeoRequestError, VeoStorageUnavailableError
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
-from veo_provider.receipts.receipt import S3ReceiptStore
+from veo_provider.receipts.conditional_writes import ConditionalWrites
 from veo_provider.s3.client import s3_client
 from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
@@ -38,7 +38,7 @@ POLICY = {
 @pytest.fixture(autouse=True)
 def _empty(s3, monkeypatch):
     """Empty buckets, and nothing known of them yet."""
-    monkeypatch.setattr(S3ReceiptStore, "_honoured", {})
+    monkeypatch.setattr(ConditionalWrites, "_supported", {})
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
     for found in s3.list_objects_v2(Bucket="videos").get("Contents", []):
         s3.delete_object(Bucket="videos", Key=found["Key"])

@@ -14,8 +14,9 @@ from veo_provider.exceptions import VeoError, VeoImageError, VeoReceiptError, Ve
 from veo_provider.media.image_source import open_image
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
-from veo_provider.receipts.receipt import S3ReceiptStore
-from veo_provider.s3.client import head_object, s3_client, translate_errors
+from veo_provider.receipts.conditional_writes import ConditionalWrites
+from veo_provider.s3.client import head_object, s3_client
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.uri import S3Uri
 
 pytestmark = pytest.mark.usefixtures("connections")
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("connections")
 @pytest.fixture
 def proxy(sandbox, monkeypatch):
     """Stands before S3, and Airflow's connection leads through it."""
-    monkeypatch.setattr(S3ReceiptStore, "_honoured", {})
+    monkeypatch.setattr(ConditionalWrites, "_supported", {})
     connection = json.loads(sandbox.aws_conn())
     with running(Proxy(sandbox)) as one:
         connection["extra"] |= {"endpoint_url": one.url, "config_kwargs": {"retries": {"max_attempts": 0}}}
@@ -294,7 +295,7 @@ def test_an_access_point_is_called_by_its_host(monkeypatch):
 
 def test_a_deleted_receipt_of_a_versioned_bucket_is_none(s3, sandbox, monkeypatch):
     """Behind a delete marker is nothing to attach to, and a new receipt may be created."""
-    monkeypatch.setattr(S3ReceiptStore, "_honoured", {})
+    monkeypatch.setattr(ConditionalWrites, "_supported", {})
     with suppress(s3.exceptions.BucketAlreadyExists, s3.exceptions.BucketAlreadyOwnedByYou):
         s3.create_bucket(Bucket="versions")
     s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})

@@ -359,7 +359,7 @@ def test_a_slow_but_steady_download_is_left_in_peace(service, store, monkeypatch
     """It takes many times the timeout and is never broken off."""
     service.script = [Answer(piece=400_000)]
     monkeypatch.setattr("veo_provider.api.client.time", SlowTime())
-    monkeypatch.setattr("veo_provider.api.protocol.MIN_BYTES_PER_TIMEOUT", 1)
+    monkeypatch.setattr("veo_provider.api.config.MIN_BYTES_PER_TIMEOUT", 1)
     store()
     assert service.ranges == [None]
 

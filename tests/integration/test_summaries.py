@@ -15,7 +15,8 @@ from veo_provider.batch.report.journal import ResultJournal
 from veo_provider.batch.report.row import SummaryRow
 from veo_provider.batch.report.run_folder import run_folder
 from veo_provider.batch.spec import BatchTuning
-from veo_provider.receipts.receipt import Attempt, ReceiptState, claim
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.receipt import ReceiptState, claim
 
 RUN = Attempt("archive / manual / make")
 OTHER = Attempt("archive / yesterday / make")
@@ -54,7 +55,7 @@ def archive(s3, prefix):
             "width": 1280,
             "height": 720,
         }
-        receipt = claim("f", {}, 0.30, by, seconds=100).moved(
+        receipt = claim("f", {}, 0.30, by, seconds=100).transition(
             state, by, veo_task_id="task_1", video=video if state is ReceiptState.STORED else None
         )
         put(s3, f"{prefix}{name}.mp4.veo.json", receipt.to_json())
@@ -206,7 +207,7 @@ def test_a_noted_video_needs_no_receipt_in_the_end(s3, prefix, folder):
         [f"s3://images/{number:02}.jpg" for number in range(20)], f"s3://videos/{prefix}", s3
     )
     items = list(archive.items())
-    stored = claim("f", {}, 0.30, RUN, seconds=100).moved(
+    stored = claim("f", {}, 0.30, RUN, seconds=100).transition(
         ReceiptState.STORED, RUN, veo_task_id="task_1", video={"bytes": 7}
     )
     put(s3, items[11].output.removeprefix("s3://videos/") + ".veo.json", stored.to_json())

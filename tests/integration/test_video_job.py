@@ -17,7 +17,8 @@ from veo_provider.exceptions import VeoRequestError
 from veo_provider.generation import fingerprint
 from veo_provider.generation.lifecycle import VideoJob
 from veo_provider.generation.state_machine import Attach, Done, GenerationPolicy, NeedsImage, Refuse, Submit
-from veo_provider.receipts.receipt import Attempt, ReceiptState
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.receipt import ReceiptState
 from veo_provider.s3.uri import S3Uri
 
 TARGET = S3Uri("videos", "jobs/rocket.mp4")

@@ -20,7 +20,9 @@ from veo_provider.generation.state_machine import (
     Verify,
     WaitForClaim,
 )
-from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptState, VersionedReceipt
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.receipt import Receipt, ReceiptState
+from veo_provider.receipts.store import VersionedReceipt
 
 NOW = 1_800_000_000.0
 OURS, THEIRS = "a" * 64, "b" * 64
@@ -181,7 +183,7 @@ class Service:
         self.ends = ends
         self.submitted = 0
 
-    def submit(self, request, send_before):
+    def submit(self, request, deadline):
         self.submitted += 1
         if self.ends:
             raise self.ends
@@ -192,20 +194,20 @@ def advance(store, client, prepared, by, policy=FAIL, *, is_stored=lambda _: Tru
     """Do what an operator does until there is only to wait; return the last step, and the receipt."""
     job = GenerationJob(store, client, by, policy, prepare=lambda _: prepared)
     job.is_stored = is_stored
-    held = job.read()
+    current = job.read()
     while True:
-        step = job.decide(held)
+        step = job.decide(current)
         match step:
             case NeedsImage():
-                job.prepare(held)
+                job.prepare(current)
             case Submit():
-                held = submit_retries()(job.submit_once)
+                current = submit_retries()(job.submit_once)
             case Verify():
-                held = job.verify(held)
+                current = job.verify(current)
             case Refuse(error):
                 raise error
             case Attach() | WaitForClaim() | Done():
-                return step, held
+                return step, current
             case _:
                 assert_never(step)
 

@@ -27,9 +27,9 @@ def test_each_row_has_a_name_and_a_source_of_its_own():
 def test_it_says_how_often_a_lost_video_is_asked_for():
     """The numbers are those of the retries."""
     assert retries.STORE_ATTEMPTS == 6
-    assert "six tries" in Content.LOST.value
+    assert "six attempts" in Content.LOST.value
     assert retries.FILTERED_ATTEMPTS == 3
-    assert "three tries" in Content.HELD.value
+    assert "three attempts" in Content.HELD.value
 
 
 def test_no_failure_is_told_where_a_submission_was_named():

@@ -27,8 +27,9 @@ from veo_provider.generation.state_machine import (
     next_step,
 )
 from veo_provider.operators.batch import VeoBatchOperator
+from veo_provider.receipts.attempt import Attempt
 from veo_provider.receipts.charges import charges
-from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptState
+from veo_provider.receipts.receipt import Receipt, ReceiptState
 from veo_provider.sensors.veo import VeoTaskSensor
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -108,7 +109,7 @@ def test_a_receipt_that_is_written_again_loses_nothing(release, name):
     # The version may rise: who reads it is asked for a newer release then.
     assert old.pop("schema_version") <= new["schema_version"]
     assert is_kept(old, new)
-    moved = json.loads(found.moved(ReceiptState.STORED, RETRY, video={"bytes": 1}).to_json())
+    moved = json.loads(found.transition(ReceiptState.STORED, RETRY, video={"bytes": 1}).to_json())
     assert moved["history"][:-1] == old["history"]
 
 

@@ -1,13 +1,10 @@
-"""How long is waited between attempts, and what a receipt keeps of them."""
+"""How long is waited between attempts."""
 
 import pytest
 import tenacity
 
 from veo_provider.exceptions import VeoContentNotReadyError, VeoContentServerError, VeoRateLimitError
 from veo_provider.generation import retries
-from veo_provider.receipts.receipt import Attempt, ReceiptState, claim
-
-ME, OTHER = Attempt("dag / run / me"), Attempt("dag / run / other")
 
 
 def pauses(retries, error, monkeypatch):
@@ -40,27 +37,3 @@ def test_what_the_service_asks_for_is_kept(monkeypatch):
 def test_attempts_to_download_are_not_used_up_in_a_moment(monkeypatch, kind):
     """Whatever the header says, the documented patience is kept."""
     assert sum(pauses(retries.store_retries(), kind("Busy.", retry_after=0.0), monkeypatch)) >= 5 * 4.0
-
-
-def refused(times, by=ME):
-    receipt = claim("f", {}, 0.30, by, seconds=10)
-    for _ in range(times - 1):
-        refusal = receipt.moved(ReceiptState.REFUSED, by, reason="429")
-        receipt = claim("f", {}, 0.30, by, seconds=10, after=refusal)
-    return receipt
-
-
-def test_a_receipt_stays_small_however_often_it_is_refused():
-    """Repeated steps are counted, not listed; what is charged stays the same."""
-    often, once = refused(1000), refused(3)
-    assert len(often.to_json()) < len(once.to_json()) + 100
-    assert [step["state"] for step in often.history] == ["claimed", "refused", "claimed"]
-    assert often.history[-1]["repeated"] == 999
-    assert often.payers == once.payers == refused(1).payers
-
-
-def test_steps_of_others_are_not_counted_together():
-    """Who was refused is kept, so that each task's share can be told."""
-    receipt = refused(4).moved(ReceiptState.REFUSED, ME, reason="429")
-    receipt = claim("f", {}, 0.30, OTHER, seconds=10, after=receipt)
-    assert [step["by"] for step in receipt.history] == [str(ME)] * 4 + [str(OTHER)]

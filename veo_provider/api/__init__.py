@@ -1,1 +1,1 @@
-"""The video API's room: what to send, how to read an answer; nothing of Airflow and nothing of S3."""
+"""The video API: requests, responses and two clients. Independent of Airflow and S3."""

@@ -1,4 +1,4 @@
-"""The client for triggers, which must never block. A shell around the same protocol."""
+"""AsyncVeoClient: the client for triggers, which must never block."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import aiohttp
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from yarl import URL
 
-from veo_provider.api import protocol
-from veo_provider.api.aliases import Aliases
-from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode
-from veo_provider.api.http.address import exact_target
+from veo_provider.api import config, protocol
+from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode, submission_deadline
+from veo_provider.api.http.address import exact_target, without_credentials
 from veo_provider.api.http.async_transport import lenient
 from veo_provider.api.http.head import MAX_FIELD_BYTES
-from veo_provider.api.response import ACCEPT_ENCODING, MAX_ANSWER_BYTES, Response
+from veo_provider.api.http.response import ACCEPT_ENCODING, MAX_BODY_BYTES, Response
+from veo_provider.api.parsing.task_ids import Aliases
 from veo_provider.exceptions import VeoAPIError, VeoConnectionError, VeoSubmissionUnknown
 
 if TYPE_CHECKING:
@@ -36,20 +36,21 @@ _TRANSPORT_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
 class AsyncVeoClient:
-    """Calls the API with ``aiohttp``; each call is made once, retries are the caller's decision.
+    """Calls the API with ``aiohttp``; each call is made once; retries are the caller's decision.
 
-    :param api_key: the key, sent as a Bearer token and to no other host than the API's.
-    :param base_url: where the three calls stand, any gateway of this shape.
-    :param timeout: seconds without a byte from the server before a call is given up; after twice as long, it
-        is, whatever comes. A submission waits for :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT`.
+    :param api_key: the key, sent as a Bearer token, and only to the API's host.
+    :param base_url: the API's base URL; any gateway with the same API works.
+    :param timeout: seconds without a byte from the server after which a call fails; it also fails if the
+        response takes longer than twice this. For a submission the limit is
+        :data:`~veo_provider.api.config.SUBMIT_TIMEOUT`.
     """
 
     def __init__(
         self,
         api_key: str,
-        base_url: str = protocol.DEFAULT_BASE_URL,
+        base_url: str = config.DEFAULT_BASE_URL,
         *,
-        timeout: float = protocol.DEFAULT_TIMEOUT,
+        timeout: float = config.DEFAULT_TIMEOUT,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._api_key = api_key
@@ -60,7 +61,7 @@ class AsyncVeoClient:
         self._proxy = _proxy_for(self.base_url)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(base_url={protocol.without_credentials(self.base_url)!r})"
+        return f"{type(self).__name__}(base_url={without_credentials(self.base_url)!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,55 +75,55 @@ class AsyncVeoClient:
             await self._session.close()
             self._session = None
 
-    async def submit(self, request: VeoRequest, *, send_before: float | None = None) -> Video:
+    async def submit(self, request: VeoRequest, *, deadline: float | None = None) -> Video:
         """Submit a generation, once. This is the call that spends money.
 
-        :param send_before: Unix seconds after which the request is not sent to its end any more; at the
-            latest :data:`~veo_provider.api.protocol.SUBMIT_TIMEOUT` from now.
-        :raises VeoNotSentError: the request did not reach the server whole; submitting again is safe.
+        :param deadline: Unix seconds after which the rest of the request is not sent; at the latest
+            :data:`~veo_provider.api.config.SUBMIT_TIMEOUT` from now.
+        :raises VeoNotSentError: the request was not sent completely; submitting again is safe.
         :raises VeoSubmissionUnknown: it may have been accepted.
         :raises VeoAPIError: the service refused it.
-        :raises VeoImageUnavailableError: the image could not be read to its end; nothing was accepted.
-        :raises VeoInterruptedError: a timeout or a signal came before the request was sent whole.
+        :raises VeoImageUnavailableError: the image could not be read completely; nothing was accepted.
+        :raises VeoInterruptedError: a timeout or a signal came before the request was sent completely.
         """
-        send_before = protocol.sent_by(send_before)
-        body = encode(request, send_before)
+        deadline = submission_deadline(deadline)
+        body = encode(request, deadline)
         headers = {"Content-Type": body.content_type, "Content-Length": str(len(body))}
-        # From its start to the end of its answer.
-        in_all = max(0.0, send_before - time.time()) + protocol.SUBMIT_TIMEOUT
+        # From the start of the request to the end of the response.
+        total = max(0.0, deadline - time.time()) + config.SUBMIT_TIMEOUT
         try:
-            # A connection of its own: one kept alive may be dead, which shows only after the body was sent.
-            async with await self._new_session(protocol.SUBMIT_TIMEOUT, in_all) as session:
+            # A new connection: one that was kept alive may be dead, which shows only after the body was sent.
+            async with await self._new_session(config.SUBMIT_TIMEOUT, total) as session:
                 with closing(body):
-                    answer = await self._call(
+                    response = await self._call(
                         session, "POST", f"{self.base_url}/videos", data=_chunks(body), headers=headers
                     )
-                    return protocol.read_submission(answer, whole=body.complete)
+                    return protocol.parse_submission(response, whole=body.complete)
         except (VeoAPIError, VeoSubmissionUnknown):
             raise
-        # Also when the wait for the answer is cancelled, or runs into somebody's timeout.
+        # Also if the wait for the response is cancelled or exceeds a timeout.
         except BaseException as error:
-            transport = isinstance(error, VeoConnectionError)
-            meaning = body.explain(error, _reason(error), transport=transport)
-            if meaning is error:
+            is_transport_error = isinstance(error, VeoConnectionError)
+            failure = body.classify_failure(error, _reason(error), is_transport_error=is_transport_error)
+            if failure is error:
                 raise
-            raise meaning from error
+            raise failure from error
 
     async def get(self, veo_task_id: str) -> Video:
-        """Ask how a generation stands. Costs nothing.
+        """Poll a generation. Costs nothing.
 
-        :raises VeoAPIError: the service answered with an error.
-        :raises VeoConnectionError: no answer came.
+        :raises VeoAPIError: the service returned an error.
+        :raises VeoConnectionError: no response came.
         """
         session = self._session or await self._open()
         url = self.base_url + protocol.video_path(veo_task_id)
-        return protocol.read_video(await self._call(session, "GET", url), veo_task_id, self._aliases)
+        return protocol.parse_video(await self._call(session, "GET", url), veo_task_id, self._aliases)
 
     async def _open(self) -> aiohttp.ClientSession:
-        """Return the one session that all calls share, however many of them begin together."""
+        """Return the session that all calls share, even if many of them start together."""
         async with self._opening:
             if self._session is None:
-                self._session = await self._new_session(self._timeout, protocol.MOST_TIMEOUTS * self._timeout)
+                self._session = await self._new_session(self._timeout, config.MAX_TIMEOUTS * self._timeout)
         return self._session
 
     async def _call(
@@ -140,30 +141,30 @@ class AsyncVeoClient:
             ) as response:
                 body, broken = await _read_limited(response)
         except _TRANSPORT_ERRORS as error:
-            base_url = protocol.without_credentials(self.base_url)
+            base_url = without_credentials(self.base_url)
             raise VeoConnectionError(f"The call to {base_url} failed: {_reason(error)}.") from error
         return Response.received(
             response.status, body, response.headers, secrets=(self._api_key,), broken=broken
         )
 
-    async def _new_session(self, timeout: float, in_all: float) -> aiohttp.ClientSession:
-        """Return a session that trusts whom ``requests`` trusts, so that both clients reach the same hosts.
+    async def _new_session(self, timeout: float, total: float) -> aiohttp.ClientSession:
+        """Return a session with the certificates of ``requests``, so both clients reach the same hosts.
 
-        Without aiohttp's ``trust_env``, which would read ~/.netrc for each call and refuse our header for it.
+        aiohttp's ``trust_env`` stays off: it reads ~/.netrc for each call, and then refuses our header.
         """
         connector = lenient(aiohttp.TCPConnector(ssl=await asyncio.to_thread(_tls_context)))
         limits = aiohttp.ClientTimeout(
-            total=in_all,
-            connect=2 * protocol.CONNECT_TIMEOUT,
-            sock_connect=protocol.CONNECT_TIMEOUT,
+            total=total,
+            connect=2 * config.CONNECT_TIMEOUT,
+            sock_connect=config.CONNECT_TIMEOUT,
             sock_read=timeout,
         )
         headers = {
             "Authorization": f"Bearer {self._api_key}",
-            "User-Agent": protocol.USER_AGENT,
+            "User-Agent": config.USER_AGENT,
             "Accept-Encoding": ACCEPT_ENCODING,
         }
-        # Decoded by us, because a wrong label of the encoding would cost what has come.
+        # Decompressed by Response, because a wrong Content-Encoding would lose the body.
         return aiohttp.ClientSession(
             connector=connector,
             timeout=limits,
@@ -185,13 +186,13 @@ def _tls_context() -> ssl.SSLContext:
 
 
 def _exact(url: str) -> URL:
-    """Return a URL that is not quoted anew, so that both clients ask for the same."""
+    """Return a URL that is not quoted again, so both clients send the same."""
     parts = URL(url)
     return URL(f"{parts.origin()}{exact_target(url)}", encoded=True)
 
 
 def _proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for a URL, as ``requests`` finds it."""
+    """Return the proxy for a URL from the environment, as ``requests`` does."""
     return select_proxy(url, get_environ_proxies(url))
 
 
@@ -202,16 +203,16 @@ async def _chunks(body: SubmissionBody) -> AsyncIterator[bytes]:
 
 
 async def _read_limited(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
-    """Read an answer, but no more of it than the API would ever send; return with it why it is not whole.
+    """Read a response up to :data:`MAX_BODY_BYTES`; return the body, and why it is incomplete.
 
-    Where it breaks off, what has come is kept: it may name a task that is paid for.
+    If it breaks off, the received part is kept: it may name a paid task.
     """
     body = bytearray()
     try:
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) >= MAX_ANSWER_BYTES:
-                return bytes(body), f"it is longer than {MAX_ANSWER_BYTES} bytes"
+            if len(body) >= MAX_BODY_BYTES:
+                return bytes(body), f"it is longer than {MAX_BODY_BYTES} bytes"
     except _TRANSPORT_ERRORS as error:
         return bytes(body), _reason(error)
     return bytes(body), ""
@@ -221,4 +222,4 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, VeoConnectionError):
         return error.what.rstrip(".")
     text = f"{type(error).__name__}: {str(error) or 'no reason given'}"
-    return protocol.without_credentials(text).rstrip(".")
+    return without_credentials(text).rstrip(".")

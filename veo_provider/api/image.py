@@ -1,4 +1,4 @@
-"""The image of a request: what it is by its bytes, and how to stream them."""
+"""Image: an upload, checked by its bytes and streamed from its source."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MAX_IMAGE_BYTES = 20_000_000
-"""Over 20 MB the gateway silently falls back to text-to-video, and charges for it.
+"""For a larger image, the gateway silently falls back to text-to-video, and charges for it.
 
-Its documentation does not say which MB: the smaller reading is the safe one.
+Its documentation does not define MB, so this is the smaller of the two meanings.
 """
 
 _CHUNK_BYTES = 1024 * 1024
 LOST_BYTES = 512
-"""So many zeros in a row are what a transfer reserved and never wrote: compressed data have none such."""
+"""This many zeros in a row were reserved by a transfer and never written: compressed data has none."""
 _LAST_BYTES = {"image/jpeg": b"\xff\xd9", "image/png": b"\x60\x82"}
-"""What a whole file of a type ends with, before any padding: a marker, or the sum of an empty chunk."""
+"""How a complete file of a type ends, before any padding: a marker, or the checksum of an empty chunk."""
 HEADER_BYTES = 12
-"""How many of an image's first bytes tell its type."""
+"""How many of its first bytes determine an image's type."""
 
 
 class ByteStream(Protocol):
-    """What an image is read from."""
+    """An open image."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to ``size`` bytes, and none at the end."""
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image that the API takes, checked by its first bytes and its size.
+    """An image that the API accepts, checked by its first bytes and its size.
 
-    :param name: file name that the service is told.
+    :param name: file name in the upload.
     :param size: bytes.
     :param content_type: ``image/jpeg``, ``image/png`` or ``image/webp``.
-    :param open: opens the image from its start, each time anew.
-    :param sha256: hex digest of its bytes, once they were read: a submission sends these bytes or none.
+    :param open: opens the image at its start; can be called many times.
+    :param sha256: hex digest of its bytes, once they have been read: a submission sends exactly these bytes.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Image:
     sha256: str = field(default="", compare=False, kw_only=True)
 
     def chunks(self, size: int) -> Iterator[bytes]:
-        """Yield the image's bytes from its start.
+        """Yield the image's bytes from the start.
 
         :raises VeoImageUnavailableError: they cannot be read.
         """
@@ -71,11 +71,11 @@ class Image:
             raise VeoImageUnavailableError(f"The image {self.name} could not be read: {error}.") from error
 
     def hashed(self) -> Self:
-        """Return the image with its digest, for which it is read once in chunks, unless it has one.
+        """Return the image with its digest; if it has none yet, read it once in chunks.
 
-        :raises VeoImageUnavailableError: it cannot be read to its end, or has another size than when it was
-            found: somebody is writing it.
-        :raises VeoImageError: it ends in zeros instead of what a whole one of its type ends with.
+        :raises VeoImageUnavailableError: it cannot be read completely, or its size has changed: another
+            process is writing it.
+        :raises VeoImageError: it ends in zeros instead of the end of a complete file of its type.
         """
         if self.sha256:
             return self
@@ -92,19 +92,19 @@ class Image:
             raise changed(self.name)
         if zeros >= LOST_BYTES and not end.endswith(_LAST_BYTES.get(self.content_type, b"")):
             raise VeoImageError(
-                f"The image {self.name} is damaged: its last {zeros} bytes are zeros, as those of a transfer "
-                "that was broken off."
+                f"The image {self.name} is damaged: its last {zeros} bytes are zeros, as after a transfer "
+                "that broke off."
             )
         return replace(self, sha256=digest.hexdigest())
 
     @classmethod
     def check(cls, name: str, *, size: int, header: bytes, open_stream: Callable[[], ByteStream]) -> Image:
-        """Return the image, or say why the API would not take it.
+        """Return the image if the API accepts it.
 
-        :param name: where the image is from, for the error message and as its file name.
+        :param name: the image's path or URI, for error messages and as its file name.
         :param size: bytes.
         :param header: at least the first :data:`HEADER_BYTES` bytes.
-        :param open_stream: opens the image from its start.
+        :param open_stream: opens the image at its start.
         :raises VeoImageError: it is empty.
         :raises VeoImageUnfitError: it is over 20 MB, or not a JPEG, PNG or WebP.
         """
@@ -112,8 +112,8 @@ class Image:
             raise VeoImageError(f"The image {name} is empty.")
         if size > MAX_IMAGE_BYTES:
             raise VeoImageUnfitError(
-                f"The image {name} has {size / 1e6:.1f} MB, and the service takes at most "
-                f"{MAX_IMAGE_BYTES // 1_000_000} MB (it would ignore a larger one, and charge all the same)."
+                f"The image {name} has {size / 1e6:.1f} MB; the service takes at most "
+                f"{MAX_IMAGE_BYTES // 1_000_000} MB (it would ignore the image and charge nevertheless)."
             )
         content_type = detect_content_type(header)
         if content_type is None:
@@ -124,7 +124,7 @@ class Image:
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "image") -> Image:
-        """Return the image that these bytes are; see :meth:`check` for the errors."""
+        """Return the image in these bytes; see :meth:`check` for the errors."""
         return cls.check(
             name, size=len(data), header=data[:HEADER_BYTES], open_stream=lambda: io.BytesIO(data)
         )
@@ -143,12 +143,12 @@ class Image:
 
 
 def changed(name: str) -> VeoImageUnavailableError:
-    """Return what to raise for an image that is not the one any more that was looked at."""
+    """Return the error for an image that has changed since it was checked."""
     return VeoImageUnavailableError(f"The image {name} changed while it was read, and was not sent.")
 
 
 def detect_content_type(header: bytes) -> str | None:
-    """Return what an image is by its first bytes, or None if it is nothing that the API takes."""
+    """Return the content type of an image by its first bytes; None if the API does not accept it."""
     if header.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if header.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -1,4 +1,4 @@
-"""What can be asked for: fields, rules, encodings and price."""
+"""VeoRequest: its fields, the API's rules for them, their encodings, and the price."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PRICES_USD = {
     f"{FAST_MODEL}-fl": 0.15,
     f"{STANDARD_MODEL}-fl": 0.25,
 }
-"""Per completed request, whatever the length or resolution; as the service publishes them."""
+"""Per completed request, whatever the length or resolution, as published by the service."""
 
 MAX_TEXT_BYTES = 32 * 1024
-"""The longest prompt that is sent, in UTF-8: the service reads about a thousand words."""
+"""The longest prompt, in bytes of UTF-8; the service reads about a thousand words."""
 DEFAULT_SECONDS = "8"
 DEFAULT_RESOLUTION = "720p"
 DEFAULT_ASPECT_RATIO = "16:9"
@@ -41,25 +41,25 @@ SIZES = {
     "3840x2160": ("4k", "16:9"),
     "2160x3840": ("4k", "9:16"),
 }
-"""Each output size in pixels, with the resolution and the aspect ratio that it means."""
+"""Output sizes in pixels, each with its resolution and aspect ratio."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VeoRequest:
-    """One video to generate, checked by every rule of the API when it is made.
+    """One video to generate; the constructor checks all rules of the API.
 
-    There is no field for audio: the API refuses ``generateAudio``, so say in the prompt what is heard.
+    There is no field for audio, because the API refuses ``generateAudio``: describe the sound in the prompt.
 
     :param prompt: what happens, and what is heard.
-    :param image: the picture to start from; None asks for text-to-video.
-    :param model: the model's id; one that is not in :data:`PRICES_USD` is sent with a warning.
-    :param seconds: length of the video, ``"4"``, ``"6"`` or ``"8"``: a string, as the API wants it.
-    :param resolution: ``720p`` (default), ``1080p`` or ``4k``; the latter two are 8 seconds long.
+    :param image: the first frame; None means text-to-video.
+    :param model: the model's id; for one that is not in :data:`PRICES_USD`, a warning is logged.
+    :param seconds: length of the video, ``"4"``, ``"6"`` or ``"8"``; the API requires a string.
+    :param resolution: ``720p`` (default), ``1080p`` or ``4k``; the latter two are always 8 seconds long.
     :param aspect_ratio: ``16:9`` (default) or ``9:16``.
     :param size: output pixels such as ``1280x720``, instead of ``resolution`` and ``aspect_ratio``.
-    :param seed: clusters the style; the same seed does not give the same video.
-    :param negative_prompt: what should not be seen.
-    :raises VeoRequestError: a rule is broken; nothing was sent.
+    :param seed: makes the style similar; the same seed does not give the same video.
+    :param negative_prompt: what the video should not show.
+    :raises VeoRequestError: a field breaks a rule; nothing was sent.
     """
 
     prompt: str
@@ -84,28 +84,28 @@ class VeoRequest:
         self._require_size_to_agree()
         self._require_full_length()
         if self.model not in PRICES_USD:
-            log.warning("The model %r is not one that this provider knows; its price is unknown.", self.model)
+            log.warning("This provider does not know the model %r, so its price is unknown.", self.model)
 
     @property
     def effective_resolution(self) -> str:
-        """The resolution that will be generated: as asked, or by the size, or 720p."""
+        """The resolution of the video: ``resolution``, or that of ``size``, or 720p."""
         return self.resolution or (SIZES[self.size][0] if self.size else DEFAULT_RESOLUTION)
 
     @property
     def effective_aspect_ratio(self) -> str:
-        """The aspect ratio that will be generated: as asked, or by the size, or 16:9."""
+        """The aspect ratio of the video: ``aspect_ratio``, or that of ``size``, or 16:9."""
         return self.aspect_ratio or (SIZES[self.size][1] if self.size else DEFAULT_ASPECT_RATIO)
 
     @property
     def price_usd(self) -> float | None:
-        """What a completed generation costs in USD; None for a model whose price is not known."""
+        """The price of a completed generation in USD; None if it is not known."""
         return PRICES_USD.get(self.model)
 
     def description(self) -> dict[str, Any]:
-        """Return what is asked for, without the image, under names that no later release may change.
+        """Return the request without its image, under names that no later release may change.
 
-        What is not given is left out, so that a later release may add parameters. Two requests with the
-        same description get the same kind of video for the same price.
+        Fields without a value are omitted, so a later release can add parameters. Two requests with the same
+        description get the same kind of video for the same price.
         """
         given = {
             "model": self.model,
@@ -119,7 +119,7 @@ class VeoRequest:
         return {name: value for name, value in given.items() if value is not None}
 
     def form_fields(self) -> dict[str, str]:
-        """Return the text fields of the multipart form, which is flat."""
+        """Return the text fields of the multipart form, which is not nested."""
         return {**self._common_fields(), **self._detail_fields()}
 
     def json_body(self) -> dict[str, Any]:
@@ -127,18 +127,18 @@ class VeoRequest:
         return {**self._common_fields(), "metadata": self._detail_fields()}
 
     def _common_fields(self) -> dict[str, str]:
-        """Return the fields that both encodings have at the top."""
+        """Return the fields that are at the top level in both encodings."""
         fields = {
             "model": self.model,
             "prompt": self.prompt,
-            # Newer gateways read `seconds` and silently make 4 s of `duration`; older ones read `duration`.
+            # Newer gateways read `seconds`, and make 4 s of `duration` alone; older ones read `duration`.
             "seconds": self.seconds,
             "duration": self.seconds,
         }
         return {**fields, "size": self.size} if self.size else fields
 
     def _detail_fields(self) -> dict[str, str]:
-        """Return the fields that JSON nests; sent even at their defaults, for the bill to be no surprise."""
+        """Return the fields that are nested in JSON; always sent, so no changed default changes the bill."""
         fields = {"resolution": self.effective_resolution, "aspectRatio": self.effective_aspect_ratio}
         if self.seed is not None:
             fields["seed"] = str(self.seed)
@@ -147,42 +147,42 @@ class VeoRequest:
         return fields
 
     def _require_size_to_agree(self) -> None:
-        """Refuse a size that says other than resolution or aspect ratio: the API would ignore the size."""
+        """Refuse a size that contradicts resolution or aspect ratio: the API would ignore the size."""
         if self.size is None:
             return
         resolution, aspect_ratio = SIZES[self.size]
         if (self.effective_resolution, self.effective_aspect_ratio) != (resolution, aspect_ratio):
             raise VeoRequestError(
-                f"The size {self.size} means {resolution} at {aspect_ratio}, but "
-                f"{self.effective_resolution} at {self.effective_aspect_ratio} is asked for as well."
+                f"size={self.size!r} means {resolution} at {aspect_ratio}, but the request also asks for "
+                f"{self.effective_resolution} at {self.effective_aspect_ratio}."
             )
 
     def _require_full_length(self) -> None:
-        """Refuse 1080p and 4k at less than 8 seconds: upstream would."""
+        """Refuse 1080p and 4k with less than 8 seconds, as upstream does."""
         if self.effective_resolution != DEFAULT_RESOLUTION and self.seconds != DEFAULT_SECONDS:
             raise VeoRequestError(
-                f"A video in {self.effective_resolution} is always 8 seconds long, "
-                f'but seconds="{self.seconds}" is asked for.'
+                f'seconds must be "{DEFAULT_SECONDS}" for a video in {self.effective_resolution}; '
+                f"got {self.seconds!r}."
             )
 
 
 def _require_text(name: str, value: object, *, optional: bool = False) -> None:
-    """Refuse what is no text, is empty, is too long, or cannot be sent as UTF-8."""
+    """Refuse a value that is not a text, is empty, is too long, or cannot be sent as UTF-8."""
     if optional and (value is None or value == ""):
         return
     if value is not None and not isinstance(value, str):
-        raise VeoRequestError(f"The {name} must be a text; got a {type(value).__name__}.")
+        raise VeoRequestError(f"The {name} must be a text; got a value of type {type(value).__name__}.")
     if not value or not value.strip():
-        raise VeoRequestError(f"The {name} is empty: it must be a text.")
+        raise VeoRequestError(f"The {name} is empty.")
     try:
         length = len(value.encode())
     except UnicodeEncodeError as error:
         raise VeoRequestError(
-            f"The {name} has half a character at position {error.start}, as a text has that was cut in the "
-            "middle of an emoji: it cannot be sent."
+            f"The {name} cannot be sent: at position {error.start} it has half a character, as in a text "
+            "that was cut in the middle of an emoji."
         ) from error
     if length > MAX_TEXT_BYTES:
-        raise VeoRequestError(f"The {name} has {length} bytes; at most {MAX_TEXT_BYTES} are sent.")
+        raise VeoRequestError(f"The {name} must have at most {MAX_TEXT_BYTES} bytes; it has {length}.")
 
 
 def _require_one_of(name: str, value: object, allowed: Collection[str], *, optional: bool = False) -> None:
@@ -190,9 +190,9 @@ def _require_one_of(name: str, value: object, allowed: Collection[str], *, optio
         return
     if not isinstance(value, str) or value not in allowed:
         choices = ", ".join(f'"{choice}"' for choice in allowed)
-        raise VeoRequestError(f"{name}={value!r} is not possible: it must be a string, one of {choices}.")
+        raise VeoRequestError(f"{name} must be one of {choices}; got {value!r}.")
 
 
 def _require_seed(seed: object) -> None:
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise VeoRequestError(f"seed={seed!r} is not possible: it must be an integer.")
+        raise VeoRequestError(f"seed must be an integer; got {seed!r}.")

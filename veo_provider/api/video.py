@@ -1,4 +1,4 @@
-"""What the API answers: a video and its status."""
+"""Video and VideoStatus: what the API reports about a generation."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _ENDED = frozenset(
     {"cancelled", "canceled", "aborted", "expired", "deleted", "timeout", "timed_out", "timedout", "timeoutd"}
 )
 """OpenRouter and Inworld ``cancelled`` and ``expired``; DashScope ``CANCELED``; Replicate ``aborted``
-(https://github.com/replicate/replicate-python/pull/460); SGLang ``deleted``. Nobody documents that a
-generation which ended so is never charged."""
+(https://github.com/replicate/replicate-python/pull/460); SGLang ``deleted``. It is not
+documented anywhere that such a generation is not charged."""
 _QUEUED = frozenset({"queued", "pending", "submitted", "not_start", "not_started", "in_queue"})
 """OpenAI ``queued``; OpenRouter ``pending``; new-api's own task ``NOT_START`` and ``SUBMITTED``."""
 _IN_PROGRESS = frozenset({"in_progress", "processing", "running", "generating"})
@@ -33,12 +33,12 @@ _NO_MODERATION = re.compile(
     r"|SOMETHING_WENT_WRONG|MODEL_ACCESS_DENIED|UNUSUAL_ACTIVITY\w*|\w*TOO_MUCH_TRAFFIC|\w*QUOTA_REACHED)",
     re.IGNORECASE,
 )
-"""What sounds like moderation, and may pass unchanged.
+"""Errors that look like moderation, but may not occur again for the same request.
 
-First of all Veo's filter of generated speech: "We encountered an issue with the audio for your prompt, which
+First, Veo's filter of generated speech: "We encountered an issue with the audio for your prompt, which
 means we could not create your video. This can sometimes happen due to our safety filters … You have not been
 charged for this attempt." (googleapis/js-genai, issue 1272: the same request often passes the next time).
-Then those of upstream's ``PUBLIC_`` codes that are about load, as clients of Google's Flow list them."""
+Then those of upstream's ``PUBLIC_`` codes that are about load, according to clients of Google's Flow."""
 _MODERATION_CODES = re.compile(
     r"PUBLIC_\w+|\w*moderat(?:ion|ed)\w*|content[_ ]policy\w*|content[_ ]filter\w*|prompt_blocked"
     r"|sensitive_words_detected|(?:image_)?safety|prohibited_content",
@@ -62,16 +62,16 @@ _MODERATION_PHRASES = re.compile(
     r"|\bsensitive words?\b"
     r"|\bcontent moderation\b|\bmoderation (?:policy|filter|blocked|failed)\b|\bwas moderated\b)"
 )
-"""Phrases of the services' own refusals. A *rate limiting policy* or a *retry policy* is none."""
+"""Phrases of the services' refusals. A *rate limiting policy* or a *retry policy* does not match."""
 
 
 def status_word(value: object) -> str:
-    """Return a status in the one spelling that the tables have: lower case, with underscores."""
+    """Return a status in the spelling of the tables: lower case, with underscores."""
     return re.sub(r"[\s_-]+", "_", str(value)[:200].strip().lower())
 
 
 class VideoStatus(str, enum.Enum):
-    """Where a generation stands. A word that no gateway is known to use counts as unknown."""
+    """The status of a generation. A word that no known gateway uses is unknown."""
 
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"
@@ -81,7 +81,7 @@ class VideoStatus(str, enum.Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> VideoStatus:
-        """Read the words of all gateways of this family; any other is unknown, which is not finished."""
+        """Map the words of all known gateways; any other word is unknown, which is not finished."""
         word = status_word(value)
         tables = (
             (_QUEUED, cls.QUEUED),
@@ -94,20 +94,20 @@ class VideoStatus(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Video:
-    """One generation, as the API last described it.
+    """One generation, as the API last reported it.
 
     :param id: the API's task id, like ``task_`` and 32 characters.
-    :param status: the only field to judge by: ``completed_at`` and ``model`` may be wrong before the end.
+    :param status: the only reliable field: ``completed_at`` and ``model`` may be wrong before the end.
     :param progress: 0, 50 or 100.
-    :param model: the model, as answered.
+    :param model: the model, according to the response.
     :param created_at: Unix seconds.
     :param completed_at: Unix seconds.
-    :param error_code: why it failed, where the service says so.
-    :param error_message: why it failed, where the service says so.
-    :param word: the status in the service's own word, to be logged where it is unknown.
-    :param final_word: the same where the status is final, in lower case; else empty.
-    :param resubmittable: whether a failure that is called so is documented as not charged. After ``expired``
-        or ``cancelled`` it is not, so that no second submission may follow by itself.
+    :param error_code: the code of its error, if the service gives one.
+    :param error_message: the message of its error, if the service gives one.
+    :param word: the status in the service's own word, to be logged if it is unknown.
+    :param final_word: the same in lower case if the status is final; otherwise empty.
+    :param resubmittable: whether a failure with this word is documented as not charged. ``expired`` and
+        ``cancelled`` are not, so no second submission follows automatically.
     """
 
     id: str
@@ -124,25 +124,25 @@ class Video:
 
     @property
     def finished(self) -> bool:
-        """Whether the status will not change any more."""
+        """Whether the status is final."""
         return self.status in (VideoStatus.COMPLETED, VideoStatus.FAILED)
 
     @property
     def moderated(self) -> bool:
         """Whether it failed because the service's safety filter refused it.
 
-        Veo's audio filter is another thing: the same request often passes the next time.
+        Veo's audio filter does not count: the same request often succeeds the next time.
         """
         return is_moderation_message(self.error_message, self.error_code)
 
     @property
     def completed_with_error(self) -> bool:
-        """Whether it is called completed and has an error: charged, and probably without a video."""
+        """Whether it is completed with an error: charged, but probably without a video."""
         return self.status is VideoStatus.COMPLETED and bool(self.error_code or self.error_message)
 
     @property
     def failure_reason(self) -> str:
-        """Why it failed, as far as the service says."""
+        """Why it failed, if the service says so."""
         ending = f"the service calls it {self.final_word!r}" if not self.resubmittable else ""
         reason = ": ".join(part for part in (ending, self.error_code, self.error_message) if part)
         return reason or "the service gave no reason"
@@ -157,30 +157,30 @@ class Video:
             advice="" if self.resubmittable else f"Look it up in {TASK_LOG} before you generate it again.",
         )
         if not self.resubmittable:
-            error.money = "Whether a generation that ended so is charged is not documented."
+            error.money = "It is not documented whether a generation that ended like this is charged."
         raise error
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a form that JSON, XCom and a trigger's event can carry."""
+        """Return a dict for JSON, XCom and a trigger's event."""
         return {**vars(self), "status": self.status.value}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Video:
-        """Rebuild a video from :meth:`to_dict`, also of another version of this package."""
+        """Rebuild a video from :meth:`to_dict`, possibly of another version of this package."""
         known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
         return cls(**{**known, "status": VideoStatus(data["status"])})
 
 
 def is_resubmittable(word: str) -> bool:
-    """Whether a failure in this word is documented as not charged."""
+    """Whether a failure with this word is documented as not charged."""
     return word not in _ENDED
 
 
 def is_moderation_message(text: str, code: str = "") -> bool:
-    """Whether an error is about safety or policy, which no retry can mend.
+    """Whether an error is about safety or policy, so a retry cannot help.
 
-    :param text: its message.
-    :param code: its code, judged by another list: a code is one word.
+    :param text: the error's message.
+    :param code: the error's code, for which there is another list: a code is one word.
     """
     if _NO_MODERATION.search(code) or _NO_MODERATION.search(text):
         return False

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from veo_provider.batch.manifest import Manifest, ManifestItem
     from veo_provider.batch.requests import ItemJobs
     from veo_provider.generation.state_machine import Step
-    from veo_provider.receipts.receipt import VersionedReceipt
+    from veo_provider.receipts.store import VersionedReceipt
 
 _THREADS = 8
 _LOOK_AHEAD = 16

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Protocol
 from veo_provider.batch.outcome import Outcome
 from veo_provider.exceptions import VeoArchiveUnavailableError, VeoRequestError
 from veo_provider.receipts.receipt import SUFFIX as RECEIPT_SUFFIX
-from veo_provider.s3.client import iter_objects, translate_errors
-from veo_provider.s3.uri import S3Uri, refuse_connection, split
+from veo_provider.s3.client import iter_objects
+from veo_provider.s3.error_mapping import translate_errors
+from veo_provider.s3.uri import S3Prefix, S3Uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -114,35 +115,16 @@ def open_manifest(
     :param prompt_suffix: the suffix of sidecars with prompts, such as ``.txt``, which are not images.
     :raises VeoRequestError: a parameter is not of its form, or two images of a list have the same output.
     """
-    folder = _Prefix.parse(output_prefix, "output_prefix")
+    folder = S3Prefix.parse(output_prefix, "output_prefix")
     if isinstance(images, str):
         return _S3Manifest(images, folder, s3, prompt_suffix)
     return _ListManifest(images, folder)
 
 
-@dataclass(frozen=True)
-class _Prefix:
-    """A folder in S3: its key is empty, or ends with a slash."""
-
-    bucket: str
-    key: str
-
-    @classmethod
-    def parse(cls, uri: str, parameter: str) -> _Prefix:
-        scheme, bucket, key = split(uri)
-        if scheme != "s3" or not bucket or key is None or (key and not key.endswith("/")):
-            raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/prefix/.")
-        refuse_connection(uri, bucket, parameter)
-        return cls(bucket, key)
-
-    def output(self, path: str) -> S3Uri:
-        return S3Uri(self.bucket, f"{self.key}{path}{VIDEO_SUFFIX}")
-
-
 class _S3Manifest:
     """All objects below a prefix, or those that match a pattern."""
 
-    def __init__(self, pattern: str, output: _Prefix, s3: S3Client, prompt_suffix: str | None) -> None:
+    def __init__(self, pattern: str, output: S3Prefix, s3: S3Client, prompt_suffix: str | None) -> None:
         self._source, self._listed, self._matches = _read_pattern(pattern)
         self._output = output
         self._s3 = s3
@@ -181,18 +163,19 @@ class _S3Manifest:
         )
 
 
-def _read_pattern(pattern: str) -> tuple[_Prefix, str, Callable[[str], object]]:
+def _read_pattern(pattern: str) -> tuple[S3Prefix, str, Callable[[str], object]]:
     """Return the folder that paths are relative to, the prefix to list, and a test of keys."""
     from fsspec.utils import glob_translate
 
     wildcard = _WILDCARDS.search(pattern)
     if wildcard is None:
-        prefix = _Prefix.parse(pattern, "images")
+        prefix = S3Prefix.parse(pattern, "images")
         return prefix, prefix.key, lambda _: True
     literal = pattern[: wildcard.start()]
-    folder = _Prefix.parse(literal[: literal.rfind("/") + 1], "images")
-    listed = split(literal)[2] or ""
-    wanted = split(pattern)[2] or ""
+    length = literal.rfind("/") + 1
+    folder = S3Prefix.parse(pattern[:length], "images")
+    listed = folder.key + literal[length:]
+    wanted = folder.key + pattern[length:]
     try:
         expression = glob_translate(f"{wanted}**" if wanted.endswith("/") else wanted)
     except ValueError as error:
@@ -205,7 +188,7 @@ def _read_pattern(pattern: str) -> tuple[_Prefix, str, Callable[[str], object]]:
 class _ListManifest:
     """The images of a list. An image that is in the list twice has one video."""
 
-    def __init__(self, images: Iterable[object], output: _Prefix) -> None:
+    def __init__(self, images: Iterable[object], output: S3Prefix) -> None:
         self._items: list[ManifestItem] = []
         self._places: dict[str, int] = {}
         firsts: dict[str, ManifestItem] = {}
@@ -242,9 +225,9 @@ class _ListManifest:
         return all(key in self._places for key in keys)
 
 
-def _item(image: str, path: str, folder: _Prefix, key: str | None = None) -> ManifestItem:
+def _item(image: str, path: str, folder: S3Prefix, key: str | None = None) -> ManifestItem:
     """Return an item; its key is its output if no other is given."""
-    output = folder.output(path)
+    output = folder.object(f"{path}{VIDEO_SUFFIX}")
     reason = _rejection_reason(image, output)
     outcome = Outcome.REJECTED if reason else None
     return ManifestItem(key or str(output), image, path, str(output), outcome, reason)

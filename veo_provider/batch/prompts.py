@@ -18,7 +18,7 @@ from veo_provider.exceptions import (
     VeoStorageError,
     VeoStorageMissingError,
 )
-from veo_provider.s3.client import translate_errors
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from veo_provider.exceptions import VeoError
     from veo_provider.generation.fingerprint import PreparedRequest
     from veo_provider.generation.state_machine import GenerationPolicy
-    from veo_provider.receipts.receipt import Attempt, Receipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
 
 MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 """An image of at most this size is read once and kept in memory until it is submitted."""
@@ -45,7 +46,7 @@ class ItemJobs:
     :param aws_conn_id: connection for images in S3.
     :param convert: convert images that the API does not accept.
     :param fit: choose the aspect ratio closest to the image's.
-    :param unconditional: go on where the receipt's store ignores conditional writes.
+    :param allow_unconditional_writes: go on if the store of receipts ignores conditional writes.
     """
 
     client: VeoClient
@@ -58,7 +59,7 @@ class ItemJobs:
     aws_conn_id: str | None
     convert: bool = False
     fit: bool = False
-    unconditional: bool = False
+    allow_unconditional_writes: bool = False
 
     def job_for(self, item: ManifestItem) -> VideoJob:
         """Return the job of an item's video.
@@ -91,7 +92,7 @@ class ItemJobs:
             prepare=partial(self._prepare, item),
             trust=trust,
             refusal=refusal,
-            unconditional=self.unconditional,
+            allow_unconditional_writes=self.allow_unconditional_writes,
         )
 
     def _prepare(self, item: ManifestItem, receipt: Receipt | None) -> PreparedRequest:
@@ -105,13 +106,17 @@ class ItemJobs:
 
     def _image(self, item: ManifestItem) -> Image:
         return open_image(
-            item.image, self.aws_conn_id, convert=self.convert, s3=self.s3, hold=MAX_BUFFERED_BYTES
+            item.image,
+            self.aws_conn_id,
+            convert=self.convert,
+            s3=self.s3,
+            max_buffered_bytes=MAX_BUFFERED_BYTES,
         )
 
     def _request(self, item: ManifestItem, image: Image | None) -> VeoRequest:
         fields = dict(self.fields)
         if self.fit and image is not None:
-            from veo_provider.media.conversion import aspect_ratio_of
+            from veo_provider.media.aspect_ratio import aspect_ratio_of
 
             fields["aspect_ratio"] = aspect_ratio_of(image)
         return VeoRequest(prompt=self.prompts.of(item), image=image, **fields)

@@ -25,9 +25,11 @@ from veo_provider.exceptions import VeoReceiptUnavailableError
 from veo_provider.generation.fingerprint import account_of
 from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.polling.session import shared_session
-from veo_provider.receipts.receipt import SUFFIX, Attempt, S3ReceiptStore
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.receipt import SUFFIX
+from veo_provider.receipts.s3_store import S3ReceiptStore
 from veo_provider.s3.client import s3_client
-from veo_provider.s3.credentials import in_care_of
+from veo_provider.s3.credentials import look_up_in_loop
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ def jobs_of(spec: BatchSpec, client: VeoClient, s3: S3Client) -> ItemJobs:
         aws_conn_id=spec.aws_conn_id,
         convert=spec.convert,
         fit=spec.fit,
-        unconditional=spec.unconditional,
+        allow_unconditional_writes=spec.unconditional,
     )
 
 
@@ -167,7 +169,7 @@ def check_receipts(spec: BatchSpec, s3: S3Client) -> None:
     """
     target = S3Uri.parse(f"{spec.output_prefix}{SUFFIX}", "output_prefix")
     with suppress(VeoReceiptUnavailableError):  # that may pass, and each image waits for it by itself
-        S3ReceiptStore(s3, target, unconditional=spec.unconditional).check()
+        S3ReceiptStore(s3, target, allow_unconditional_writes=spec.unconditional).check()
 
 
 def _prepare_checkpoint(checkpoint: Checkpoint, manifest: Manifest, journal: ResultJournal) -> Checkpoint:
@@ -198,6 +200,6 @@ async def _read_connections(spec: BatchSpec, tuning: BatchTuning) -> tuple[VeoSe
         spec.aws_conn_id,
         tuning.s3_connections,
         spec.s3_extra_args,
-        in_care_of(asyncio.get_running_loop()),
+        look_up_in_loop(asyncio.get_running_loop()),
     )
     return settings, await wait_for_airflow(client_in_thread, spec.aws_conn_id, max_attempts=attempts)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class BatchSpec:
     """What a batch is asked to do. It holds no secret, only the names of connections.
 
-    :param run: the task instance, which pays; see :class:`~veo_provider.receipts.receipt.Attempt`.
+    :param run: the task instance, which pays; see :class:`~veo_provider.receipts.attempt.Attempt`.
     :param try_number: Airflow's number of the try.
     :param images: a prefix, a pattern or a list, see :func:`~veo_provider.batch.manifest.open_manifest`.
     :param output_prefix: where the videos are stored, ``s3://bucket/prefix/``.

@@ -23,7 +23,8 @@ from veo_provider.generation.state_machine import (
     is_in_flight_elsewhere,
     next_step,
 )
-from veo_provider.receipts.receipt import ReceiptState, S3ReceiptStore, sidecar_of
+from veo_provider.receipts.receipt import ReceiptState
+from veo_provider.receipts.s3_store import S3ReceiptStore, sidecar_of
 from veo_provider.s3.client import head_object
 from veo_provider.s3.multipart_upload import PART_BYTES, abort_stale_uploads
 
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from veo_provider.api.video import Video
     from veo_provider.generation.fingerprint import PreparedRequest
     from veo_provider.generation.state_machine import GenerationPolicy, Step
-    from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptStore, VersionedReceipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
     from veo_provider.s3.multipart_upload import MultipartUpload
     from veo_provider.s3.uri import S3Uri
 
@@ -210,7 +213,7 @@ class VideoJob(GenerationJob):
     :param s3: boto3's client; may be used by several threads.
     :param target: where the video goes.
     :param replace: overwrite an object that has no receipt.
-    :param unconditional: go on where the receipt's store ignores conditional writes.
+    :param allow_unconditional_writes: go on if the store of receipts ignores conditional writes.
     """
 
     def __init__(
@@ -225,9 +228,11 @@ class VideoJob(GenerationJob):
         trust: Callable[[Receipt], bool] = trust_no_receipt,
         refusal: Callable[[Receipt | None], VeoError] | None = None,
         replace: bool = False,
-        unconditional: bool = False,
+        allow_unconditional_writes: bool = False,
     ) -> None:
-        receipts = S3ReceiptStore(s3, sidecar_of(target), unconditional=unconditional)
+        receipts = S3ReceiptStore(
+            s3, sidecar_of(target), allow_unconditional_writes=allow_unconditional_writes
+        )
         super().__init__(receipts, client, attempt, policy, prepare=prepare, trust=trust, refusal=refusal)
         self.target = target
         self._s3 = s3
@@ -270,7 +275,7 @@ class VideoJob(GenerationJob):
         try:
             stored = self._find_or_transfer(current.receipt)
         except VeoError as error:
-            raise recording.classify_storing_error(
+            raise recording.record_storing_error(
                 self.receipts, current, error, video, self.attempt
             ) from error
         current = recording.record_video(self.receipts, current, stored.to_dict(), self.attempt)

@@ -29,7 +29,9 @@ from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, ReceiptState
 if TYPE_CHECKING:
     from veo_provider.api.video import Video
     from veo_provider.exceptions import VeoError
-    from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptStore, VersionedReceipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ def record_video(
     :raises VeoNotFetchedError: the receipt cannot be written now; the next attempt finds the stored video.
     """
     try:
-        return record(store, current, current.receipt.moved(ReceiptState.STORED, attempt, video=video))
+        return record(store, current, current.receipt.transition(ReceiptState.STORED, attempt, video=video))
     except _STORE_ERRORS as error:
         raise VeoNotFetchedError(
             f"The video of {current.receipt.veo_task_id} is stored, but not recorded: {error.what}"
@@ -97,13 +99,13 @@ def record_failure(
         what = f"The generation {video.id} has ended without a video{before}: {video.failure_reason}."
         record_loss(store, current, what, attempt)
         raise VeoChargeOpenError(what)
-    failed = current.receipt.moved(
+    failed = current.receipt.transition(
         ReceiptState.FAILED, attempt, reason=video.failure_reason, moderated=video.moderated
     )
     return record(store, current, failed)
 
 
-def classify_storing_error(
+def record_storing_error(
     store: ReceiptStore, current: VersionedReceipt, error: VeoError, video: Video | None, attempt: Attempt
 ) -> VeoError:
     """Return what an error of storing a completed video means, and record it.
@@ -132,7 +134,7 @@ def _record_completion(store: ReceiptStore, current: VersionedReceipt, attempt: 
     if current.receipt.was_completed or current.receipt.state is not ReceiptState.SUBMITTED:
         return
     try:
-        record(store, current, current.receipt.completed_now(attempt))
+        record(store, current, current.receipt.with_completion(attempt))
     except _STORE_ERRORS as error:
         log.warning("%s", error)
 
@@ -165,7 +167,7 @@ def record_loss(
     """
     if current.receipt.state is ReceiptState.LOST:
         return current
-    return record(store, current, current.receipt.moved(ReceiptState.LOST, attempt, reason=reason))
+    return record(store, current, current.receipt.transition(ReceiptState.LOST, attempt, reason=reason))
 
 
 def record(store: ReceiptStore, current: VersionedReceipt, receipt: Receipt) -> VersionedReceipt:

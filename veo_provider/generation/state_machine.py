@@ -39,7 +39,8 @@ from veo_provider.receipts.receipt import ReceiptState
 
 if TYPE_CHECKING:
     from veo_provider.exceptions import VeoError
-    from veo_provider.receipts.receipt import Attempt, Receipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
 
 OnUnknownSubmission = Literal["fail", "resubmit"]
 OnChangedRequest = Literal["fail", "regenerate", "keep"]
@@ -286,7 +287,7 @@ def _already_paid(receipt: Receipt, attempt: Attempt) -> VeoError | None:
     One try pays for one output once, whatever other attempts do meanwhile. A task whose video was replaced by
     another task does not pay for it again, or the two would replace each other's videos without end.
     """
-    payers = receipt.payers
+    payers = receipt.chargeable_submissions
     if receipt.state is ReceiptState.CLAIMED and receipt.claim_id == attempt.id:
         payers = payers[:-1]
     own = [number for number, payer in enumerate(payers) if payer.task_instance == attempt.task_instance]
@@ -325,12 +326,12 @@ def _distinguishing_template(one: str, other: str) -> str:
 
 def is_retry_of(receipt: Receipt, attempt: Attempt) -> bool:
     """Whether an attempt retries a payment that its own task made since it was last started or cleared."""
-    own = [payer for payer in receipt.payers if payer.task_instance == attempt.task_instance]
+    own = [payer for payer in receipt.chargeable_submissions if payer.task_instance == attempt.task_instance]
     return (
         receipt.claimant == attempt.task_instance
         and bool(own)
         and own[-1].try_number < attempt.try_number
-        and attempt.goes_on_with(own[-1].try_number, own[-1].most_tries)
+        and attempt.continues(own[-1].try_number, own[-1].most_tries)
     )
 
 

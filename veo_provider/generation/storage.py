@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api.download import START
+from veo_provider.api.parsing.download import START
 from veo_provider.exceptions import (
     VeoConnectionError,
     VeoIncompleteVideoError,
@@ -21,7 +21,8 @@ from veo_provider.exceptions import (
 )
 from veo_provider.generation import retries
 from veo_provider.media.mp4 import Mp4Parser
-from veo_provider.s3.client import head_object, translate_errors
+from veo_provider.s3.client import head_object
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.multipart_upload import MultipartUpload
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class _Transfer:
             if self._inspector.position - self._furthest < _PROGRESS_BYTES:
                 raise
             self._furthest = self._inspector.position
-            known = replace(self._file, start=self._furthest).inside
+            known = replace(self._file, start=self._furthest).resumable
             log.warning("%s Resuming at byte %d.", error, self._furthest if known else 0)
             return None
         except (VeoIncompleteVideoError, VeoStorageError):
@@ -179,9 +180,9 @@ class _Transfer:
     def _resume(self) -> StoredVideo:
         wanted = replace(self._file, start=self._inspector.position)
         with self._client.download(self._veo_task_id, wanted) as download:
-            if download.place.start == 0:
+            if download.position.start == 0:
                 self._start_over()
-            self._file = download.place
+            self._file = download.position
             for chunk in download:
                 self._inspector.feed(chunk)
                 self._upload.write(chunk)

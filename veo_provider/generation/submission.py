@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.api.protocol import SUBMIT_TIMEOUT
+from veo_provider.api.config import SUBMIT_TIMEOUT
 from veo_provider.exceptions import (
     ReceiptConflictError,
     VeoError,
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from veo_provider.api.request import VeoRequest
     from veo_provider.api.video import Video
     from veo_provider.generation.fingerprint import PreparedRequest
-    from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptStore, VersionedReceipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
 
 log = logging.getLogger(__name__)
 
@@ -129,10 +131,10 @@ def _claim(prepared: PreparedRequest, attempt: Attempt, before: Receipt | None) 
     )
 
 
-def _send(client: VeoClient, request: VeoRequest, send_before: float | None = None) -> Video:
+def _send(client: VeoClient, request: VeoRequest, deadline: float | None = None) -> Video:
     """Submit once. After any error but the client's own, the submission may have been accepted."""
     try:
-        return client.submit(request, send_before=send_before)
+        return client.submit(request, deadline=deadline)
     except VeoError:
         raise
     except BaseException as error:
@@ -162,7 +164,7 @@ def _record_submission(
 
 def _submitted(receipt: Receipt, attempt: Attempt, veo_task_id: str) -> Receipt:
     """Return the receipt of a submission that was accepted."""
-    return receipt.moved(
+    return receipt.transition(
         ReceiptState.SUBMITTED,
         attempt,
         veo_task_id=veo_task_id,
@@ -180,7 +182,7 @@ def _try_to_record(
 ) -> VersionedReceipt | None:
     """Record why there is no task id; if that fails, the claim stays, and counts as ``unknown`` later."""
     try:
-        return recording.write(store, current.receipt.moved(state, attempt, **changes), current)
+        return recording.write(store, current.receipt.transition(state, attempt, **changes), current)
     except (VeoError, ReceiptConflictError) as error:
         log.warning("The receipt %s could not be written: %s", store.uri, error)
         return None

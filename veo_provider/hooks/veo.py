@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from veo_provider.api import protocol
+from veo_provider.api import config
 from veo_provider.exceptions import VeoAuthenticationError, VeoError, VeoRequestError
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class VeoSettings:
             _api_key(connection),
             base_url(connection),
             _account_token(extra),
-            _positive(extra, "timeout", protocol.DEFAULT_TIMEOUT, "a positive number of seconds"),
+            _positive(extra, "timeout", config.DEFAULT_TIMEOUT, "a positive number of seconds"),
             _positive(extra, "polls_per_second", DEFAULT_POLLS_PER_SECOND, "a positive number"),
         )
 
@@ -232,7 +232,7 @@ def base_url(connection: Connection) -> str:
     if not host:
         if connection.port or schema not in ("", "http", "https"):
             raise VeoRequestError("The connection has a port or a path, but no host.")
-        return protocol.DEFAULT_BASE_URL
+        return config.DEFAULT_BASE_URL
     scheme = schema if schema in ("http", "https") else "https"
     parts = urlsplit(host if "://" in host else f"{scheme}://{host}")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:

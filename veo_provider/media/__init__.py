@@ -1,1 +1,1 @@
-"""Files that are looked into: images before they are sent, videos while they are stored."""
+"""Checks and converts images before they are sent, and checks videos while they are stored."""

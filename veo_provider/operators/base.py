@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from veo_provider.api.request import FAST_MODEL, VeoRequest
 from veo_provider.exceptions import VeoImageError, VeoRequestError
 from veo_provider.links import VeoTaskLogLink
-from veo_provider.operators import fixed_request
+from veo_provider.operators import frozen_request
 from veo_provider.operators.prompt_files import PromptFiles
 from veo_provider.parameters import (
     as_bool,
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
         OnLostVideo,
         OnUnknownSubmission,
     )
-    from veo_provider.receipts.receipt import Attempt, Receipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
 
 
 class VeoRequestOperator(PromptFiles, BaseOperator):
@@ -131,17 +132,20 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
         self.allow_unconditional_writes = allow_unconditional_writes
         self._asked: dict[str, Any] | None = None
 
-    def _fix_request(self, context: Context, resumed: dict[str, Any] | None = None) -> None:
-        """Ask for what the task asked for when it first ran, however its templates render now."""
+    def _freeze_request(self, context: Context, resumed: dict[str, Any] | None = None) -> None:
+        """Keep the request of the task's first try, however its templates render now.
+
+        :param resumed: what the trigger's event has kept of it; None before the first deferral.
+        """
         rendered = {name: getattr(self, name) for name in self.template_fields}
-        self._asked = fixed_request.fixed(context, rendered, resumed)
-        for name, value in fixed_request.plain(rendered).items():
+        self._asked = frozen_request.freeze(context, rendered, resumed)
+        for name, value in frozen_request.plain(rendered).items():
             if self._asked[name] != value:
                 setattr(self, name, self._asked[name])
         self._require_connections()
 
     def _require_connections(self) -> None:
-        """Read the connections' ids, of which native rendering makes numbers, too."""
+        """Read the connections' ids, which native rendering may have made numbers of."""
         self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
         self.aws_conn_id = as_connection("aws_conn_id", self.aws_conn_id, optional=True)
 
@@ -190,7 +194,7 @@ class VeoImageRequestOperator(VeoRequestOperator):
         self.text_to_video = text_to_video
 
     def _request(self, image: Image | None) -> VeoRequest:
-        """Return what is asked for, with templates rendered to nothing taken as not given."""
+        """Return the request; a template that rendered to nothing counts as not given."""
         prompt = as_text("prompt", self.prompt) or ""
         return VeoRequest(image=image, prompt=prompt, **self._fields())
 
@@ -225,15 +229,15 @@ class VeoImageRequestOperator(VeoRequestOperator):
 
 
 def attempt_of(context: Context) -> Attempt:
-    """Return who acts, as the receipt names it."""
-    from veo_provider.receipts.receipt import Attempt
+    """Return the attempt that acts, as receipts name it."""
+    from veo_provider.receipts.attempt import Attempt
 
     instance = context.get("ti")
     if instance is None:
         return Attempt("a call outside of Airflow")
     name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
     map_index = getattr(instance, "map_index", -1)
-    tries = fixed_request.tries_of(context)
+    tries = frozen_request.tries_of(context)
     return Attempt(
         name if map_index in (None, -1) else f"{name} [{map_index}]",
         instance.try_number,

@@ -1,4 +1,7 @@
-"""The operators of one video: submit it, or submit it and store it, and pay for it once."""
+"""The operators of one video: one submits it, the other also waits for it and stores it in S3.
+
+Both loop over the steps that :mod:`veo_provider.generation.state_machine` decides from the receipt.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import assert_never
 
-from veo_provider.exceptions import (
-    VeoError,
-)
+from veo_provider.api.video import VideoStatus
+from veo_provider.exceptions import VeoError
 from veo_provider.generation.state_machine import (
     CLAIM_POLL_SECONDS,
     Attach,
@@ -38,24 +40,27 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.video import Video
     from veo_provider.generation.lifecycle import VideoJob
-    from veo_provider.receipts.receipt import Attempt, Receipt, ReceiptStore, VersionedReceipt
+    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
     from veo_provider.s3.uri import S3Uri
 
+# VeoRequestOperator lived here once, and is still imported from here.
 __all__ = ["VeoImageToVideoOperator", "VeoRequestOperator", "VeoSubmitOperator"]
 
 
 class VeoSubmitOperator(VeoImageRequestOperator):
     """Submit an image and a prompt to Veo, and return the API's task id.
 
-    The XCom value is that id, a string. The image is streamed into the request and never held whole.
-    Everything that can be checked is checked before any money is spent. The submission is tried again only
-    if it provably was not accepted; where its answer was lost, the task fails without a retry
+    The XCom value is that id, a string. The image is streamed into the request and never current whole.
+    The parameters and the image are checked before any money is spent. The submission is repeated only if it
+    provably was not accepted; if its answer was lost, the task fails without a retry
     (:class:`~veo_provider.exceptions.VeoSubmissionUnknown`) and says what to check.
 
-    What was submitted is kept in a receipt, so that a retry returns the same id and pays nothing: in
-    Airflow's task state store (Airflow 3.3 and later), or in S3 where ``receipt`` says. Without ``receipt``,
-    newer versions of Airflow discard it when the task is cleared, and the clear submits and pays again; on
-    versions before 3.3, a retry after a crash does so, too.
+    A receipt records what was submitted, so that a retry returns the same id and pays nothing. It is kept in
+    S3 if ``receipt`` is given. Without ``receipt``, Airflow 3.3 and later keep it in the task state store,
+    and discard it when the task is cleared: a cleared task pays again. Earlier versions keep none: a retry
+    after a crash pays again as well.
 
     The other parameters are those of
     :class:`~veo_provider.operators.base.VeoImageRequestOperator`.
@@ -68,7 +73,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
     def __init__(self, *, receipt: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.receipt = receipt
-        # One that was given and renders to nothing is no wish for none.
+        # A template that renders to nothing is an error, and does not mean "no receipt".
         self._has_receipt = receipt is not None
 
     def execute(self, context: Context) -> str:
@@ -77,87 +82,89 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         from veo_provider.hooks.veo import VeoHook
 
         with fail_on_permanent_errors():
-            self._fix_request(context)
+            self._freeze_request(context)
             with VeoHook(self.veo_conn_id).get_conn() as client:
                 receipts = self._receipt_store(context)
                 if receipts is not None:
                     return self._submit(client, receipts, attempt_of(context))
-                self._warn_of_paying_again("No receipt is kept: a retry after a crash, and a clear,")
+                self._warn_of_paying_again("No receipt is kept. A retry after a crash or a cleared task")
                 image = self._image()
-                # With its digest it is sent as it is now, or not at all.
+                # An image that changes after it was hashed is not sent.
                 request = self._request(image.hashed() if image else None)
-                return self._tell(submission.submit(client, request).id, request.price_usd)
+                return self._log_submission(submission.submit(client, request).id, request.price_usd)
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
-        from veo_provider.receipts.receipt import S3ReceiptStore, TaskStateReceiptStore
+        from veo_provider.receipts.s3_store import S3ReceiptStore
+        from veo_provider.receipts.task_state_store import TaskStateReceiptStore
         from veo_provider.s3.client import s3_client
         from veo_provider.s3.uri import S3Uri
 
+        # The attribute may have been set after construction, too.
         if self._has_receipt or not is_nothing(self.receipt):
             self.receipt = as_place("receipt", self.receipt)
             s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
             unconditional = as_bool("allow_unconditional_writes", self.allow_unconditional_writes)
-            return S3ReceiptStore(s3, S3Uri.parse(self.receipt, "receipt"), unconditional=unconditional)
+            return S3ReceiptStore(
+                s3, S3Uri.parse(self.receipt, "receipt"), allow_unconditional_writes=unconditional
+            )
         state = context.get("task_state_store")
         return None if state is None else TaskStateReceiptStore(state)
 
-    def _warn_of_paying_again(self, who: str) -> None:
-        self.log.warning(
-            "%s may pay again. Keep the receipt in S3, where receipt= says, to rule that out.", who
-        )
+    def _warn_of_paying_again(self, what: str) -> None:
+        self.log.warning("%s may pay again. Set receipt=s3://… to rule that out.", what)
 
-    def _tell(self, veo_task_id: str, price_usd: float | None) -> str:
-        """Log what was bought, before anything else can go wrong."""
+    def _log_submission(self, veo_task_id: str, price_usd: float | None) -> str:
+        """Log what was submitted, before anything else can go wrong."""
         price = f"${price_usd:.2f}" if price_usd is not None else "an unknown price"
         self.log.info("Submitted as %s; it costs %s when it completes.", veo_task_id, price)
         return veo_task_id
 
     def _submit(self, client: VeoClient, receipts: ReceiptStore, attempt: Attempt) -> str:
-        """Return the id of the one generation: submitted now, or found in the receipt and not failed."""
+        """Return the generation's id: submitted now, or found in the receipt and not failed."""
         from veo_provider.generation.lifecycle import GenerationJob, require_receipt
         from veo_provider.generation.retries import submit_retries
 
         prepare = partial(self._prepare, client, attempt)
         job = GenerationJob(receipts, client, attempt, self._policy(), prepare=prepare)
-        held = job.read()
+        current = job.read()
         if not self.receipt:
-            found_none = held is None and attempt.try_number > 1
+            found_none = current is None and attempt.try_number > 1
             self._warn_of_paying_again(
-                f"{attempt} finds no receipt, though there were earlier tries. This submission"
+                f"{attempt} finds no receipt of the earlier tries, so that it"
                 if found_none
-                else "Newer versions of Airflow discard the receipt when a task is cleared. A clear"
+                else "Airflow discards the receipt when the task is cleared. A cleared task"
             )
         while True:
-            step = job.decide(held)
+            step = job.decide(current)
             match step:
                 case NeedsImage():
-                    job.prepare(held)
+                    job.prepare(current)
                 case Submit():
-                    held = submit_retries()(job.submit_once)
+                    current = submit_retries()(job.submit_once)
                 case Verify():
-                    held = job.verify(require_receipt(held))
-                case WaitForClaim(by):
-                    self.log.info("%s is submitting this video. Waiting for it.", by)
+                    current = job.verify(require_receipt(current))
+                case WaitForClaim(holder):
+                    self.log.info("%s is submitting this video. Waiting for it.", holder)
                     time.sleep(CLAIM_POLL_SECONDS)
-                    held = job.read()
+                    current = job.read()
                 case Attach(veo_task_id):
-                    held = require_receipt(held)
-                    if job.submitted_by_this_attempt(held):
-                        return self._tell(veo_task_id, held.receipt.price_usd)
-                    video = self._look(client, veo_task_id)
-                    if video is None or video.status is not video.status.FAILED:
-                        self.log.info("Submitted before, by %s: nothing is paid.", held.receipt.claimed_by)
+                    current = require_receipt(current)
+                    if job.submitted_by_this_attempt(current):
+                        return self._log_submission(veo_task_id, current.receipt.price_usd)
+                    video = self._poll(client, veo_task_id)
+                    if video is None or video.status is not VideoStatus.FAILED:
+                        self.log.info("Submitted before, by %s: nothing is paid.", current.receipt.claimed_by)
                         return veo_task_id
-                    held = job.record_failure(held, video)
+                    current = job.record_failure(current, video)
                 case Done():
-                    return require_receipt(held).receipt.veo_task_id or ""
+                    return require_receipt(current).receipt.veo_task_id or ""
                 case Refuse(error):
                     raise error
                 case _:
                     assert_never(step)
 
-    def _look(self, client: VeoClient, veo_task_id: str) -> Video | None:
-        """Return the generation as it is, or None: the id is good, whatever its status says now."""
+    def _poll(self, client: VeoClient, veo_task_id: str) -> Video | None:
+        """Return the generation as it is, or None if its status cannot be read now."""
         try:
             return client.get(veo_task_id)
         except VeoError as error:
@@ -168,9 +175,11 @@ class VeoSubmitOperator(VeoImageRequestOperator):
 class VeoImageToVideoOperator(VeoWaitingOperator):
     """Turn an image into a video in S3, paid for exactly once, in one deferrable task.
 
-    Claims the output, submits, waits in the triggerer without a worker slot, and streams the video into S3.
-    Its receipt is beside the video (``clip.mp4.veo.json``) and is read first: a retry, a cleared task,
-    another run or a backfill finds there what was submitted and what is done, and pays for nothing twice.
+    The task claims the output, submits, waits in the triggerer without a worker slot, and streams the video
+    into S3. The receipt is the object beside the video (``clip.mp4.veo.json``) and is read first: a retry, a
+    cleared task, another run or a backfill finds there what was submitted and what is done, and pays for
+    nothing twice. A generation that the service fails is free, and is submitted again, up to
+    ``max_generations`` times.
 
     The XCom value is a dict: ``uri``, ``receipt_uri``, ``veo_task_id``, ``bytes``, ``sha256``,
     ``duration_seconds``, ``width``, ``height`` and ``price_usd``. The events of the task's ``outlets`` carry
@@ -197,7 +206,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        # `output` is BaseOperator's own attribute: the XComArg of the task.
+        # BaseOperator has an attribute `output` of its own.
         self.output_uri = output
         self.replace = replace
         self._job: VideoJob | None = None
@@ -205,15 +214,15 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Bring the video into S3, or defer until there is something to do."""
         with fail_on_permanent_errors():
-            self._fix_request(context)
+            self._freeze_request(context)
             return self._run(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Carry on after the trigger; what matters is read from the receipt again."""
+        """Resume after the trigger. The receipt is read again: it decides, not the trigger's event."""
         with fail_on_permanent_errors():
-            self._fix_request(context, event.get("request"))
-            held, completed = self._resume(event, self._receipts())
-            return self._run(context, held, completed, resumed=True)
+            self._freeze_request(context, event.get("request"))
+            current, completed = self._resume(event, self._receipts())
+            return self._run(context, current, completed, resumed=True)
 
     def on_kill(self) -> None:
         """Abort the upload; the generation itself cannot be cancelled."""
@@ -223,16 +232,19 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
     def _run(
         self,
         context: Context,
-        held: VersionedReceipt | None = None,
+        current: VersionedReceipt | None = None,
         completed: Video | None = None,
         *,
         resumed: bool = False,
     ) -> dict[str, Any]:
         """Do what the receipt demands, step by step, until the video is stored.
 
-        :param held: the receipt, if it has been read already.
-        :param completed: the generation that the trigger has seen completed.
-        :param resumed: whether the task has waited before.
+        To wait, a deferrable task leaves this method by Airflow's ``TaskDeferred``. Each segment between two
+        deferrals has the whole ``timeout``.
+
+        :param current: the receipt, if it has been read already.
+        :param completed: the generation, if the trigger has seen it completed.
+        :param resumed: whether the task has been deferred before.
         """
         from veo_provider.generation.lifecycle import require_receipt
         from veo_provider.generation.retries import submit_retries
@@ -241,27 +253,28 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         deadline = time.time() + self.timeout
         with VeoHook(self.veo_conn_id).get_conn() as client:
             job = self._job = self._video_job(client, attempt_of(context), completed)
-            held = held or job.read()
+            current = current or job.read()
             while True:
-                step = job.decide(held)
+                step = job.decide(current)
                 match step:
                     case NeedsImage():
-                        job.prepare(held)
+                        job.prepare(current)
                     case Submit():
-                        self._let_others_finish(client, job, held, deadline, resumed=resumed)
-                        held = submit_retries()(job.submit_once)
+                        self._let_others_finish(client, job, current, deadline, resumed=resumed)
+                        current = submit_retries()(job.submit_once)
                     case Verify():
-                        held = job.verify(require_receipt(held))
-                    case WaitForClaim(by):
-                        self._wait_for_claim(by, deadline)
-                        held = job.read()
+                        current = job.verify(require_receipt(current))
+                    case WaitForClaim(holder):
+                        self._wait_for_claim(holder, deadline)
+                        current = job.read()
                     case Attach(veo_task_id):
-                        held = require_receipt(held)
+                        current = require_receipt(current)
                         if completed is None or completed.id != veo_task_id:
-                            completed = self._wait_for_video(client, held.receipt, deadline)
-                        held, completed = self._end_of(completed, job, held), None
+                            completed = self._wait_for_video(client, current.receipt, deadline)
+                        current = self._store_or_record_failure(completed, job, current)
+                        completed = None
                     case Done():
-                        return self._done(context, job, require_receipt(held))
+                        return self._done(context, job, require_receipt(current))
                     case Refuse(error):
                         raise error
                     case _:
@@ -270,8 +283,10 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
     def _video_job(self, client: VeoClient, attempt: Attempt, completed: Video | None) -> VideoJob:
         """Return the steps of this task's video.
 
-        :param completed: the generation that the trigger has seen completed: to store its video takes no
-            image. All others are known by their image only, or a changed one would go unnoticed.
+        The image is read and hashed first, or a changed image would go unnoticed. Only to store the video of
+        the generation that was just awaited, the receipt is trusted without that.
+
+        :param completed: that generation, as the trigger has seen it.
         """
         from veo_provider.generation.lifecycle import VideoJob
         from veo_provider.receipts.receipt import ReceiptState
@@ -293,7 +308,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
             prepare=partial(self._prepare, client, attempt),
             trust=trust,
             replace=as_bool("replace", self.replace),
-            unconditional=as_bool("allow_unconditional_writes", self.allow_unconditional_writes),
+            allow_unconditional_writes=as_bool("allow_unconditional_writes", self.allow_unconditional_writes),
         )
 
     def _output(self) -> tuple[S3Uri, S3Client]:
@@ -305,24 +320,26 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         return target, s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
 
     def _receipts(self) -> ReceiptStore:
-        from veo_provider.receipts.receipt import S3ReceiptStore, sidecar_of
+        """Return the store of the receipt, to read it before there is a job."""
+        from veo_provider.receipts.s3_store import S3ReceiptStore, sidecar_of
 
         target, s3 = self._output()
         return S3ReceiptStore(s3, sidecar_of(target))
 
-    def _end_of(self, video: Video, job: VideoJob, held: VersionedReceipt) -> VersionedReceipt:
-        """Store the video of a finished generation, or record that it failed."""
-        if video.status is video.status.COMPLETED:
-            return job.store(held, video)
+    def _store_or_record_failure(
+        self, video: Video, job: VideoJob, current: VersionedReceipt
+    ) -> VersionedReceipt:
+        if video.status is VideoStatus.COMPLETED:
+            return job.store(current, video)
         self.log.warning("The generation %s failed: %s", video.id, video.error_message)
-        return job.record_failure(held, video)
+        return job.record_failure(current, video)
 
-    def _done(self, context: Context, job: VideoJob, held: VersionedReceipt) -> dict[str, Any]:
-        """Return the result of the task, and send the same to its outlets."""
-        if not job.stored_by_this_attempt(held):
-            self.log.info("%s is there already: nothing to do, nothing to pay.", job.target)
+    def _done(self, context: Context, job: VideoJob, current: VersionedReceipt) -> dict[str, Any]:
+        """Return the result of the task, and send it to the outlets."""
+        if not job.stored_by_this_attempt(current):
+            self.log.info("%s exists already: nothing to do, nothing to pay.", job.target)
         job.clean_up()
-        video = held.receipt.video or {}
-        result = {**video, "receipt_uri": job.receipts.uri, "price_usd": held.receipt.price_usd}
+        video = current.receipt.video or {}
+        result = {**video, "receipt_uri": job.receipts.uri, "price_usd": current.receipt.price_usd}
         report_to_outlets(context, self.outlets, result)
         return result

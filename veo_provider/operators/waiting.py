@@ -5,8 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from veo_provider.api.video import VideoStatus
 from veo_provider.configuration import default_deferrable
-from veo_provider.exceptions import VeoError, VeoNotFetchedError, VeoReceiptError, VeoWaitTimeoutError
+from veo_provider.exceptions import (
+    VeoError,
+    VeoNotFetchedError,
+    VeoReceiptDeniedError,
+    VeoReceiptError,
+    VeoReceiptUnavailableError,
+    VeoWaitTimeoutError,
+)
 from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
 from veo_provider.operators.base import VeoImageRequestOperator, seconds_of
 
@@ -16,10 +24,11 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.video import Video
     from veo_provider.generation.lifecycle import VideoJob
-    from veo_provider.receipts.receipt import Receipt, ReceiptStore, VersionedReceipt
+    from veo_provider.receipts.receipt import Receipt
+    from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
 
 _STORING_SECONDS = 600.0
-"""How long after its completion another task's video is expected to be stored."""
+"""How long after its completion another task's video is expected to be stored, in seconds."""
 _STORING_PAUSE = 60.0
 """Seconds between two reads of the receipt until it is."""
 
@@ -54,22 +63,27 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         self,
         client: VeoClient,
         job: VideoJob,
-        held: VersionedReceipt | None,
+        current: VersionedReceipt | None,
         deadline: float,
         *,
         resumed: bool,
     ) -> None:
-        """Let another task finish and store what is to be replaced; one that does not is not waited for long.
+        """Let the task whose video is to be replaced finish and store it first: it is paid for.
 
-        :param resumed: whether the task has waited before.
+        It gets :data:`_STORING_SECONDS` after the completion for that.
+
+        :param resumed: whether the task has been deferred before.
         """
         from veo_provider.triggers.veo import VeoClaimTrigger
 
-        while (receipt := job.receipt_to_replace(held)) is not None:
-            self.log.info("%s has not stored the video yet that is to be replaced.", receipt.claimed_by)
+        while (receipt := job.receipt_to_replace(current)) is not None:
+            self.log.info(
+                "%s has not stored its video yet, which is to be replaced. Waiting for it.",
+                receipt.claimed_by,
+            )
             video = self._wait_for_video(client, receipt, deadline)
             ended = video.completed_at or receipt.submitted_at or 0.0
-            if video.status is video.status.FAILED or time.time() > ended + _STORING_SECONDS:
+            if video.status is VideoStatus.FAILED or time.time() > ended + _STORING_SECONDS:
                 return
             if self.deferrable and not resumed:
                 kind = {"model": receipt.request.get("model", ""), "submitted_at": receipt.submitted_at}
@@ -78,10 +92,10 @@ class VeoWaitingOperator(VeoImageRequestOperator):
                 trigger = VeoClaimTrigger(_STORING_PAUSE, self._asked)
                 self.defer(trigger=trigger, method_name="execute_complete")
             time.sleep(CLAIM_POLL_SECONDS)
-            held = job.read()
+            current = job.read()
 
     def _wait_for_claim(self, by: str, deadline: float) -> None:
-        """Let another attempt submit, and read the receipt again a little later."""
+        """Wait a little while another attempt submits; a deferrable task is deferred."""
         from veo_provider.triggers.veo import VeoClaimTrigger
 
         self.log.info("%s is submitting this video. Waiting for it.", by)
@@ -93,7 +107,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         time.sleep(CLAIM_POLL_SECONDS)
 
     def _wait_for_video(self, client: VeoClient, receipt: Receipt, deadline: float) -> Video:
-        """Return the finished generation, or defer until it is."""
+        """Return the finished generation; a deferrable task that has to wait for it is deferred."""
         from veo_provider.polling.poller import Finished, PollAgain, Poller, Refused, TimedOut
 
         veo_task_id = receipt.veo_task_id or ""
@@ -132,34 +146,37 @@ class VeoWaitingOperator(VeoImageRequestOperator):
     def _resume(
         self, event: dict[str, Any], receipts: ReceiptStore
     ) -> tuple[VersionedReceipt | None, Video | None]:
-        """Return the receipt, and the generation that the trigger has seen completed.
+        """Return the receipt, and the generation if the trigger has seen it completed.
 
-        :raises VeoReceiptError: the receipt was deleted or replaced: all would be paid anew.
+        :raises VeoReceiptError: the receipt was deleted or replaced: the generation would be paid again.
         :raises VeoWaitTimeoutError: the generation was not finished in time.
-        :raises VeoNotFetchedError: it could not be polled.
+        :raises VeoNotFetchedError: it could not be polled, or the receipt cannot be read now.
         """
         from veo_provider.api.video import Video
 
         if event["status"] == "claim":
             return None, None
-        held = receipts.read()
-        if held is None:
+        try:
+            current = receipts.read()
+        except (VeoReceiptDeniedError, VeoReceiptUnavailableError) as error:
+            raise VeoNotFetchedError(f"{error.what} A generation was submitted by it.") from error
+        if current is None:
             raise VeoReceiptError(f"The receipt {receipts.uri} is gone, though its generation was in flight.")
         if event["status"] == "timeout":
             self._time_out()
         if event["status"] == "error":
             said = event.get("what") or event["message"]
             raise VeoNotFetchedError(
-                f"The video of {held.receipt.veo_task_id} is still to be fetched: {said}"
+                f"The video of {current.receipt.veo_task_id} is still to be fetched: {said}"
             )
         video = Video.from_dict(event["video"])
-        if video.status is not video.status.COMPLETED:
-            return held, None
-        if not held.receipt.knows(video.id):
+        if video.status is not VideoStatus.COMPLETED:
+            return current, None
+        if not current.receipt.has_task(video.id):
             raise VeoReceiptError(
                 f"The receipt {receipts.uri} does not name {video.id}, which was submitted by it and charged."
             )
-        return held, video
+        return current, video
 
     def _time_out(self) -> NoReturn:
         raise VeoWaitTimeoutError(f"The generation was not finished within {self.timeout:.0f} s.")

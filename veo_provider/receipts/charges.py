@@ -1,7 +1,7 @@
-"""What a run was charged and may be charged, by its receipts.
+"""What a run was charged and may be charged, according to its receipts.
 
-Each step in a receipt's history names the attempt that made it, and each claim has its own price. So it is
-known which charges are counted already, without comparing the clocks of two machines.
+Each step in a receipt's history has the id of the attempt that made it, and each claim has its own price. So
+a segment knows which charges are already counted, without comparing the clocks of two machines.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from veo_provider.concurrency.executors import map_ordered
 from veo_provider.exceptions import VeoReceiptDeniedError, VeoReceiptError, VeoReceiptUnavailableError
-from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, NOT_CHARGED, SUFFIX, ReceiptState, S3ReceiptStore
-from veo_provider.s3.client import iter_objects, translate_errors
-from veo_provider.s3.uri import S3Uri, split
+from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, NOT_CHARGED, SUFFIX, ReceiptState
+from veo_provider.receipts.s3_store import S3ReceiptStore, sidecar_of
+from veo_provider.s3.client import iter_objects
+from veo_provider.s3.error_mapping import translate_errors
+from veo_provider.s3.uri import S3Uri, split_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,22 +27,22 @@ if TYPE_CHECKING:
     from veo_provider.receipts.receipt import Receipt
 
     Counted = Mapping[str, "float | None"]
-    """The segments whose steps are counted already, see :class:`Ledger`."""
+    """The segments whose steps are already counted, see :class:`Ledger`."""
 
 _READERS = 8
-_AHEAD = 256
+_READ_AHEAD = 256
 _ID_CHARACTERS = 12
-"""The part of an attempt's id that distinguishes the segments of one run."""
+"""The length of the prefix of an attempt's id that distinguishes the segments of one run."""
 
 _UNKNOWN = (ReceiptState.CLAIMED.value, ReceiptState.UNKNOWN.value)
 
 
 @dataclass(frozen=True)
 class Charges:
-    """What a run pays for a video, in USD.
+    """What a run pays for videos, in USD.
 
     :param charged: for submissions that were accepted and did not fail; they are charged when they complete.
-    :param unknown: what else it may be charged: for claims and submissions of unknown fate.
+    :param unknown: for claims, and for submissions whose response was lost: these may be charged.
     """
 
     charged: float = 0.0
@@ -61,22 +63,22 @@ class Charges:
 def charges(receipt: Receipt | None, run: str, counted: Counted | None = None) -> float:
     """Return what a run may be charged for a video, in USD: each submission that did not provably fail.
 
-    A claim counts, and so does a submission of unknown fate; :func:`charges_of` separates them.
+    Claims and submissions with a lost response are included; :func:`charges_of` separates them.
 
     :param run: the task instance whose charges are counted.
-    :param counted: whose steps are left out, see :class:`Ledger`. If a submission is left out and its
-        failure is not, the result is negative.
+    :param counted: the segments whose steps are left out, see :class:`Ledger`. The result is negative if a
+        submission is left out and its failure is not.
     """
     return charges_of(receipt, run, counted).total
 
 
 def unknown_charges(receipt: Receipt | None, run: str) -> float:
-    """Return what a run may be charged for submissions of a video of unknown fate, in USD."""
+    """Return the unknown part of what a run may be charged for a video, in USD."""
     return charges_of(receipt, run).unknown
 
 
 def charges_of(receipt: Receipt | None, run: str, counted: Counted | None = None) -> Charges:
-    """Return what a run pays for a video, as :func:`charges` does, with the unknown part separate."""
+    """Return what a run may be charged for a video, like :func:`charges`, with the unknown part separate."""
     total = Charges()
     for step, change in _changes(receipt, run):
         if not _is_counted(step, counted or {}):
@@ -85,25 +87,25 @@ def charges_of(receipt: Receipt | None, run: str, counted: Counted | None = None
 
 
 def pays(receipt: Receipt, run: str) -> bool:
-    """Whether a run is charged for a video, or may be, whatever the price."""
+    """Whether a run is or may be charged for a video, whatever the price."""
     own = (one for one in receipt.submissions if one.task_instance == run)
     return any(one.steps[-1][1] not in NOT_CHARGED for one in own)
 
 
 def _changes(receipt: Receipt | None, run: str) -> Iterator[tuple[Mapping[str, Any], Charges]]:
-    """Yield each step of the run's submissions, and how it changes the charges."""
+    """Yield each step of the run's submissions with the change that it makes to the charges."""
     if receipt is None:
         return
     for submission in receipt.submissions:
         if submission.task_instance != run:
             continue
-        price, now = _price_of(submission.steps[0][0], receipt), Charges()
+        price, cost = _price_of(submission.steps[0][0], receipt), Charges()
         for step, state in submission.steps:
-            before, now = now, _worth(state, price)
-            yield step, now - before
+            before, cost = cost, _cost(state, price)
+            yield step, cost - before
 
 
-def _worth(state: Any, price: float) -> Charges:
+def _cost(state: Any, price: float) -> Charges:
     """Return what a submission costs in a state."""
     if state in NOT_CHARGED:
         return Charges()
@@ -111,13 +113,13 @@ def _worth(state: Any, price: float) -> Charges:
 
 
 def _price_of(claim: Mapping[str, Any], receipt: Receipt) -> float:
-    """Return the price of a submission; earlier releases wrote only the last one."""
+    """Return the price of a submission; receipts of earlier releases have only that of the last one."""
     price = claim.get("price_usd", receipt.price_usd)
     return float(price) if isinstance(price, (int, float)) else 0.0
 
 
 def _is_counted(step: Mapping[str, Any], counted: Counted) -> bool:
-    """Whether a step was counted before."""
+    """Whether a step is already counted."""
     segment = _segment_of(step)
     if segment not in counted:
         return False
@@ -125,13 +127,13 @@ def _is_counted(step: Mapping[str, Any], counted: Counted) -> bool:
     if until is None:
         return True
     if not segment and step.get("state") in NOT_CHARGED:
-        # Its clock may be another one: counting too much is safer than releasing money twice.
+        # The clocks may differ: counting too much is safer than releasing the same money twice.
         until += 2 * CLOCK_DIFFERENCE
     return _time_of(step) <= until
 
 
 def _segment_of(step: Mapping[str, Any]) -> str:
-    """Return the segment that made a step, as :class:`Ledger` names it; empty for an earlier release."""
+    """Return the id of the segment that made a step, as in :class:`Ledger`; empty for an earlier release."""
     return str(step.get("claim", ""))[:_ID_CHARACTERS]
 
 
@@ -143,17 +145,18 @@ def _time_of(step: Mapping[str, Any]) -> float:
 
 
 class Ledger:
-    """Which charges a segment of a run has counted.
+    """The charges that the segments of a run have counted.
 
-    Each step of a receipt has the id of the attempt that made it; each segment is an attempt. A segment that
-    came to its end has counted all of its own steps. One that was killed has counted nothing: the next one
-    finds its steps in the receipts, and remembers the newest of them, by the clock of the one that was
-    killed. Anything that it may still do is newer.
+    Each segment is an attempt, and each step of a receipt has the id of its attempt. A segment that finished
+    has counted all of its own steps. A segment that was killed has counted none: the next one finds its steps
+    in the receipts, counts them, and remembers the time of the newest, by the clock of the killed segment.
+    Whatever that segment may still do is newer.
 
     :param run: the task instance.
     :param segment: the id of this segment's attempt.
-    :param counted: the segments that were counted before, by the first characters of their ids: None for all
-        of their steps, or the time of the last one, in Unix seconds by the segment's own clock.
+    :param counted: the segments that were counted before, by the first characters of their ids. The value is
+        None if all of their steps are counted, or else the time of the last counted step, in Unix seconds by
+        the segment's own clock.
     """
 
     def __init__(self, run: str, segment: str, counted: Counted) -> None:
@@ -161,23 +164,23 @@ class Ledger:
         self._before = dict(counted)
         self._found: dict[int, Charges] = {}
         self.counted: dict[str, float | None] = {**counted, segment[:_ID_CHARACTERS]: None}
-        """The segments that are counted once this one has come to its end."""
+        """The segments that are counted once this one has finished."""
         self.read_at: float | None = None
         """Unix seconds at which receipts were read; None before that."""
         self.found_others = False
-        """Whether submissions of others were found, who may still be running."""
+        """Whether submissions of other segments were found, which may still be running."""
 
     def count_others(self, s3: S3Client, prefix: str, since: float) -> Charges:
-        """Return what others have submitted that is not counted yet; this call blocks.
+        """Return the charges of other segments that are not counted yet; this call blocks.
 
         For each receipt with such a charge, some hundred bytes are kept until :meth:`found` is called.
 
-        :param prefix: where the receipts are, ``s3://bucket/prefix/``.
-        :param since: Unix seconds; receipts that were not written since are counted.
-        :raises VeoReceiptUnavailableError: they cannot be read now.
+        :param prefix: the folder of the receipts, ``s3://bucket/prefix/``.
+        :param since: Unix seconds; receipts that were last written before are already counted.
+        :raises VeoReceiptUnavailableError: S3 is unavailable.
         """
         total, self.read_at = Charges(), time.time()
-        for store, receipt in read_below(s3, prefix, lambda _, modified: modified >= since):
+        for store, receipt in read_receipts(s3, prefix, lambda _, modified: modified >= since):
             new = [one for one in _changes(receipt, self._run) if not _is_counted(one[0], self._before)]
             for step, _ in new:
                 segment = _segment_of(step)
@@ -190,11 +193,11 @@ class Ledger:
         return total
 
     def found(self, output: str) -> Charges:
-        """Return what :meth:`count_others` has found for a video, once."""
+        """Return, once, what :meth:`count_others` has found for a video."""
         return self._found.pop(hash(output), Charges())
 
     def charges(self, receipt: Receipt) -> Charges:
-        """Return what was not counted when this segment started."""
+        """Return the charges of a receipt that were not counted when this segment started."""
         return charges_of(receipt, self._run, self._before)
 
     def late(self, receipt: Receipt) -> Charges:
@@ -202,49 +205,56 @@ class Ledger:
         return charges_of(receipt, self._run, self.counted)
 
 
-def read_below(
+def read_receipts(
     s3: S3Client, prefix: str, wanted: Callable[[str, float], bool]
 ) -> Iterator[tuple[S3ReceiptStore, Receipt]]:
-    """Yield the receipts below a prefix that are wanted; this call blocks.
+    """Yield the receipts below a prefix, each with its store; this call blocks.
+
+    Receipts that cannot be understood are left out.
 
     :param prefix: ``s3://bucket/prefix/``.
-    :param wanted: called with the URI of a receipt's video, and the latest Unix seconds at which it may have
-        been written, as the clocks of S3 and of others may differ.
-    :raises VeoReceiptUnavailableError: they cannot be read now.
-    :raises VeoReceiptDeniedError: they may not be read.
+    :param wanted: which receipts to read. Called with the URI of the receipt's video, and the latest Unix
+        seconds at which the receipt may have been written, by any clock.
+    :raises VeoReceiptUnavailableError: S3 is unavailable.
+    :raises VeoReceiptDeniedError: S3 does not allow to read them.
     """
-    _, bucket, below = split(prefix)
-
-    def stores() -> Iterator[S3ReceiptStore]:
-        for one in iter_objects(s3, S3Uri(bucket, below or "")):
-            video, suffix, rest = one["Key"].rpartition(SUFFIX)
-            modified = one["LastModified"].timestamp() + CLOCK_DIFFERENCE
-            if suffix and not rest and wanted(str(S3Uri(bucket, video)), modified):
-                yield S3ReceiptStore(s3, S3Uri(bucket, one["Key"]))
-
     with translate_errors(
         f"The receipts below {prefix} cannot be listed",
         retryable=VeoReceiptUnavailableError,
         final=VeoReceiptDeniedError,
     ):
-        read = map_ordered(_readable, stores(), threads=_READERS, ahead=_AHEAD, name="veo-budget")
+        stores = _stores_below(s3, prefix, wanted)
+        read = map_ordered(_read_or_skip, stores, threads=_READERS, ahead=_READ_AHEAD, name="veo-budget")
         yield from ((store, receipt) for store, receipt in read if receipt is not None)
 
 
+def _stores_below(
+    s3: S3Client, prefix: str, wanted: Callable[[str, float], bool]
+) -> Iterator[S3ReceiptStore]:
+    """List the receipts below a prefix; see :func:`read_receipts`."""
+    _, bucket, key = split_uri(prefix)
+    for found in iter_objects(s3, S3Uri(bucket, key or "")):
+        if not found["Key"].endswith(SUFFIX):
+            continue
+        video = S3Uri(bucket, found["Key"].removesuffix(SUFFIX))
+        if wanted(str(video), found["LastModified"].timestamp() + CLOCK_DIFFERENCE):
+            yield S3ReceiptStore(s3, sidecar_of(video))
+
+
 def iter_receipts(s3: S3Client, prefix: str, since: float) -> Iterator[Receipt]:
-    """Yield the receipts below a prefix that were written since; see :func:`read_below`.
+    """Yield the receipts below a prefix that were written since a time; see :func:`read_receipts`.
 
     :param since: Unix seconds.
     """
-    return (receipt for _, receipt in read_below(s3, prefix, lambda _, modified: modified >= since))
+    return (receipt for _, receipt in read_receipts(s3, prefix, lambda _, modified: modified >= since))
 
 
-def _readable(store: S3ReceiptStore) -> tuple[S3ReceiptStore, Receipt | None]:
-    """Return a receipt, or None if it cannot be understood: nothing is submitted past such a receipt."""
+def _read_or_skip(store: S3ReceiptStore) -> tuple[S3ReceiptStore, Receipt | None]:
+    """Return a receipt, or None if it cannot be understood: such a receipt blocks every submission."""
     try:
-        held = store.read()
+        stored = store.read()
     except VeoReceiptDeniedError:
         raise
     except VeoReceiptError:
-        held = None
-    return store, held.receipt if held else None
+        stored = None
+    return store, stored.receipt if stored else None

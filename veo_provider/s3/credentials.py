@@ -1,8 +1,8 @@
-"""Credentials that expire while a client is in use: the connection is looked up again.
+"""Credentials that expire while a client is in use: the connection is read again.
 
-A role that the connection assumes renews its credentials by itself. A session token that stands in the
-connection, or in boto3's own configuration, does not: somebody renews it there, and a client that was made
-before would go on with the old one.
+boto3 renews the credentials of a role that the connection assumes. It does not renew a session token in the
+connection, or in boto3's own configuration: somebody replaces it there, and a client that was made before
+would continue to use the old one.
 """
 
 from __future__ import annotations
@@ -25,66 +25,66 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidTokenId", "TokenRefreshRequired"})
-"""What S3, STS and MinIO say of a session token that was good once."""
+"""The codes of S3, STS and MinIO for a session token that has expired."""
 _REPLACED = EXPIRED | {"InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken", "SignatureDoesNotMatch"}
-"""What they may say besides once it was replaced by another one."""
+"""The codes that they may also return once the token was replaced."""
 _BAD_REQUEST = "400"
-"""All that S3 says of an expired token to a HEAD, whose answer has no body."""
+"""S3's response to a HEAD with an expired token: it has no body, so only the status is known."""
 
-_REPEATED = "veo_repeated"
-"""Marks a call that was repeated with other credentials: once is enough."""
+_RETRIED = "veo_retried"
+"""Marks a request that was retried with other credentials: each is retried once."""
 LOOK_UP_PAUSE = 15.0
-"""Seconds between two look-ups, at least: many calls meet the same old token at once."""
+"""Minimum seconds between two look-ups: many calls fail with the same token at the same time."""
 LOOK_UP_PATIENCE = 60.0
-"""Seconds that a look-up in the event loop's care may take."""
+"""Maximum seconds of a look-up that the event loop runs."""
 
 
 class RenewedCredentials:
-    """The credentials of one client, looked up again when they are refused; for many threads.
+    """The credentials of one client, looked up again when S3 rejects them. Thread-safe.
 
-    Each call is repeated once, and only with other credentials than those that were refused.
+    Each request is retried once, and only if the look-up returns other credentials.
 
-    :param current: those that the client was made with.
-    :param look_up: returns what the connection says now.
+    :param current: the credentials that the client was made with.
+    :param look_up: returns the connection's current credentials.
     """
 
     def __init__(self, current: Credentials, look_up: LookUp) -> None:
         self._current = current
         self._look_up = look_up
-        # A signal may interrupt a look-up in its own thread, and lead to a call of S3 there.
+        # Reentrant: a signal handler that interrupts a look-up may call S3 in the same thread.
         self._lock = RLock()
         self._next_look_up = 0.0
 
-    def serve(self, client: S3Client) -> None:
-        """Sign each request of a client with the credentials of the moment."""
+    def attach_to(self, client: S3Client) -> None:
+        """Sign each request of a client with the current credentials."""
         client.meta.events.register("before-sign.s3", self._sign_with_current)
-        # First, since botocore takes the first handler's word.
-        again = cast("Callable[..., None]", self._pause_before_retry)  # the stubs know of no answers
-        client.meta.events.register_first("needs-retry.s3", again)
+        # First, since botocore uses the first result that is not None; its stubs know of no results.
+        handler = cast("Callable[..., None]", self._delay_before_retry)
+        client.meta.events.register_first("needs-retry.s3", handler)
 
     def _sign_with_current(self, request: AWSRequest, **_: object) -> None:
         signing = request.context.setdefault("signing", {})
         used = self._current
-        code = _trouble(used)
-        if code in _REPLACED and self._renew(used, code):  # a role cannot be assumed with an old token
+        code = _renewal_error(used)
+        if code in _REPLACED and self._renew(used, code):  # the role cannot be assumed with an expired token
             used = self._current
         signing["request_credentials"] = used
 
-    def _pause_before_retry(
+    def _delay_before_retry(
         self, response: tuple[Any, dict[str, Any]] | None, request_dict: dict[str, Any], **_: object
     ) -> float | None:
-        """Return after how many seconds botocore is to try again; None leaves that to it."""
+        """Return the seconds after which botocore retries the request; None lets botocore decide."""
         signing = request_dict["context"].get("signing", {})
         used = signing.get("request_credentials")
         code = str(response[1].get("Error", {}).get("Code", "")) if response else ""
         expired = code in _REPLACED or (code == _BAD_REQUEST and request_dict["method"] == "HEAD")
-        if not used or not expired or signing.get(_REPEATED) or not self._renew(used, code):
+        if not used or not expired or signing.get(_RETRIED) or not self._renew(used, code):
             return None
-        signing[_REPEATED] = True
+        signing[_RETRIED] = True
         return 0.0
 
     def _renew(self, used: Credentials, code: str) -> bool:
-        """Whether there are other credentials by now than those that were refused."""
+        """Whether there are now other credentials than the ones that were rejected."""
         with self._lock:
             now = time.monotonic()
             if self._current is not used or now < self._next_look_up:
@@ -93,44 +93,42 @@ class RenewedCredentials:
             try:
                 found = self._look_up()
                 changed = found is not None and _frozen(found) not in (None, _frozen(used))
-            # The database, the API server, a secrets backend, STS: each has errors of its own.
+            # The database, the API server, a secrets backend and STS each raise errors of their own.
             except Exception as error:  # noqa: BLE001
-                log.warning("The connection to S3 cannot be looked up again (%s).", type(error).__name__)
+                log.warning("The connection for S3 cannot be looked up again (%s).", type(error).__name__)
                 return False
             if found is None or not changed:
-                log.warning("S3 refuses the credentials (%s), and the connection has no other ones.", code)
+                log.warning("S3 rejects the credentials (%s), and the connection has no other ones.", code)
                 return False
-            log.info(
-                "S3 refused the credentials (%s): going on with those that the connection has now.", code
-            )
+            log.info("S3 rejected the credentials (%s): continuing with the connection's current ones.", code)
             self._current = found
             return True
 
 
-def in_care_of(loop: asyncio.AbstractEventLoop) -> Callable[[LookUp], Credentials | None]:
-    """Return what looks up for a thread that Airflow does not know, such as a batch has in the triggerer.
+def look_up_in_loop(loop: asyncio.AbstractEventLoop) -> Callable[[LookUp], Credentials | None]:
+    """Return a function that runs a look-up in the triggerer's event loop, for threads that a batch starts.
 
-    Airflow before 3.2 allows a look-up in a thread only if its event loop has started it.
+    Airflow before 3.2 lets a thread read a connection only if the event loop has started that thread.
     """
 
-    def through(look_up: LookUp) -> Credentials | None:
+    def run(look_up: LookUp) -> Credentials | None:
         from asgiref.sync import sync_to_async
 
-        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented, and raises nothing
-            raise RuntimeError("A signal has led here: the event loop cannot be waited for.")
+        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented, and does not raise
+            raise RuntimeError("A signal handler runs in the event loop, and cannot wait for it.")
         found = asyncio.run_coroutine_threadsafe(sync_to_async(look_up)(), loop)
         return found.result(LOOK_UP_PATIENCE)
 
-    return through
+    return run
 
 
 def _frozen(credentials: Credentials) -> ReadOnlyCredentials | None:
-    """Return what a request would be signed with; None where that is not to be had any more."""
-    return None if _trouble(credentials) else credentials.get_frozen_credentials()
+    """Return the keys that sign a request; None if they can no longer be renewed."""
+    return None if _renewal_error(credentials) else credentials.get_frozen_credentials()
 
 
-def _trouble(credentials: Credentials) -> str:
-    """Say why credentials that renew themselves do not; empty if they do, or need not."""
+def _renewal_error(credentials: Credentials) -> str:
+    """Return the code of the error that prevents a role's renewal; empty if there is none."""
     from botocore.exceptions import ClientError
 
     try:

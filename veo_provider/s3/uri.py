@@ -1,4 +1,4 @@
-"""The name of an object in S3."""
+"""URIs of S3: ``s3://bucket/key`` names an object, and ``s3://bucket/prefix/`` a folder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from veo_provider.exceptions import VeoRequestError
 
 _ACCESS_POINT = re.compile(r"arn:[^/]+:(accesspoint|outpost/[^/]+/accesspoint)/[^/]+")
-"""What stands in the place of a bucket and has slashes of its own."""
+"""The ARN of an access point, which replaces the bucket's name and contains slashes."""
 
 
-def split(uri: str) -> tuple[str, str, str | None]:
-    """Return scheme, bucket and key of a URI; None for a key if no slash follows the bucket.
+def split_uri(uri: str) -> tuple[str, str, str | None]:
+    """Return scheme, bucket and key of a URI; the key is None if no slash follows the bucket.
 
     The bucket may be the ARN of an access point.
     """
@@ -31,31 +31,56 @@ class S3Uri:
 
     @classmethod
     def parse(cls, uri: str, parameter: str, *, with_connection: bool = False) -> S3Uri:
-        """Return the object that a URI names. A key may hold any character, ``#`` and ``?`` too.
+        """Return the object that a URI names. A key may contain any character, including ``#`` and ``?``.
 
-        :param parameter: whose value it is, for the error message.
-        :param with_connection: whether the bucket may have a connection before it, as a part of it then.
-        :raises VeoRequestError: it is not of the form ``s3://bucket/key``.
+        :param parameter: the parameter's name, for the error message.
+        :param with_connection: allow a connection id before the bucket; it remains a part of the bucket.
+        :raises VeoRequestError: it does not have the form ``s3://bucket/key``.
         """
-        scheme, bucket, key = split(uri)
+        scheme, bucket, key = split_uri(uri)
         if scheme != "s3" or not bucket or not key or key.endswith("/"):
             raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/key.")
         if not with_connection:
-            refuse_connection(uri, bucket, parameter)
+            _refuse_connection(uri, bucket, parameter)
         return cls(bucket, key)
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
 
-def refuse_connection(uri: object, bucket: str, parameter: str) -> None:
-    """Refuse a connection in a URI, ``s3://connection@bucket/key``, where another one would be used for it.
+@dataclass(frozen=True)
+class S3Prefix:
+    """The name of a folder, written ``s3://bucket/prefix/``: its key is empty, or ends with a slash."""
 
-    :raises VeoRequestError: there is one; no bucket has such a name.
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, uri: str, parameter: str) -> S3Prefix:
+        """Return the folder that a URI names.
+
+        :param parameter: the parameter's name, for the error message.
+        :raises VeoRequestError: it does not have the form ``s3://bucket/prefix/``.
+        """
+        scheme, bucket, key = split_uri(uri)
+        if scheme != "s3" or not bucket or key is None or (key and not key.endswith("/")):
+            raise VeoRequestError(f"{parameter}={uri!r} is not of the form s3://bucket/prefix/.")
+        _refuse_connection(uri, bucket, parameter)
+        return cls(bucket, key)
+
+    def object(self, path: str) -> S3Uri:
+        """Return the object with a path in this folder."""
+        return S3Uri(self.bucket, f"{self.key}{path}")
+
+
+def _refuse_connection(uri: object, bucket: str, parameter: str) -> None:
+    """Refuse a connection id in a URI, ``s3://connection@bucket/key``, since it would not be used.
+
+    :raises VeoRequestError: there is one; no bucket has ``@`` in its name.
     """
     if "@" in bucket:
         conn_id = bucket.rpartition("@")[0]
         raise VeoRequestError(
-            f"{parameter}={str(uri)!r} has a connection in it, which counts for reading images only: write "
-            f"it without, and set aws_conn_id={conn_id!r}."
+            f"{parameter}={str(uri)!r} has a connection in it, which only an image may have: remove "
+            f"it, and set aws_conn_id={conn_id!r}."
         )

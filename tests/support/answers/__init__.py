@@ -1,6 +1,6 @@
-"""What the service may say and what happens: the rows that a test tries and that the documentation shows.
+"""Responses of the service and what happens: rows that a test checks and the documentation shows.
 
-Each expectation is written down by hand.
+Each expectation is written by hand.
 """
 
 from support.answers.balance import BALANCE

@@ -6,8 +6,8 @@ NEW_API = "https://github.com/QuantumNous/new-api/blob/main/controller/user.go"
 
 BALANCE = Group(
     "Balances",
-    "A balance is shown where the answer holds a number. Any other answer, of any table, is an error that "
-    "costs nothing.",
+    "The balance is shown if the response contains a number. Any other response, in all tables, is an error "
+    "that costs nothing.",
     [
         Row(
             "a quota",

@@ -22,8 +22,8 @@ SSE = b"text/event-stream"
 LOGIN = page("200 OK", b"<html><form action=/login>")
 
 BODIES = Group(
-    "Odd bodies",
-    "Where an id can be read, it is kept; where none can, nothing is known.",
+    "Unusual bodies",
+    "If the body contains an id, the id is kept; otherwise nothing is known.",
     [
         Row("200 without a body", (answer("200 OK"),), source=github("decolua/9router#3051")),
         Row("202 without a body", (answer("202 Accepted"),), source=github("vercel/ai#17308")),

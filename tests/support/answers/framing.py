@@ -38,8 +38,8 @@ def _headed(*lines: bytes, length: bool | None = None) -> bytes:
 _ENDLESS: Pieces = (_headed(*(b"X-%d: " % number + b"x" * 9_999 for number in range(40))),)
 
 FRAMING = Group(
-    "Odd frames",
-    "Informational answers are read past, and a frame that can be understood changes nothing.",
+    "Unusual framing",
+    "Informational responses are skipped. Framing that can be understood makes no difference.",
     [
         read("100 first", b"HTTP/1.1 100 Continue\r\n\r\n", OK),
         read("102 first", b"HTTP/1.1 102 Processing\r\n\r\n" + OK, source=github("aio-libs/aiohttp#1353")),

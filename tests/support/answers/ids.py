@@ -20,8 +20,8 @@ def named(name: str, kept: str | None, poll: Poll = Poll.AGAIN, source: str = "o
 
 
 IDS = Group(
-    "Odd ids",
-    "Any text of one word is an id. An answer that names another id than was asked for is another task's.",
+    "Unusual ids",
+    "Any text without spaces is an id. A response with another id is about another task.",
     [
         named("only task_id", TASK, Poll.WAITS, github("Wei-Shaw/sub2api#5314"), task_id=TASK),
         named("id of null", TASK, Poll.WAITS, id=None, task_id=TASK),

@@ -11,10 +11,10 @@ ERROR = as_bytes(error("no", "x"))
 GZIP = b"Content-Encoding: gzip"
 
 LOST = Group(
-    "Answers that are lost on the way",
-    "An id that arrived before the break is kept, and looked up.",
+    "Lost responses",
+    "An id that arrived before the connection broke is kept and polled.",
     [
-        Row("no answer", (b"",), source=github("3DStreet/3dstreet#1469")),
+        Row("no response", (b"",), source=github("3DStreet/3dstreet#1469")),
         Row("half a head", (b"HTTP/1.1 200 OK\r\nContent-Ty",)),
         Row("half a head of a refusal", (b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n",)),
         Row("a refusal that is cut", (answer("400 Bad Request", ERROR[:-3], length=len(ERROR)),)),

@@ -14,8 +14,8 @@ EXHAUSTED = {"error": {"code": 429, "message": "Resource exhausted.", "status": 
 UNAVAILABLE = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
 
 OVERLOAD = Group(
-    "Too much to do, or trouble behind the gateway",
-    "A submission counts as refused only where the gateway itself says that nothing was begun.",
+    "Overload, or problems behind the gateway",
+    "A submission is refused only if the gateway itself says that nothing was started.",
     [
         Row(
             "429 with Retry-After in seconds",

@@ -29,8 +29,8 @@ PROMPT = "The prompt could not be submitted. It contains words that violate Vert
 CHALLENGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title>"
 
 REFUSALS = Group(
-    "Refusals, and what only looks like one",
-    "A submission is refused where status and form say so for certain. After acceptance nothing is refused.",
+    "Refusals, and responses that only look like one",
+    "A submission is refused if status and form say so for certain. After acceptance, nothing is refused.",
     [
         Row(
             "400 that names a wrong field",

@@ -1,4 +1,4 @@
-"""What one row of the table is made of: what the service says, and what is to happen in each phase."""
+"""The parts of a row of the table: a response of the service, and the expected result in each phase."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ if TYPE_CHECKING:
     from support.raw_server import Pieces
 
 TASK = "task_" + "a1B2" * 8
-"""The id that is asked for."""
+"""The requested id."""
 OWN = "own"
-"""The source of a row that nobody reported: we made it up."""
+"""The source of a row that nobody reported and we made up."""
 
 
 class Submit(enum.Enum):
-    """What happens to a submission that is answered so."""
+    """What happens to a submission with this response."""
 
     TAKEN = "accepted: waits for its id"
     NAMED = "**unknown**, with an id to look up"
-    UNKNOWN = "**unknown**: not sent again by itself"
+    UNKNOWN = "**unknown**: not sent again automatically"
     REFUSED = "refused, not charged: correct the request"
     KEY = "refused, not charged: check the key"
     EMPTY = "refused, not charged: top the account up"
     MODERATED = "refused, not charged: change image or prompt"
     ENDED = "refused, not charged: the model has ended"
     HOST = "refused, not charged: check the host"
-    LATER = "refused, not charged: sent again later"
+    LATER = "refused, not charged: retried later"
 
 
 class Poll(enum.Enum):
-    """What happens to a wait that is answered so."""
+    """What happens to a poll with this response."""
 
-    WAITS = "under way: polls again"
-    AGAIN = "says nothing: polls again"
+    WAITS = "in flight: polls again"
+    AGAIN = "not conclusive: polls again"
     COMPLETED = "completed"
     DOUBTED = "completed, probably without a video"
     FAILED = "failed, not charged"
@@ -46,30 +46,30 @@ class Poll(enum.Enum):
 
 
 class Content(enum.Enum):
-    """What happens to a download that is answered so."""
+    """What happens to a download with this response."""
 
     STORED = "stored"
-    AGAIN = "tries again"
-    CUT = "no whole video: tries again"
-    LOST = "no file: **lost** after six tries"
-    HELD = "held back: **lost** after three tries"
+    AGAIN = "retries"
+    CUT = "no complete video: retries"
+    LOST = "no file: **lost** after six attempts"
+    HELD = "withheld: **lost** after three attempts"
     KEY = "ends: check the key"
     NO_TASK = "ends: unknown id"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One answer, and what is to happen. Where a row says nothing else, nothing is known, which is harmless.
+    """A response and its expected results. The defaults are those of a response that says nothing.
 
-    :param name: the answer in a person's words.
-    :param pieces: what goes over the socket, in any phase.
+    :param name: the response in words.
+    :param pieces: what the server sends, in any phase.
     :param submit: what happens to a submission.
-    :param poll: what happens to a wait for :data:`TASK`.
+    :param poll: what happens to a poll of :data:`TASK`.
     :param content: what happens to a download.
-    :param balance: what is shown when the balance was asked for; None where nothing can be.
-    :param source: the address of a public report or of a documentation, or :data:`OWN`.
-    :param linked: what the place says that the answer points to.
-    :param kept: the id that a submission keeps, where it keeps one.
+    :param balance: the balance that the response shows; None if it shows none.
+    :param source: the URL of a public report or of documentation, or :data:`OWN`.
+    :param linked: the response of the URL that the response links to.
+    :param kept: the id that a submission keeps, if it keeps one.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Group:
 
     :param title: the heading of its table.
     :param lead: what they have in common.
-    :param about_bodies: whether it is the body that matters, so that the documentation shows it.
+    :param about_bodies: whether the body matters, so the documentation shows it.
     """
 
     title: str
@@ -99,7 +99,7 @@ class Group:
 
 
 def github(thread: str) -> str:
-    """Return the address of an issue or a pull request, which GitHub leads to by the same number."""
+    """Return the URL of an issue or a pull request; GitHub redirects from one to the other."""
     repository, _, number = thread.partition("#")
     return f"https://github.com/{repository}/issues/{number}"
 
@@ -111,10 +111,10 @@ def answer(
     length: int | bool | None = None,
     kind: bytes | None = b"application/json",
 ) -> bytes:
-    """Return an answer as it goes over the socket.
+    """Return the bytes of a response.
 
     :param status: number and reason.
-    :param body: bytes as they are; anything else becomes JSON.
+    :param body: bytes are sent unchanged; anything else becomes JSON.
     :param headers: further lines of the head.
     :param length: what Content-Length says, if not the truth; False for no such line.
     :param kind: Content-Type; None for no such line.
@@ -132,9 +132,9 @@ def answer(
 def chunked(
     body: object, *headers: bytes, last: bytes = b"0\r\n\r\n", kind: bytes = b"application/json"
 ) -> bytes:
-    """Return an answer whose body comes as one chunk.
+    """Return a response whose body is one chunk.
 
-    :param last: what follows that.
+    :param last: the bytes after it.
     """
     data = as_bytes(body)
     head = answer("200 OK", b"", b"Transfer-Encoding: chunked", *headers, length=False, kind=kind)
@@ -142,12 +142,12 @@ def chunked(
 
 
 def page(status: str, body: bytes, *headers: bytes) -> bytes:
-    """Return a page for people."""
+    """Return an HTML page."""
     return answer(status, body, *headers, kind=b"text/html; charset=UTF-8")
 
 
 def video(**fields: Any) -> dict[str, Any]:
-    """Return the object that the API describes a generation with."""
+    """Return the API's object for a generation."""
     return {"id": TASK, "task_id": TASK, "object": "video", "status": "queued", **fields}
 
 
@@ -157,5 +157,5 @@ def error(message: str, code: object = None, kind: str = "invalid_request_error"
 
 
 def as_bytes(body: object) -> bytes:
-    """Return a body as it is, or as JSON."""
+    """Return a body unchanged, or as JSON."""
     return body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -23,8 +23,8 @@ def said(name: str, poll: Poll, source: str = "own", **fields: Any) -> Row:
 
 
 STATUSES = Group(
-    "What is said of a generation",
-    "A word that nobody knows is waited on. A failure is believed only where it names the task.",
+    "Statuses of a generation",
+    "After an unknown word, polling continues. A failure is believed only if the response names the task.",
     [
         word("queued", WAITS),
         word("in_progress", WAITS, progress=50),

@@ -2,10 +2,10 @@
 
 import gzip
 
-import films
 from support.answers.row import Content, Group, Row, answer, as_bytes, chunked, error, github, page
+from support.media import videos
 
-FILM = films.film()
+FILM = videos.encode()
 HALF = FILM[: len(FILM) // 2]
 MP4 = b"video/mp4"
 ELSEWHERE = {"url": "http://localhost:@PORT/linked"}
@@ -28,7 +28,7 @@ def link(name: str, linked: bytes, content: Content = Content.AGAIN, source: str
 
 VIDEOS = Group(
     "Videos",
-    "What is not a whole MP4 is never stored, whatever it is called. A link is asked for anew each time.",
+    "Only a complete MP4 is stored, whatever its content type is. Each attempt requests a new link.",
     [
         film("a video", FILM),
         Row(

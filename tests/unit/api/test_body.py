@@ -114,17 +114,17 @@ def test_an_image_that_fails_midway_leaves_the_body_incomplete(stream, said):
     with pytest.raises(VeoImageUnavailableError, match=f"{said}.*No money was spent") as caught:
         b"".join(body)
     assert not body.complete
-    assert body.explain(OSError("wrapped"), "wrapped", transport=True) is caught.value
+    assert body.classify_failure(OSError("wrapped"), "wrapped", is_transport_error=True) is caught.value
 
 
 def test_the_end_is_kept_back_when_it_is_late():
     """After its time the last bytes never leave, so that no server can accept the request."""
     request = VeoRequest(prompt="A harbour", image=Image.from_bytes(PNG, "photo.png"))
-    body = encode(request, send_before=time.time() - 1)
+    body = encode(request, deadline=time.time() - 1)
     with pytest.raises(VeoNotSentError, match=r"took too long.*No money was spent") as caught:
         b"".join(body)
     assert not body.complete
-    assert body.explain(OSError("wrapped"), "wrapped", transport=True) is caught.value
+    assert body.classify_failure(OSError("wrapped"), "wrapped", is_transport_error=True) is caught.value
 
 
 def test_what_a_broken_submission_means_for_the_money():
@@ -132,12 +132,16 @@ def test_what_a_broken_submission_means_for_the_money():
     body = body_of()
     body.read(10)
     error = OSError("reset")
-    assert isinstance(body.explain(error, "reset", transport=True), VeoNotSentError)
-    assert body.explain(error, "reset", transport=False) is error
-    assert isinstance(body.explain(KeyboardInterrupt(), "Ctrl-C", transport=False), VeoInterruptedError)
+    assert isinstance(body.classify_failure(error, "reset", is_transport_error=True), VeoNotSentError)
+    assert body.classify_failure(error, "reset", is_transport_error=False) is error
+    assert isinstance(
+        body.classify_failure(KeyboardInterrupt(), "Ctrl-C", is_transport_error=False), VeoInterruptedError
+    )
     b"".join(body)
     for transport in (True, False):
-        assert isinstance(body.explain(error, "reset", transport=transport), VeoSubmissionUnknown)
+        assert isinstance(
+            body.classify_failure(error, "reset", is_transport_error=transport), VeoSubmissionUnknown
+        )
 
 
 def test_closing_lets_go_of_the_image():
@@ -177,7 +181,7 @@ def test_an_image_that_was_changed_since_is_not_sent_to_its_end(tmp_path, size, 
         sent.extend(iter(body))
     assert len(b"".join(sent)) < len(body)
     assert not body.complete
-    assert body.explain(OSError("wrapped"), "wrapped", transport=True) is caught.value
+    assert body.classify_failure(OSError("wrapped"), "wrapped", is_transport_error=True) is caught.value
 
 
 def test_an_image_that_is_written_again_the_same_is_sent(tmp_path):

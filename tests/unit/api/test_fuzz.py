@@ -9,8 +9,9 @@ import pytest
 
 from veo_provider import exceptions
 from veo_provider.api import protocol
-from veo_provider.api.download import read_content
-from veo_provider.api.response import Response
+from veo_provider.api.http.response import Response
+from veo_provider.api.parsing import task_ids
+from veo_provider.api.parsing.download import parse_content
 from veo_provider.api.video import Video, VideoStatus
 
 ANSWERS = 50_000
@@ -102,11 +103,11 @@ def malformed(rng):
 def readings(rng, answer):
     """Yield each reader with what it is given beside the answer."""
     asked = rng.choice(["", "https://api.example/v1/videos/x/content"])
-    yield "submission", lambda: protocol.read_submission(answer)
-    yield "video", lambda: protocol.read_video(answer, rng.choice([None, TASK]))
-    yield "content", lambda: read_content(answer, asked, own_host=rng.random() < 0.5)
-    yield "balance", lambda: protocol.read_balance(answer)
-    yield "check", lambda: protocol.read_check(answer)
+    yield "submission", lambda: protocol.parse_submission(answer)
+    yield "video", lambda: protocol.parse_video(answer, rng.choice([None, TASK]))
+    yield "content", lambda: parse_content(answer, asked, own_host=rng.random() < 0.5)
+    yield "balance", lambda: protocol.parse_balance(answer)
+    yield "check", lambda: protocol.parse_check(answer)
 
 
 def read(reading):
@@ -141,7 +142,7 @@ def test_only_our_errors_come_out_of_any_answer_and_none_retries_a_submission():
             if isinstance(result, exceptions.VeoRateLimitError) and name == "submission":
                 assert answer.status in range(400, 452), where
             if isinstance(result, Video):
-                assert protocol.check_task_id(result.id), where
+                assert task_ids.check_task_id(result.id), where
                 assert answer.ok or name == "video", where
                 json.dumps(result.to_dict()).encode()
             if name == "submission":
@@ -166,14 +167,16 @@ def test_only_our_errors_come_out_of_any_answer_and_none_retries_a_submission():
 @pytest.mark.parametrize("status", [200, 400, 429, 503])
 def test_deep_nesting_is_no_more_than_a_bad_answer(status, body):
     """An answer nested a hundred thousand deep is an error of ours, or a video that was asked for."""
-    for reading in (protocol.read_submission, protocol.read_video, protocol.read_balance):
+    for reading in (protocol.parse_submission, protocol.parse_video, protocol.parse_balance):
         with pytest.raises(exceptions.VeoError):
             reading(Response.received(status, body, {}))
 
 
 def test_a_whole_answer_still_reads():
     """The answers that are damaged here are read as they are when they are whole."""
-    videos = [protocol.read_video(Response.received(200, json.dumps(real).encode(), {})) for real in REAL[:3]]
+    videos = [
+        protocol.parse_video(Response.received(200, json.dumps(real).encode(), {})) for real in REAL[:3]
+    ]
     assert [video.status for video in videos] == [
         VideoStatus.QUEUED,
         VideoStatus.COMPLETED,

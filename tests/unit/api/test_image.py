@@ -81,7 +81,7 @@ def test_an_image_of_another_size_than_it_was_found_with_has_no_digest(change):
     """Somebody is writing it: that is for another attempt."""
     data = PNG + change if change else PNG[:-1]
     image = Image.check("a.png", size=len(PNG), header=PNG, open_stream=lambda: io.BytesIO(data))
-    with pytest.raises(VeoImageUnavailableError, match=r"changed while it was read.*Trying again is safe"):
+    with pytest.raises(VeoImageUnavailableError, match=r"changed while it was read.*Retrying is safe"):
         image.hashed()
 
 

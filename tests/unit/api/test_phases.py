@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from veo_provider import exceptions
 from veo_provider.api import protocol
-from veo_provider.api.download import ResumePoint, read_content
-from veo_provider.api.response import Response
+from veo_provider.api.http.response import Response
+from veo_provider.api.parsing import task_ids
+from veo_provider.api.parsing.download import ResumePoint, parse_content
 from veo_provider.api.video import Video
 
 TASK = "task_" + "a1B2" * 8
@@ -109,18 +110,18 @@ def own_words(error):
 def test_a_submission_is_refused_by_the_closed_list_only(status, body, headers, whole, broken):
     """Any other answer makes a video, or leaves open whether it was accepted."""
     answer = Response.received(status, body, headers, secrets=("sk-x",), broken=broken)
-    result = outcome(protocol.read_submission, answer, whole=whole)
+    result = outcome(protocol.parse_submission, answer, whole=whole)
     if isinstance(result, exceptions.VeoAPIError):
         assert may_be_refused(status, answer.body)
     elif isinstance(result, Video):
         assert answer.ok
-        assert protocol.check_task_id(result.id)
+        assert task_ids.check_task_id(result.id)
     elif isinstance(result, exceptions.VeoNotSentError):
         assert not whole
     else:
         assert type(result) is exceptions.VeoSubmissionUnknown
         assert not result.retryable
-        assert result.veo_task_id is None or protocol.check_task_id(result.veo_task_id)
+        assert result.veo_task_id is None or task_ids.check_task_id(result.veo_task_id)
 
 
 def assert_after_acceptance(result):
@@ -144,7 +145,7 @@ def assert_after_acceptance(result):
 def test_a_wait_ends_for_a_key_or_an_unknown_task_only(status, body, headers, broken):
     """Whatever else a poll is answered, the generation goes on."""
     answer = Response.received(status, body, headers, broken=broken)
-    result = outcome(protocol.read_video, answer, TASK)
+    result = outcome(protocol.parse_video, answer, TASK)
     assert_after_acceptance(result)
     assert not isinstance(result, exceptions.VeoContentGoneError)
     if isinstance(result, exceptions.VeoAuthenticationError):
@@ -169,7 +170,7 @@ def test_a_download_ends_for_a_key_or_a_lost_file_only(status, body, headers, ow
     """Whatever else it is answered, it is tried again; the generation has been charged."""
     answer = Response.received(status, body, headers)
     asked = "https://api.example/v1/videos/x/content"
-    result = outcome(read_content, answer, asked, own_host=own_host, wanted=wanted)
+    result = outcome(parse_content, answer, asked, own_host=own_host, wanted=wanted)
     assert_after_acceptance(result)
     if isinstance(result, AFTERWARDS):
         assert own_host

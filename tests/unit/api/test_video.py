@@ -6,7 +6,7 @@ import pytest
 
 from veo_provider import exceptions
 from veo_provider.api import protocol
-from veo_provider.api.response import Response
+from veo_provider.api.http.response import Response
 from veo_provider.api.video import Video, VideoStatus
 
 TASK = "task_" + "a1B2" * 8
@@ -18,7 +18,7 @@ AUDIO = (
 
 
 def read(body, status=200):
-    return protocol.read_video(Response.received(status, json.dumps(body).encode(), {}), TASK)
+    return protocol.parse_video(Response.received(status, json.dumps(body).encode(), {}), TASK)
 
 
 def failed(message, code="video_failed"):
@@ -122,7 +122,7 @@ def test_a_wrapped_answer_is_unwrapped(body):
     video = read(body)
     assert (video.status, video.progress) == (VideoStatus.FAILED, 100)
     assert video.failure_reason == "upstream broke"
-    submitted = protocol.read_submission(Response.received(200, json.dumps(body).encode(), {}))
+    submitted = protocol.parse_submission(Response.received(200, json.dumps(body).encode(), {}))
     assert submitted.id == TASK
 
 
@@ -132,7 +132,7 @@ def test_a_wrapped_error_is_no_video():
     with pytest.raises(exceptions.VeoUnexpectedAnswerError, match="database is locked"):
         read(body)
     with pytest.raises(exceptions.VeoSubmissionUnknown, match="database is locked"):
-        protocol.read_submission(Response.received(200, json.dumps(body).encode(), {}))
+        protocol.parse_submission(Response.received(200, json.dumps(body).encode(), {}))
 
 
 def test_an_older_form_is_still_read():

@@ -8,7 +8,8 @@ from veo_provider.batch.manifest import ManifestItem
 from veo_provider.batch.outcome import Outcome
 from veo_provider.batch.report.row import SummaryRow
 from veo_provider.batch.report.run_folder import run_folder
-from veo_provider.receipts.receipt import Attempt, ReceiptState, claim
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.receipt import ReceiptState, claim
 
 RUN = "archive / manual / make"
 ITEM = ManifestItem("cat.jpg", "s3://images/cat.jpg", "cat.jpg", "s3://videos/cat.jpg.mp4")
@@ -26,7 +27,7 @@ def receipt(state, run=RUN, seconds=10_000, price=0.30, **changes):
     """Return the receipt of a run in a state."""
     by = Attempt(run, 2)
     claimed = claim("f", {}, price, by, seconds=seconds)
-    return claimed if state is ReceiptState.CLAIMED else claimed.moved(state, by, **changes)
+    return claimed if state is ReceiptState.CLAIMED else claimed.transition(state, by, **changes)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from veo_provider.exceptions import ReceiptConflictError, VeoReceiptUnavailableE
 from veo_provider.generation import lifecycle, recording, submission
 from veo_provider.generation.state_machine import Attach, Done
 from veo_provider.receipts import receipt as receipts
-from veo_provider.receipts.receipt import Attempt, VersionedReceipt
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.store import VersionedReceipt
 
 LOST = exceptions.VeoSubmissionUnknown
 BEFORE_OR_AFTER = {"killed": Killed, "interrupted": Interrupted, "unavailable": VeoReceiptUnavailableError}
@@ -91,17 +92,17 @@ class Actor:
     def _live(self):
         """Do what the operator does."""
         while True:
-            step, held = advance(
+            step, current = advance(
                 self, self, self.plan, self.by, self.policy, is_stored=lambda _: self.world.video_there
             )
             if not isinstance(step, Attach):
                 return step
             video = self.get(step.veo_task_id)
             if video.status is VideoStatus.FAILED:
-                recording.record_failure(self, held, video, self.by)
+                recording.record_failure(self, current, video, self.by)
             elif video.status is VideoStatus.COMPLETED:
                 self.world.video_there = True
-                recording.record_video(self, held, {"bytes": 1}, self.by)
+                recording.record_video(self, current, {"bytes": 1}, self.by)
                 return Done()
             else:
                 return step
@@ -146,10 +147,10 @@ class Actor:
             "write", lambda: VersionedReceipt(receipt, self.world.put(receipt, after.etag if after else None))
         )
 
-    def submit(self, request, send_before):
+    def submit(self, request, deadline):
         assert request is self.plan.request
         verdict = self._call("submit")
-        if CLOCK.now >= send_before:
+        if CLOCK.now >= deadline:
             self._end(exceptions.VeoNotSentError)
         if verdict in REFUSALS:
             self._end(REFUSALS[verdict])

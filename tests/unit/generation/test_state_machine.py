@@ -34,7 +34,7 @@ from veo_provider.generation.state_machine import (
     is_retry_of,
     next_step,
 )
-from veo_provider.receipts.receipt import Attempt
+from veo_provider.receipts.attempt import Attempt
 
 POLICIES = [FAIL, RESUBMIT, REGENERATE, KEEP, KEEP_RESUBMIT]
 CHANGED = exceptions.VeoRequestChangedError

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from veo_provider.receipts import receipt as receipts
+from veo_provider.receipts.attempt import Attempt
 from veo_provider.receipts.charges import Charges, Ledger, charges, charges_of, pays, unknown_charges
-from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, Attempt, Receipt, ReceiptState
+from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, Receipt, ReceiptState
 
 ME, OTHER = Attempt("dag / run / me", 2), Attempt("dag / run / mean", 1)
 RUN = ME.task_instance
@@ -23,7 +24,7 @@ def receipt(*states, by=ME, price=0.30):
         if state == "claimed":
             found = receipts.claim("f", {}, price, by, seconds=10, after=found)
         else:
-            found = found.moved(ReceiptState(state), by)
+            found = found.transition(ReceiptState(state), by)
     return found
 
 
@@ -93,9 +94,11 @@ def test_an_id_that_a_person_has_found_is_charged():
 def test_each_submission_has_its_own_price():
     """One video made by the standard model and again by the fast one cost both prices; others pay theirs."""
     first = receipt("submitted", "stored", price=1.20)
-    again = receipts.claim("g", {}, 0.30, ME, seconds=10, after=first).moved(ReceiptState.SUBMITTED, ME)
+    again = receipts.claim("g", {}, 0.30, ME, seconds=10, after=first).transition(ReceiptState.SUBMITTED, ME)
     assert charges(again, RUN) == pytest.approx(1.50)
-    theirs = receipts.claim("h", {}, 0.60, OTHER, seconds=10, after=again).moved(ReceiptState.FAILED, OTHER)
+    theirs = receipts.claim("h", {}, 0.60, OTHER, seconds=10, after=again).transition(
+        ReceiptState.FAILED, OTHER
+    )
     assert charges(theirs, RUN) == pytest.approx(1.50)
     assert charges(theirs, OTHER.task_instance) == 0
     free = receipts.claim("i", {}, None, ME, seconds=10, after=again)
@@ -108,7 +111,7 @@ def test_each_claim_names_price_account_and_attempt():
     claimed = receipts.claim("f", request, 1.20, ME, seconds=10)
     (step,) = claimed.history
     assert (step["price_usd"], step["account"], step["claim"]) == (1.20, request["account"], ME.id)
-    assert claimed.moved(ReceiptState.FAILED, OTHER).history[-1]["claim"] == OTHER.id
+    assert claimed.transition(ReceiptState.FAILED, OTHER).history[-1]["claim"] == OTHER.id
 
 
 def test_a_receipt_of_an_earlier_release_is_valued_at_its_price():
@@ -133,7 +136,7 @@ def test_what_a_segment_has_counted_is_not_counted_again():
     """It is known by its id, and a failure that another one records gives the money back."""
     worker, trigger = Attempt(RUN, 2), Attempt(RUN, 2)
     submitted = receipt("submitted", by=worker)
-    failed = submitted.moved(ReceiptState.FAILED, trigger)
+    failed = submitted.transition(ReceiptState.FAILED, trigger)
     assert charges(submitted, RUN, {segment_of(worker): None}) == 0
     assert charges(submitted, RUN, {segment_of(trigger): None}) == pytest.approx(0.30)
     assert charges(failed, RUN, {segment_of(worker): None}) == pytest.approx(-0.30)
@@ -144,8 +147,8 @@ def test_what_a_segment_has_counted_is_not_counted_again():
 def test_clocks_do_not_decide_what_is_counted(apart):
     """A claim of a triggerer whose clock is behind that of the worker before it is new all the same."""
     worker, trigger = Attempt(RUN, 2), Attempt(RUN, 2)
-    made = receipts.claim("f", {}, 0.30, worker, seconds=10).moved(ReceiptState.SUBMITTED, worker)
-    made = made.moved(ReceiptState.STORED, worker)
+    made = receipts.claim("f", {}, 0.30, worker, seconds=10).transition(ReceiptState.SUBMITTED, worker)
+    made = made.transition(ReceiptState.STORED, worker)
     made = receipts.claim("f", {}, 0.30, trigger, seconds=10, after=made)
     found = dated(made, [1000.0, 1001.0, 1002.0, 1003.0 + apart])
     assert charges(found, RUN, {segment_of(worker): None}) == pytest.approx(0.30)
@@ -179,7 +182,7 @@ def test_parts_of_a_history_add_up(steps, times):
         if state == "claimed":
             found = receipts.claim("f", {}, 0.30, by, seconds=10, after=found)
         else:
-            found = found.moved(ReceiptState(state), by)
+            found = found.transition(ReceiptState(state), by)
     found = dated(found, times[: len(found.history)])
     everybody = {segment_of(segment): None for segment in SEGMENTS}
     parts = [

@@ -1,4 +1,4 @@
-"""The transport of the client for triggers: ``aiohttp``, whose parser gets each head cleaned."""
+"""The transport of the client for triggers: ``aiohttp``, whose parser gets each head normalised."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from veo_provider.api.http.head import INFORMATIONAL, cleaned, split_head, status_of
+from veo_provider.api.http.head import INFORMATIONAL, normalised, split_head, status_of
 
 
-class _CleaningHandler(ResponseHandler):
-    """A connection that collects the head of each answer, and hands it on as ``requests`` gets it.
+class _NormalisingHandler(ResponseHandler):
+    """A connection that collects the head of each response and normalises it, as for ``requests``.
 
-    aiohttp's parser refuses heads that people's gateways send, and has no settings for that.
+    aiohttp's parser refuses heads that real gateways send, and has no setting for that.
     """
 
     _head: bytes | None = None
 
     def set_response_params(self, **params: Any) -> None:
-        """Begin an answer."""
+        """Start a response."""
         self._head = b""
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come from the socket."""
+        """Handle bytes from the socket."""
         while self._head is not None and data:
             collected = self._head + data
             try:
                 parts = split_head(collected)
             except HTTPException as error:
-                self._give_up(error)
+                self._fail(error)
                 return
             if parts is None:
                 self._head = collected
                 return
             head, data = parts
             self._head = b"" if status_of(head) in INFORMATIONAL else None
-            super().data_received(cleaned(head))
+            super().data_received(normalised(head))
             if not data:
                 return
         super().data_received(data)
 
-    def _give_up(self, error: HTTPException) -> None:
+    def _fail(self, error: HTTPException) -> None:
         if self.transport is not None:
             self.transport.close()
         self.set_exception(aiohttp.ClientConnectionError(str(error)))
 
 
 def lenient(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
-    """Return a connector whose connections clean the heads.
+    """Return a connector whose connections normalise heads.
 
-    By the attribute with which aiohttp (3.9 to 3.14) makes connections; there is no public way. In a release
-    without it, heads would be read as strictly as aiohttp does: a poll waits on, and nothing is paid twice.
+    It sets the attribute with which aiohttp (3.9 to 3.14) creates connections; there is no public API. In a
+    release without it, aiohttp would parse heads strictly: polls would be repeated, and nothing paid twice.
     """
-    factory: Any = partial(_CleaningHandler, loop=connector._loop)  # noqa: SLF001 - as told above
+    factory: Any = partial(_NormalisingHandler, loop=connector._loop)  # noqa: SLF001 - see above
     connector._factory = factory  # noqa: SLF001
     return connector

@@ -1,4 +1,4 @@
-"""How long an answer may take in all: the timeout of a read is renewed by every byte that trickles in."""
+"""How long a response may take in total: each byte that trickles in restarts the timeout of a read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class AnswerDeadline:
-    """The time at which one answer has to be complete.
+class ResponseDeadline:
+    """The time by which one response must be complete.
 
-    :param seconds: from the end of the request on.
+    :param seconds: counted from the end of the request.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -23,63 +23,63 @@ class AnswerDeadline:
         self._until: float | None = None
 
     def start(self) -> None:
-        """Begin to count: the request has been sent."""
+        """Start counting: the request has been sent."""
         self._until = time.monotonic() + self._seconds
 
-    def lift(self) -> None:
-        """Count no more: what follows is a video, which may take its time."""
+    def remove(self) -> None:
+        """Remove the deadline: a video follows, which may take longer."""
         self._until = None
 
-    def left(self) -> float | None:
-        """Return the seconds that are left; None where there is no end to them.
+    def remaining(self) -> float | None:
+        """Return the remaining seconds; None if there is no deadline.
 
-        :raises TimeoutError: none are left.
+        :raises TimeoutError: the deadline has passed.
         """
         if self._until is None:
             return None
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"the answer was not complete within {self._seconds:g} s")
-        return left
+        remaining = self._until - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError(f"the response was not complete within {self._seconds:g} s")
+        return remaining
 
 
 class DeadlineReader(io.RawIOBase):
-    """A socket's stream that waits for each byte no longer than the socket's timeout and the deadline allow.
+    """A socket's stream whose reads end at the socket's timeout or at the deadline, whichever comes first.
 
-    :param stream: what ``makefile`` returned for the socket.
-    :param sock: the socket; its timeout is the one for each read.
+    :param stream: the socket's file object, from ``makefile``.
+    :param sock: the socket; its timeout limits each read.
     """
 
-    def __init__(self, stream: io.BufferedReader, sock: Any, deadline: AnswerDeadline) -> None:
+    def __init__(self, stream: io.BufferedReader, sock: Any, deadline: ResponseDeadline) -> None:
         super().__init__()
         self._raw = stream.detach()
         self._sock = sock
-        self._patience: float | None = sock.gettimeout()
+        self._timeout: float | None = sock.gettimeout()
         self._deadline = deadline
 
     def readable(self) -> bool:
-        """Whether it can be read: it can."""
+        """Return True: the stream can be read."""
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        """Read once."""
-        waits = [seconds for seconds in (self._patience, self._deadline.left()) if seconds is not None]
-        self._sock.settimeout(min(waits, default=None))
+        """Read once, within the timeout and the deadline."""
+        limits = [seconds for seconds in (self._timeout, self._deadline.remaining()) if seconds is not None]
+        self._sock.settimeout(min(limits, default=None))
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
-        """Close the stream, and the socket where nobody else has it."""
+        """Close the stream, and the socket if nothing else uses it."""
         if not self.closed:
             self._raw.close()
         super().close()
 
 
-_current: ContextVar[AnswerDeadline | None] = ContextVar("deadline", default=None)
+_current: ContextVar[ResponseDeadline | None] = ContextVar("deadline", default=None)
 
 
 @contextmanager
-def answered_by(deadline: AnswerDeadline) -> Iterator[None]:
-    """Let a deadline hold for the calls that are begun within: no HTTP library hands one through."""
+def apply_deadline(deadline: ResponseDeadline) -> Iterator[None]:
+    """Apply a deadline to the calls that start inside: HTTP libraries have no parameter for it."""
     token = _current.set(deadline)
     try:
         yield
@@ -87,6 +87,6 @@ def answered_by(deadline: AnswerDeadline) -> Iterator[None]:
         _current.reset(token)
 
 
-def current_deadline() -> AnswerDeadline | None:
-    """Return the deadline of the call that is being made, if it has one."""
+def current_deadline() -> ResponseDeadline | None:
+    """Return the deadline of the current call, if it has one."""
     return _current.get()

@@ -1,4 +1,4 @@
-"""The transport of the blocking client: ``requests``, reading past informational answers to the final one."""
+"""The transport of the blocking client: ``requests``, skipping informational responses."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from veo_provider.api.http.address import exact_target
 from veo_provider.api.http.deadline import DeadlineReader, current_deadline
-from veo_provider.api.http.head import INFORMATIONAL, cleaned, read_head, status_of
+from veo_provider.api.http.head import INFORMATIONAL, normalised, read_head, status_of
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager
 
-_MOST_INFORMATIONAL = 100
+_MAX_INFORMATIONAL = 100
 
 
 _target: ContextVar[str | None] = ContextVar("target", default=None)
-"""The path of the call that is being made: neither library hands it through as it is."""
+"""The path of the current call: neither library passes it on unchanged."""
 
 
 class _FinalResponse(HTTPResponse):
-    """A response that begins with the final head, cleaned, where ``http.client`` stops at a 103.
+    """A response that starts at the final head, normalised; ``http.client`` would stop at a 103.
 
-    It is read within the call's deadline, which counts from here: http.client makes it once all is sent.
+    The call's deadline counts from here: ``http.client`` creates the response once the request has been sent.
     """
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
@@ -41,41 +41,41 @@ class _FinalResponse(HTTPResponse):
     _status_lines = 0
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Read a status line, of which ``http.client`` would read on for ever, if all of them say 100."""
+        """Read a status line; ``http.client`` would read for ever if each status were 100."""
         self._status_lines += 1
-        if self._status_lines > _MOST_INFORMATIONAL:
-            raise HTTPException(f"{_MOST_INFORMATIONAL} informational answers, and no final one")
+        if self._status_lines > _MAX_INFORMATIONAL:
+            raise HTTPException(f"{_MAX_INFORMATIONAL} informational responses and no final one")
         line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # no part of its type stub
         return line
 
     def begin(self) -> None:
         stream = self.fp
         try:
-            self.fp = io.BufferedReader(io.BytesIO(cleaned(self._final_head())))
+            self.fp = io.BufferedReader(io.BytesIO(normalised(self._final_head())))
             super().begin()
         finally:
             self.fp = stream
 
     def _final_head(self) -> bytes:
-        for _ in range(_MOST_INFORMATIONAL):
+        for _ in range(_MAX_INFORMATIONAL):
             head = read_head(self.fp)
             if status_of(head) not in INFORMATIONAL:
                 return head
-        raise HTTPException(f"more than {_MOST_INFORMATIONAL} informational answers, and no final one")
+        raise HTTPException(f"more than {_MAX_INFORMATIONAL} informational responses and no final one")
 
 
 class _Connection(HTTPConnection):
     response_class = _FinalResponse
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
-        super().putrequest(method, _exactly(url), *args, **kwargs)
+        super().putrequest(method, _request_target(url), *args, **kwargs)
 
 
 class _TlsConnection(HTTPSConnection):
     response_class = _FinalResponse
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
-        super().putrequest(method, _exactly(url), *args, **kwargs)
+        super().putrequest(method, _request_target(url), *args, **kwargs)
 
 
 class _Pool(HTTPConnectionPool):
@@ -87,7 +87,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Opens connections whose responses are final, directly and through a proxy, for exact URLs."""
+    """Opens connections, direct or through a proxy, with final responses and unchanged URLs."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         token = _target.set(getattr(request, "exact_target", None))
@@ -102,27 +102,27 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):  # whose pools open connections of their own kind
+        if not proxy.lower().startswith("socks"):  # their pools open connections of their own class
             _use_own_pools(manager)
         return manager
 
 
 class _Session(requests.Session):
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """Note the exact path that is asked for: requests and urllib3 each quote it anew."""
+        """Record the exact path: requests and urllib3 would each quote it again."""
         prepared = super().prepare_request(request)
         prepared.exact_target = exact_target(str(request.url))  # type: ignore[attr-defined]  # for the adapter
         return prepared
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - requests' signature
-        """Name no target: requests would read the body of a redirect whole, though it does not follow it."""
+        """Return no target: requests would read the whole body of a redirect that it does not follow."""
         return None
 
 
 def new_session(**headers: str) -> requests.Session:
-    """Return a session that follows no redirects, and reads past informational answers.
+    """Return a session that follows no redirects and skips informational responses.
 
-    :param headers: sent with each request; an underscore stands for a hyphen.
+    :param headers: sent with each request; underscores become hyphens.
     """
     session = _Session()
     session.mount("http://", _Adapter())
@@ -131,8 +131,8 @@ def new_session(**headers: str) -> requests.Session:
     return session
 
 
-def _exactly(url: str) -> str:
-    """Return what to ask a server for, or a proxy: with the path that was given."""
+def _request_target(url: str) -> str:
+    """Return the request target, for a server or a proxy, with the unchanged path."""
     target = _target.get()
     if target is None:
         return url

@@ -211,7 +211,7 @@ class SegmentState:
         """Return the state of a segment that starts at a checkpoint.
 
         :param attempt: the id of the segment in receipts, see
-            :class:`~veo_provider.receipts.receipt.Attempt`.
+            :class:`~veo_provider.receipts.attempt.Attempt`.
         """
         waits = SegmentWaits()
         breaker = CircuitBreaker(

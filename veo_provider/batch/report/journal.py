@@ -25,8 +25,10 @@ from veo_provider.batch.report.row import SummaryRow
 from veo_provider.batch.report.run_folder import put, unavailable
 from veo_provider.concurrency.executors import map_ordered
 from veo_provider.exceptions import VeoReceiptError, VeoStorageError, VeoSummaryUnavailableError
-from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, ReceiptState, S3ReceiptStore, sidecar_of
-from veo_provider.s3.client import head_object, iter_objects, translate_errors
+from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, ReceiptState
+from veo_provider.receipts.s3_store import S3ReceiptStore, sidecar_of
+from veo_provider.s3.client import head_object, iter_objects
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class ResultJournal:
 
     :param s3: boto3's client.
     :param folder: of the run, see :func:`~veo_provider.batch.report.run_folder.run_folder`.
-    :param run: the task instance, see :class:`~veo_provider.receipts.receipt.Attempt`.
+    :param run: the task instance, see :class:`~veo_provider.receipts.attempt.Attempt`.
     :param request: identifies what was asked for: cached rows of another request are not used.
     :param try_number: Airflow's number of the try: what went wrong in other tries does not count.
     :param tuning: how long cached rows count, and how many are held in memory.

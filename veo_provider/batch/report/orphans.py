@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from veo_provider.batch.manifest import VIDEO_SUFFIX, ManifestItem, Outputs
 from veo_provider.exceptions import VeoGenerationFailed, VeoReceiptError, VeoRequestError
-from veo_provider.receipts.charges import pays, read_below
+from veo_provider.receipts.charges import pays, read_receipts
 from veo_provider.receipts.receipt import SUFFIX, ReceiptState
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class OrphanFinder:
             return modified >= started_at and video not in outputs
 
         try:
-            for store, receipt in read_below(self._s3, prefix, wanted):
+            for store, receipt in read_receipts(self._s3, prefix, wanted):
                 if pays(receipt, self._spec.run):
                     yield _item(store.uri.removesuffix(SUFFIX), prefix, receipt), receipt
         except VeoReceiptError as error:

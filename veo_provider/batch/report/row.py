@@ -74,7 +74,7 @@ class SummaryRow:
 
         :param receipt: the item's receipt; None if there is none.
         :param run: the task instance whose summary it is, see
-            :class:`~veo_provider.receipts.receipt.Attempt`.
+            :class:`~veo_provider.receipts.attempt.Attempt`.
         :param outcome: what became of it; None to read that from the receipt.
         :param reason: the reason for that outcome.
         """

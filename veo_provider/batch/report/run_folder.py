@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from veo_provider.batch.manifest import OWN_FOLDER
 from veo_provider.exceptions import VeoSummaryDeniedError, VeoSummaryUnavailableError
-from veo_provider.s3.client import translate_errors
+from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from veo_provider.receipts.receipt import Attempt
+    from veo_provider.receipts.attempt import Attempt
 
 
 def run_folder(output_prefix: str, run: str) -> str:
     """Return the folder of a run: ``s3://bucket/prefix/_veo/dag/run/task/``.
 
-    :param run: the task instance, see :class:`~veo_provider.receipts.receipt.Attempt`.
+    :param run: the task instance, see :class:`~veo_provider.receipts.attempt.Attempt`.
     """
     path = "/".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-") for part in run.split(" / "))
     return f"{output_prefix}{OWN_FOLDER}/{path}/"
@@ -42,7 +42,7 @@ def first_request(s3: S3Client, folder: str, now: dict[str, Any], attempt: Attem
     target = S3Uri.parse(f"{folder}request.json", "folder")
     found = get(s3, target)
     kept = json.loads(found) if found else {}
-    if kept and attempt.goes_on_with(kept["first_try"], kept.get("most_tries")):
+    if kept and attempt.continues(kept["first_try"], kept.get("most_tries")):
         return {**now, **kept["fields"]}
     mark = {"first_try": attempt.try_number, "most_tries": attempt.most_tries}
     put(s3, target, json.dumps({**mark, "fields": now}).encode(), "application/json")

@@ -10,7 +10,7 @@ from veo_provider.receipts.charges import Charges
 
 if TYPE_CHECKING:
     from veo_provider.batch.engine.state import SegmentState
-    from veo_provider.receipts.receipt import VersionedReceipt
+    from veo_provider.receipts.store import VersionedReceipt
 
 
 class ItemAccount:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from veo_provider.batch.engine.item.account import ItemAccount
     from veo_provider.batch.engine.state import SegmentState
     from veo_provider.generation.lifecycle import VideoJob
-    from veo_provider.receipts.receipt import VersionedReceipt
+    from veo_provider.receipts.store import VersionedReceipt
 
 log = logging.getLogger(__name__)
 

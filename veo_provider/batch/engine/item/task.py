@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from veo_provider.batch.report.row import SummaryRow
     from veo_provider.generation.lifecycle import VideoJob
     from veo_provider.generation.state_machine import Step
-    from veo_provider.receipts.receipt import VersionedReceipt
+    from veo_provider.receipts.store import VersionedReceipt
 
     Decision = tuple[Step, VersionedReceipt | None]
     """The next step, and the receipt that it was decided from."""

@@ -1,0 +1,1 @@
+"""HTTP responses in, videos, links or errors out: what each response of the API means. No I/O."""
