@@ -40,23 +40,23 @@ help: ## Show this list
 	@echo "With AIRFLOW=2.11.2 before it, each runs on that Airflow, in a virtual environment of its own; the"
 	@echo "versions are those in constraints/. A running Airflow (demo, up, system) and bench need 3.0 or newer."
 
-##: What a newcomer runs
+##: For a first look
 
 .PHONY: demo
 demo: $(VENV)/.sandbox ## Run the example DAG in a real Airflow against the sandbox: a photograph becomes a video
 	@$(BIN)/python -m demo
 
 .PHONY: up
-up: $(VENV)/.sandbox ## The same, but stay: Airflow's UI and the sandbox run until Ctrl-C
+up: $(VENV)/.sandbox ## The same, and keep Airflow's UI and the sandbox running until Ctrl-C
 	@$(BIN)/python -m demo --stay
 
-##: What CI runs
+##: Run by CI
 
 .PHONY: test
 test: lint unit integration crash some-chaos docs system ## Everything that CI runs
 
 .PHONY: lint
-lint: $(VENV)/.test ## Style, types and the direction of imports
+lint: $(VENV)/.test ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
@@ -72,7 +72,7 @@ integration: $(VENV)/.test ## Tests over real HTTP and real S3, and DAGs run by 
 	$(PYTEST) $(PARALLEL) tests/integration
 
 .PHONY: crash
-crash: $(VENV)/.test ## Kill real workers at every step of the way, and see what the next attempt does
+crash: $(VENV)/.test ## Kill real workers at every step, and check what the next attempt does
 	$(PYTEST) tests/crash
 
 .PHONY: some-chaos
@@ -110,7 +110,7 @@ busy-test: $(VENV)/.test ## All tests, three times, while four loops keep the ma
 docs: $(VENV)/.test ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-##: While you work on a change
+##: For work on a change
 
 .PHONY: check
 check: lint unit ## Lint and unit tests, for each commit: a few minutes
@@ -127,10 +127,10 @@ coverage: $(VENV)/.test ## Unit and integration tests again, and which lines the
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-##: What the documentation claims
+##: Figures of the documentation
 
 .PHONY: bench
-bench: $(VENV)/.bench ## Measure every figure again, beside its rivals, and write what the documentation shows
+bench: $(VENV)/.bench ## Measure every figure and its rivals again, and write the tables of the documentation
 	$(BIN)/python -m benchmarks
 
 ##: Upkeep
@@ -139,7 +139,7 @@ bench: $(VENV)/.bench ## Measure every figure again, beside its rivals, and writ
 venv: $(VENV)/.test ## Build the virtual environment with everything that tests need
 
 .PHONY: clean
-clean: ## Remove the virtual environments and whatever was built or run
+clean: ## Remove the virtual environments and all output
 	rm -rf .venv .venv-* .run build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

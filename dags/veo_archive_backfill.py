@@ -1,12 +1,12 @@
-r"""An archive of images that is kept by day becomes videos, a day per run, each within a budget.
+r"""Make the videos of an archive that is kept by day: one day per run, each within a budget.
 
 Copy this file, change the constants, set the connections ``veo_default`` (password: your API key) and
-``aws_default``, and make the pool, once, as large as generations may be under way in all::
+``aws_default``, and create the pool, once, with as many slots as generations may be in flight in total::
 
-    airflow pools set veo 10 "Veo generations under way" --include-deferred
+    airflow pools set veo 10 "Veo generations in flight" --include-deferred
 
-A month, first what it would cost, then for money, and then once more, which pays for nothing twice (the
-summaries lie under ``_veo/`` of the videos)::
+A month: first the estimate, then the videos, and then the same again, which pays for nothing twice (the
+summaries are in ``_veo/`` below the videos)::
 
     airflow backfill create --dag-id veo_archive_estimate --from-date 2026-01-01 --to-date 2026-01-31
     airflow backfill create --dag-id veo_archive_backfill --from-date 2026-01-01 --to-date 2026-01-31
@@ -29,7 +29,7 @@ IMAGES = "s3://images/archive/{{ ds }}/"
 VIDEOS = "s3://videos/archive/"
 IN_FLIGHT = 10
 
-# Two DAGs, not a parameter: before Airflow 3.2, a run that is reprocessed keeps the parameters that it had.
+# Two DAGs, not a parameter: before Airflow 3.2, a run that is reprocessed keeps its first parameters.
 for dag_id, dry_run in (("veo_archive_estimate", True), ("veo_archive_backfill", False)):
     with DAG(
         dag_id=dag_id,
@@ -41,7 +41,7 @@ for dag_id, dry_run in (("veo_archive_estimate", True), ("veo_archive_backfill",
         default_args={"retries": 2},
         params={
             "prompt": Param("Slow zoom into $stem, the sounds of the place", type="string", minLength=1),
-            "max_cost_usd": Param(30, type="number", description="The most that one day may cost"),
+            "max_cost_usd": Param(30, type="number", description="Maximum cost of one day, in USD"),
         },
         tags=["veo", "example"],
         doc_md=__doc__,
@@ -54,10 +54,10 @@ for dag_id, dry_run in (("veo_archive_estimate", True), ("veo_archive_backfill",
             max_in_flight=IN_FLIGHT,
             max_cost_usd="{{ params.max_cost_usd }}",
             dry_run=dry_run,
-            # One bad image is a row of the summary; the day fails if more than a tenth are without a video.
+            # One bad image is a row of the summary; the day fails if more than a tenth have no video.
             fail_on=0.1,
             pool="veo",
             pool_slots=IN_FLIGHT,
-            # An estimate makes nothing that others could wait for.
+            # An estimate makes no video, so no other DAG may start because of it.
             outlets=[] if dry_run else [Asset(VIDEOS)],
         )

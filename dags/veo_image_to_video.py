@@ -1,7 +1,7 @@
-"""One photograph a day becomes one Veo video in S3: submit, wait, store.
+"""Turn one photograph a day into a Veo video in S3: submit, wait, store.
 
 Copy this file, change the three defaults under ``params``, and set the connections ``veo_default``
-(password: your API key) and ``aws_default``. Each task does one thing, so a failed one can be cleared
+(password: your API key) and ``aws_default``. Each task does one step, so a failed one can be cleared
 alone: only ``submit`` spends money.
 """
 
@@ -40,7 +40,7 @@ with DAG(
     store = VeoToS3Operator(
         task_id="store",
         veo_task_id=submit.output,
-        # Not by date: a run that somebody triggers may have none.
+        # Not named by date: a run that is triggered manually may have none.
         s3_key="s3://videos/{{ dag.dag_id }}/{{ run_id }}.mp4",
     )
     submit >> wait >> store

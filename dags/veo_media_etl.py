@@ -1,12 +1,12 @@
-"""What is new in a folder of images becomes videos, a summary and an asset: a mapped task for each image.
+"""Turn the new images in a folder into videos, a summary and an asset: a mapped task for each image.
 
 Copy this file, change the constants, set the connections ``veo_default`` (password: your API key) and
-``aws_default``, and make the pool, once, as large as generations may be under way in all::
+``aws_default``, and create the pool, once, with as many slots as generations may be in flight in total::
 
-    airflow pools set veo 10 "Veo generations under way" --include-deferred
+    airflow pools set veo 10 "Veo generations in flight" --include-deferred
 
-A task for each image shows each in the grid, with its log and its retries. That is for up to 1,024 images a
-run (Airflow's ``max_map_length``); for archives, ``veo_archive_backfill`` makes thousands with one task.
+Airflow's grid shows the task of each image, with its log and its retries. This suits up to 1,024 images a run
+(Airflow's ``max_map_length``); for archives, ``veo_archive_backfill`` makes thousands with one task.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUMMARIES = Asset(f"{VIDEOS}_veo/")
 
 with DAG(
     dag_id="veo_media_etl",
-    # Where an upstream DAG tells of new images: schedule=[Asset("s3://images/inbox/")].
+    # If an upstream DAG announces new images: schedule=[Asset("s3://images/inbox/")].
     schedule="@hourly",
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
@@ -42,7 +42,7 @@ with DAG(
 
     @task
     def find_new() -> list[dict[str, str]]:
-        """Return the images that have no video yet, and where their videos go."""
+        """Return the images that have no video yet, and the outputs of their videos."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         from veo_provider.batch.manifest import open_manifest
@@ -61,10 +61,10 @@ with DAG(
         pool="veo",
     ).expand_kwargs(new)
 
-    # Some images may be no good: what was made of the others is told all the same.
+    # Some images may fail: the videos of the others are reported all the same.
     @task(outlets=[SUMMARIES], trigger_rule="all_done")
     def summarise(new: list[dict[str, str]], videos: Iterable[dict[str, Any]], **context: Any) -> str:
-        """Write a line for each video of this run, and tell the asset."""
+        """Write a line for each video of this run, and update the asset."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         if new == []:

@@ -1,8 +1,8 @@
-"""An image becomes a video asset in one task, paid for once whatever happens.
+"""Turn an image into a video asset in one task, which pays for it once whatever happens.
 
 Copy this file, change the defaults under ``params``, and set the connections ``veo_default`` (password: your
 API key) and ``aws_default``. The receipt beside the video (``rocket.mp4.veo.json``) is read first: run the
-DAG again, clear it, or run it for another day, and nothing is paid twice.
+DAG again, clear it, or run it for another day: nothing is paid for twice.
 """
 
 from __future__ import annotations

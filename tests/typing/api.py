@@ -21,13 +21,15 @@ from typing_extensions import assert_type
 from veo_provider import __version__, get_provider_info
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import Video
+from veo_provider.batch.manifest import open_manifest
 from veo_provider.hooks.veo import VeoHook
 from veo_provider.links import VeoArchiveLink, VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoRequestOperator, VeoSubmitOperator
+from veo_provider.receipts.charges import Charges, charges_of, iter_receipts
 from veo_provider.retry_policy import VeoRetryPolicy
-from veo_provider.sandbox import Sandbox, SandboxError
 from veo_provider.sandbox import process as sandbox_process
+from veo_provider.sandbox.process import Sandbox, SandboxError
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 from veo_provider.triggers.batch import VeoBatchTrigger
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger
+    from mypy_boto3_s3 import S3Client
 
 
 def provider() -> None:
@@ -132,6 +135,18 @@ def links_and_triggers() -> Sequence[BaseOperatorLink]:
     trigger_class: type[BaseTrigger] = VeoTaskTrigger
     assert_type(trigger_class.__name__, str)
     return VeoVideoLink(), VeoArchiveLink(), VeoTaskLogLink()
+
+
+def audit(s3: S3Client) -> None:
+    """What each run was charged below a prefix, and which images an archive has."""
+    bill = Charges()
+    for receipt in iter_receipts(s3, "s3://videos/archive/", since=0):
+        for step in receipt.history:
+            bill += charges_of(receipt, step["by"].rpartition(" try ")[0])
+    assert_type(bill.charged, float)
+    assert_type(bill.unknown, float)
+    for item in open_manifest("s3://images/archive/", "s3://videos/archive/", s3).items():
+        assert_type((item.image, item.output), tuple[str, str])
 
 
 def retries() -> None:

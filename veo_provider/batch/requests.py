@@ -46,7 +46,7 @@ class ItemJobs:
     :param aws_conn_id: connection for images in S3.
     :param convert: convert images that the API does not accept.
     :param fit: choose the aspect ratio closest to the image's.
-    :param allow_unconditional_writes: go on if the store of receipts ignores conditional writes.
+    :param allow_unconditional_writes: continue if the store of receipts ignores conditional writes.
     """
 
     client: VeoClient

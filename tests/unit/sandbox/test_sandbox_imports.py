@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import veo_provider.sandbox
-from veo_provider.sandbox import Sandbox, SandboxError, process
+from veo_provider.sandbox import process
+from veo_provider.sandbox.process import Sandbox, SandboxError
 
 
 def loaded(code: str) -> str:
