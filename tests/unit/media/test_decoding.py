@@ -111,7 +111,9 @@ def test_pillows_warnings_stay_inside_and_others_do_not():
 def test_without_pillow_the_extra_is_named(monkeypatch, photo):
     """The error has the command that installs the missing library."""
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(VeoRequestError, match=r"needs Pillow.*pip install 'airflow-provider-veo\[pictures\]'"):
+    with pytest.raises(
+        VeoRequestError, match=r"needs Pillow.*pip install 'airflow-provider-veo\[pictures\]'"
+    ):
         aspect_ratio_of(Image.from_path(photo))
 
 
