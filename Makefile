@@ -104,7 +104,7 @@ awkward: $(VENV)/.test ## Write the awkward images and videos of the tests into 
 
 .PHONY: busy-test
 busy-test: $(VENV)/.test ## All tests, three times, while four loops keep the machine busy: some hours
-	$(BIN)/python tests/busy.py $(MAKE) unit integration crash some-chaos system
+	$(BIN)/python tests/support/busy.py $(MAKE) unit integration crash some-chaos system
 
 .PHONY: docs
 docs: $(VENV)/.test ## Build the documentation into docs/_build/html

@@ -58,7 +58,7 @@ def connections(sandbox, monkeypatch):
 @pytest.fixture(scope="session")
 def s3(_sandbox):
     """boto3's client for the sandbox's S3."""
-    from buckets import s3_client_of
+    from support.buckets import s3_client_of
 
     client = s3_client_of(_sandbox)
     yield client

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from archive import fill, listed
-from buckets import s3_client_of
-from killing import FAST_RECOVERY, kill_and_restart, running_tasks
+from support.archive import fill, listed
+from support.buckets import s3_client_of
+from support.killing import FAST_RECOVERY, kill_and_restart, running_tasks
 
 from demo.airflow import LocalAirflow
 from veo_provider.sandbox.process import Sandbox

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from buckets import s3_client_of
-from killing import FAST_RECOVERY, kill_and_restart, running_tasks
+from support.buckets import s3_client_of
+from support.killing import FAST_RECOVERY, kill_and_restart, running_tasks
 
 from demo.airflow import LocalAirflow
 from veo_provider.media.mp4 import Mp4Parser

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from moments import until
+from support.moments import until
 
 from veo_provider.receipts.receipt import SUFFIX, Receipt, ReceiptState
 from veo_provider.s3.multipart_upload import PART_BYTES

@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from moments import until
+from support.moments import until
 
 UNPAID = [
     "execute: before PutObject of the probe",

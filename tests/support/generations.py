@@ -194,20 +194,20 @@ def advance(store, client, prepared, by, policy=FAIL, *, is_stored=lambda _: Tru
     """Do what an operator does until there is only to wait; return the last step, and the receipt."""
     job = GenerationJob(store, client, by, policy, prepare=lambda _: prepared)
     job.is_stored = is_stored
-    held = job.read()
+    current = job.read()
     while True:
-        step = job.decide(held)
+        step = job.decide(current)
         match step:
             case NeedsImage():
-                job.prepare(held)
+                job.prepare(current)
             case Submit():
-                held = submit_retries()(job.submit_once)
+                current = submit_retries()(job.submit_once)
             case Verify():
-                held = job.verify(held)
+                current = job.verify(current)
             case Refuse(error):
                 raise error
             case Attach() | WaitForClaim() | Done():
-                return step, held
+                return step, current
             case _:
                 assert_never(step)
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from archive import fill, listed
-from buckets import s3_client_of
+from support.archive import fill, listed
+from support.buckets import s3_client_of
 
 from demo.airflow import AirflowError
 from veo_provider.sandbox.process import Sandbox

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from moments import PATIENCE, until
+from support.moments import PATIENCE, until
 
 from demo.processes import carriers
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
-from buckets import s3_client_of
+from support.buckets import s3_client_of
 
 if TYPE_CHECKING:
     from pathlib import Path

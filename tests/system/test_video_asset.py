@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from buckets import s3_client_of
+from support.buckets import s3_client_of
 
 if TYPE_CHECKING:
     from demo.airflow import LocalAirflow

@@ -275,7 +275,7 @@ class VideoJob(GenerationJob):
         try:
             stored = self._find_or_transfer(current.receipt)
         except VeoError as error:
-            raise recording.classify_storing_error(
+            raise recording.record_storing_error(
                 self.receipts, current, error, video, self.attempt
             ) from error
         current = recording.record_video(self.receipts, current, stored.to_dict(), self.attempt)

@@ -105,7 +105,7 @@ def record_failure(
     return record(store, current, failed)
 
 
-def classify_storing_error(
+def record_storing_error(
     store: ReceiptStore, current: VersionedReceipt, error: VeoError, video: Video | None, attempt: Attempt
 ) -> VeoError:
     """Return what an error of storing a completed video means, and record it.

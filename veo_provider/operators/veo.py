@@ -143,8 +143,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                     current = submit_retries()(job.submit_once)
                 case Verify():
                     current = job.verify(require_receipt(current))
-                case WaitForClaim(by):
-                    self.log.info("%s is submitting this video. Waiting for it.", by)
+                case WaitForClaim(holder):
+                    self.log.info("%s is submitting this video. Waiting for it.", holder)
                     time.sleep(CLAIM_POLL_SECONDS)
                     current = job.read()
                 case Attach(veo_task_id):
@@ -264,8 +264,8 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
                         current = submit_retries()(job.submit_once)
                     case Verify():
                         current = job.verify(require_receipt(current))
-                    case WaitForClaim(by):
-                        self._wait_for_claim(by, deadline)
+                    case WaitForClaim(holder):
+                        self._wait_for_claim(holder, deadline)
                         current = job.read()
                     case Attach(veo_task_id):
                         current = require_receipt(current)

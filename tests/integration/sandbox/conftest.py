@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from sandbox_api import Api
+from support.sandbox_api import Api
 
 from veo_provider.sandbox.process import Sandbox
 

@@ -31,7 +31,7 @@ def test_a_template_knows_the_image(text, cat, dog):
 @pytest.mark.parametrize("text", ["$5 a piece", "$prompt", "${name", "$", "$nam", "$Name"])
 def test_a_template_that_stands_for_nothing_is_refused(text):
     """A misspelt name is found before any money is spent, not at the ten thousandth image."""
-    with pytest.raises(VeoRequestError, match=r"\$name, \$stem, \$key and \$metadata"):
+    with pytest.raises(VeoRequestError, match=r"\$name, \$stem, \$key or \$metadata"):
         prompts_of(text, None, None)
 
 

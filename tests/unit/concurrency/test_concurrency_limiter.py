@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from moments import in_virtual_time
+from support.moments import in_virtual_time
 
 from veo_provider.concurrency.concurrency_limiter import SHORTEST_PAUSE, AdaptiveConcurrencyLimiter
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from moments import VirtualLoop
+from support.moments import VirtualLoop
 
 from veo_provider.concurrency.rate_limiter import DEFAULT_PAUSE, SLOWEST, AdaptiveRateLimiter
 

@@ -92,17 +92,17 @@ class Actor:
     def _live(self):
         """Do what the operator does."""
         while True:
-            step, held = advance(
+            step, current = advance(
                 self, self, self.plan, self.by, self.policy, is_stored=lambda _: self.world.video_there
             )
             if not isinstance(step, Attach):
                 return step
             video = self.get(step.veo_task_id)
             if video.status is VideoStatus.FAILED:
-                recording.record_failure(self, held, video, self.by)
+                recording.record_failure(self, current, video, self.by)
             elif video.status is VideoStatus.COMPLETED:
                 self.world.video_there = True
-                recording.record_video(self, held, {"bytes": 1}, self.by)
+                recording.record_video(self, current, {"bytes": 1}, self.by)
                 return Done()
             else:
                 return step

@@ -19,8 +19,8 @@ def test_two_attempts_may_record_the_same_video():
     store = Memory()
     first = second = submitted_by(store, ME)
     recording.record_video(store, first, {"bytes": 1}, ME)
-    held = recording.record_video(store, second, {"bytes": 1}, Attempt("other"))
-    assert held.receipt.state is ReceiptState.STORED
+    current = recording.record_video(store, second, {"bytes": 1}, Attempt("other"))
+    assert current.receipt.state is ReceiptState.STORED
 
 
 def test_two_attempts_may_record_the_same_failure():
@@ -36,40 +36,40 @@ def test_two_attempts_may_record_the_same_failure():
 def test_what_was_completed_once_is_not_free_because_it_is_called_failed_later():
     """A video that could not be fetched was charged: a status that turns to failed pays for no other one."""
     store = Memory()
-    held = submitted_by(store, ME)
-    recording.classify_storing_error(store, held, AWAY, PLAIN, ME)
-    held = store.read()
-    assert (held.receipt.state, held.receipt.was_completed) == (ReceiptState.SUBMITTED, True)
+    current = submitted_by(store, ME)
+    recording.record_storing_error(store, current, AWAY, PLAIN, ME)
+    current = store.read()
+    assert (current.receipt.state, current.receipt.was_completed) == (ReceiptState.SUBMITTED, True)
     for _ in range(2):
         with pytest.raises(exceptions.VeoChargeOpenError, match="completed before"):
-            recording.record_failure(store, held, Video("task_1", VideoStatus.FAILED), OTHER)
-        held = store.read()
-        assert held.receipt.state is ReceiptState.LOST
+            recording.record_failure(store, current, Video("task_1", VideoStatus.FAILED), OTHER)
+        current = store.read()
+        assert current.receipt.state is ReceiptState.LOST
 
 
 def test_a_new_submission_knows_nothing_of_the_completion_before():
     """What is made anew after a loss may fail, and is then not charged."""
     store = Memory()
-    held = submitted_by(store, ME)
-    recording.classify_storing_error(store, held, AWAY, PLAIN, ME)
-    held = recording.record_loss(store, store.read(), "gone", ME)
-    held = submitted_by(store, OTHER, GenerationPolicy(on_lost_video="regenerate"))
-    assert recording.record_failure(store, held, Video("task_1", VideoStatus.FAILED), OTHER)
+    current = submitted_by(store, ME)
+    recording.record_storing_error(store, current, AWAY, PLAIN, ME)
+    current = recording.record_loss(store, store.read(), "gone", ME)
+    current = submitted_by(store, OTHER, GenerationPolicy(on_lost_video="regenerate"))
+    assert recording.record_failure(store, current, Video("task_1", VideoStatus.FAILED), OTHER)
 
 
 def test_a_receipt_that_is_deleted_under_way_ends_the_task_without_a_retry():
     """A retry would find none, and pay again: the error says to put it back first."""
     for record in (
-        lambda store, held: recording.record_video(store, held, {"bytes": 1}, ME),
-        lambda store, held: recording.classify_storing_error(store, held, AWAY, PLAIN, ME),
+        lambda store, current: recording.record_video(store, current, {"bytes": 1}, ME),
+        lambda store, current: recording.record_storing_error(store, current, AWAY, PLAIN, ME),
     ):
         store = Memory()
-        held = submitted_by(store, ME)
+        current = submitted_by(store, ME)
         store.world.body = None
         with pytest.raises(
             receipts.VeoReceiptError, match=r"is gone.*task_1.*put the receipt back"
         ) as caught:
-            record(store, held)
+            record(store, current)
         assert not caught.value.retryable
 
 
@@ -99,9 +99,9 @@ EXPLAINED = Video("task_1", VideoStatus.COMPLETED, error_code="filtered", error_
 def test_a_video_is_lost_only_where_that_is_certain(clock, error, video, days, lost):
     """The service says that it is gone, has said why there is none, or keeps no video for so long."""
     store = Memory()
-    held = submitted_by(store, ME)
+    current = submitted_by(store, ME)
     clock.now = time.time() + days * 24 * 60 * 60
-    told = recording.classify_storing_error(store, held, error, video, ME)
+    told = recording.record_storing_error(store, current, error, video, ME)
     assert isinstance(told, exceptions.VeoVideoLostError if lost else exceptions.VeoNotFetchedError)
     assert "task_1" in str(told)
     assert told.retryable is not lost

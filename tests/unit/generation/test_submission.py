@@ -132,19 +132,19 @@ def test_a_claim_whose_answer_was_lost_does_not_need_a_person(clock):
 
     def flaky(receipt, after):
         writes.append(receipt.state)
-        held = write(receipt, after)
+        current = write(receipt, after)
         if len(writes) == 1:
             raise VeoReceiptUnavailableError("The answer was lost.")
-        return held
+        return current
 
     store.write = flaky
     service = Service()
     for _ in range(2):
         try:
-            held = submitted_by(store, ME, service=service)
+            current = submitted_by(store, ME, service=service)
         except VeoReceiptUnavailableError:
             continue
-    assert held.receipt.veo_task_id == "task_1"
+    assert current.receipt.veo_task_id == "task_1"
     assert service.submitted == 1
 
 
@@ -156,10 +156,10 @@ def test_an_id_that_arrived_in_a_broken_answer_is_used():
     """One free look settles what the lost answer left open, and the generation is waited for."""
     store, service = Memory(), named("task_1")
     service.get = lambda veo_task_id: Video(veo_task_id, VideoStatus.IN_PROGRESS)
-    held = submitted_by(store, ME, service=service)
-    assert (held.receipt.state, held.receipt.veo_task_id) == (ReceiptState.SUBMITTED, "task_1")
-    assert held.receipt.candidate_task_id is None
-    assert held.receipt.generations == 1
+    current = submitted_by(store, ME, service=service)
+    assert (current.receipt.state, current.receipt.veo_task_id) == (ReceiptState.SUBMITTED, "task_1")
+    assert current.receipt.candidate_task_id is None
+    assert current.receipt.generations == 1
 
 
 def test_an_id_that_the_service_does_not_know_leaves_the_submission_unknown():
@@ -189,9 +189,9 @@ def test_an_id_may_be_too_new_to_be_known(clock):
     assert service.submitted == 1
     clock.now += submission.NOT_KNOWN_YET_SECONDS + 1
     service.ends = None
-    held = submitted_by(store, replace(ME, try_number=4, id="4"), RESUBMIT, service)
-    assert held.receipt.state is ReceiptState.SUBMITTED
-    assert [step.get("candidate_task_id") for step in held.receipt.history][1] == "task_1"
+    current = submitted_by(store, replace(ME, try_number=4, id="4"), RESUBMIT, service)
+    assert current.receipt.state is ReceiptState.SUBMITTED
+    assert [step.get("candidate_task_id") for step in current.receipt.history][1] == "task_1"
 
 
 def unknown_task(veo_task_id):
@@ -229,5 +229,5 @@ def test_an_id_that_is_none_is_asked_for_once_before_another_submission(clock):
     clock.now += submission.NOT_KNOWN_YET_SECONDS + 1
     service.ends = None
     asked.clear()
-    held = submitted_by(store, replace(ME, try_number=3, id="3"), RESUBMIT, service)
-    assert (held.receipt.state, asked) == (ReceiptState.SUBMITTED, ["req_1"])
+    current = submitted_by(store, replace(ME, try_number=3, id="3"), RESUBMIT, service)
+    assert (current.receipt.state, asked) == (ReceiptState.SUBMITTED, ["req_1"])

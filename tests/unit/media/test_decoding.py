@@ -111,7 +111,9 @@ def test_pillows_warnings_stay_inside_and_others_do_not():
 def test_without_pillow_the_extra_is_named(monkeypatch, photo):
     """The error has the command that installs the missing library."""
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(VeoRequestError, match=r"needs Pillow.*pip install 'airflow-provider-veo\[images\]'"):
+    with pytest.raises(
+        VeoRequestError, match=r"needs Pillow.*pip install 'airflow-provider-veo\[pictures\]'"
+    ):
         aspect_ratio_of(Image.from_path(photo))
 
 
@@ -127,7 +129,7 @@ def test_without_pillow_heif_only_heic_is_refused(monkeypatch):
     files = {kind: awkward_file(kind).data for kind in ("HEIC", "GIF")}
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     assert convert(files["GIF"]).reason == "it is a GIF"
-    with pytest.raises(VeoImageError, match=r"is a HEIC, and pillow-heif is not installed.*\[images\]"):
+    with pytest.raises(VeoImageError, match=r"is a HEIC, and pillow-heif is not installed.*\[pictures\]"):
         convert(files["HEIC"])
 
 
