@@ -17,10 +17,10 @@ from yarl import URL
 
 from veo_provider.api import config, protocol
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode, submission_deadline
-from veo_provider.api.http.address import exact_target, without_credentials
 from veo_provider.api.http.async_transport import lenient
-from veo_provider.api.http.head import MAX_FIELD_BYTES
 from veo_provider.api.http.response import ACCEPT_ENCODING, MAX_BODY_BYTES, Response
+from veo_provider.api.http.response_head import MAX_FIELD_BYTES
+from veo_provider.api.http.urls import exact_target, without_credentials
 from veo_provider.api.parsing.task_ids import Aliases
 from veo_provider.exceptions import VeoAPIError, VeoConnectionError, VeoSubmissionUnknown
 

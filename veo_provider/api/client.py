@@ -12,10 +12,10 @@ import urllib3
 
 from veo_provider.api import config, protocol
 from veo_provider.api.body import encode, submission_deadline
-from veo_provider.api.http.address import same_host, without_credentials
 from veo_provider.api.http.deadline import ResponseDeadline, apply_deadline
 from veo_provider.api.http.response import ACCEPT_ENCODING, MAX_BODY_BYTES, Response
 from veo_provider.api.http.transport import new_session
+from veo_provider.api.http.urls import same_host, without_credentials
 from veo_provider.api.parsing.download import (
     START,
     ResumePoint,

@@ -25,8 +25,8 @@ from veo_provider.generation.state_machine import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from veo_provider.batch.jobs import ItemJobs
     from veo_provider.batch.manifest import Manifest, ManifestItem
-    from veo_provider.batch.requests import ItemJobs
     from veo_provider.generation.state_machine import Step
     from veo_provider.receipts.store import VersionedReceipt
 

@@ -14,12 +14,12 @@ from veo_provider.batch.engine.monitors.balance import BalanceMonitor
 from veo_provider.batch.engine.monitors.progress import ProgressReporter
 from veo_provider.batch.engine.runner import BatchRunner
 from veo_provider.batch.engine.state import SegmentState
+from veo_provider.batch.jobs import ItemJobs
 from veo_provider.batch.manifest import Manifest, Outputs, open_manifest
 from veo_provider.batch.prompts import prompts_of
 from veo_provider.batch.report.journal import ResultJournal
 from veo_provider.batch.report.orphans import OrphanFinder
 from veo_provider.batch.report.run_folder import run_folder
-from veo_provider.batch.requests import ItemJobs
 from veo_provider.batch.spec import BatchSpec, BatchTuning
 from veo_provider.exceptions import VeoReceiptUnavailableError
 from veo_provider.generation.fingerprint import account_of

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from veo_provider.airflow_config import default_deferrable
 from veo_provider.api.request import VeoRequest
 from veo_provider.batch.outcome import RETRYABLE, is_failure, parse_fail_on
-from veo_provider.configuration import default_deferrable
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
 from veo_provider.operators import frozen_request

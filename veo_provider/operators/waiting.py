@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from veo_provider.airflow_config import default_deferrable
 from veo_provider.api.video import VideoStatus
-from veo_provider.configuration import default_deferrable
 from veo_provider.exceptions import (
     VeoError,
     VeoNotFetchedError,

@@ -13,8 +13,8 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
+from veo_provider.airflow_config import default_deferrable
 from veo_provider.api.video import Video
-from veo_provider.configuration import default_deferrable
 from veo_provider.exceptions import (
     VeoAuthenticationError,
     VeoContentGoneError,
@@ -26,8 +26,8 @@ from veo_provider.exceptions import (
     VeoVideoLostError,
 )
 from veo_provider.parameters import as_connection, as_task_id
-from veo_provider.polling.new_ids import until_known
 from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller, Refused
+from veo_provider.polling.unknown_ids import until_known
 from veo_provider.retry_policy import fail_on_permanent_errors
 
 if TYPE_CHECKING:

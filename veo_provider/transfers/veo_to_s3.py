@@ -149,7 +149,7 @@ class VeoToS3Operator(BaseOperator):
 
     def _store(self, client: VeoClient, s3: S3Client, target: S3Uri) -> StoredVideo:
         from veo_provider.generation import retries, storage
-        from veo_provider.polling.new_ids import until_known
+        from veo_provider.polling.unknown_ids import until_known
 
         # Just after a submission, the service may not know its id yet.
         video = until_known(partial(retries.store_retries(), client.get), self.veo_task_id)

@@ -9,10 +9,10 @@ import pytest
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import Video, VideoStatus
+from veo_provider.batch.jobs import ItemJobs
 from veo_provider.batch.manifest import ManifestItem
 from veo_provider.batch.prompts import prompts_of
 from veo_provider.batch.report import orphans
-from veo_provider.batch.requests import ItemJobs
 from veo_provider.exceptions import VeoRequestError
 from veo_provider.generation import fingerprint
 from veo_provider.generation.lifecycle import VideoJob

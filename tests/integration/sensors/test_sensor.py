@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import (
 from support.moments import PATIENCE
 
 from veo_provider.hooks.veo import VeoHook
-from veo_provider.polling import new_ids, poller
+from veo_provider.polling import poller, unknown_ids
 from veo_provider.polling import poller as poller_module
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.triggers import veo as trigger_module
@@ -199,7 +199,7 @@ def look_once(veo_task_id, **fields):
 def no_pause(monkeypatch):
     """Notes the pauses between two looks, and leaves them out."""
     pauses = []
-    monkeypatch.setattr(new_ids.time, "sleep", pauses.append)
+    monkeypatch.setattr(unknown_ids.time, "sleep", pauses.append)
     return pauses
 
 

@@ -19,7 +19,7 @@ from support.moments import PATIENCE, until
 from veo_provider import exceptions
 from veo_provider.generation import storage
 from veo_provider.generation.retries import STORE_ATTEMPTS
-from veo_provider.polling import new_ids, poller
+from veo_provider.polling import poller, unknown_ids
 from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
@@ -72,7 +72,7 @@ def test_a_video_is_stored_whole_and_labelled(s3, sandbox, client, completed):
 def no_pause(monkeypatch):
     """Notes the pauses of a wait for an id, and leaves them out."""
     pauses = []
-    monkeypatch.setattr(new_ids.time, "sleep", pauses.append)
+    monkeypatch.setattr(unknown_ids.time, "sleep", pauses.append)
     return pauses
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from veo_provider.api.http.head import INFORMATIONAL, normalised, split_head, status_of
+from veo_provider.api.http.response_head import INFORMATIONAL, normalised, split_head, status_of
 
 
 class _NormalisingHandler(ResponseHandler):

@@ -12,9 +12,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from veo_provider.api.http.address import exact_target
 from veo_provider.api.http.deadline import DeadlineReader, current_deadline
-from veo_provider.api.http.head import INFORMATIONAL, normalised, read_head, status_of
+from veo_provider.api.http.response_head import INFORMATIONAL, normalised, read_head, status_of
+from veo_provider.api.http.urls import exact_target
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager

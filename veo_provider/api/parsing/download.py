@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from veo_provider import exceptions
-from veo_provider.api.http.address import resolve_link
+from veo_provider.api.http.urls import resolve_link
 from veo_provider.api.parsing.error_mapping import CONTENT_MONEY, content_error
 
 if TYPE_CHECKING:

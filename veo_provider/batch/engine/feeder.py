@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator
 
     from veo_provider.batch.engine.state import SegmentState
+    from veo_provider.batch.jobs import ItemJobs
     from veo_provider.batch.manifest import Manifest
     from veo_provider.batch.report.journal import JournalReplay
     from veo_provider.batch.report.orphans import OrphanFinder
     from veo_provider.batch.report.row import SummaryRow
-    from veo_provider.batch.requests import ItemJobs
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from airflow.configuration import conf
 
-from veo_provider.configuration import default_deferrable
+from veo_provider.airflow_config import default_deferrable
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator
 from veo_provider.sensors.veo import VeoTaskSensor
@@ -37,7 +37,7 @@ conf.has_section("operators")
 write()
 """
 TELL = """
-from veo_provider.configuration import default_deferrable
+from veo_provider.airflow_config import default_deferrable
 print(default_deferrable())
 """
 

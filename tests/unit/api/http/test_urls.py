@@ -2,7 +2,7 @@
 
 import pytest
 
-from veo_provider.api.http.address import exact_target, resolve_link, same_host
+from veo_provider.api.http.urls import exact_target, resolve_link, same_host
 
 ASKED = "https://api.example/v1/videos/task_1/content"
 
