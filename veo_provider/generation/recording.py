@@ -124,7 +124,7 @@ def record_storing_error(
     cause = f"{error.what} {error.advice}"
     if video is not None and video.completed_with_error:
         cause = f"its status says {video.failure_reason}; {cause}"
-    what = f"The generation {veo_task_id} was completed, but there is no video: {cause}"
+    what = f"The generation {veo_task_id} was completed, but there is no video of it: {cause}"
     record_loss(store, current, what, attempt)
     return VeoVideoLostError(what)
 
