@@ -87,9 +87,9 @@ def test_what_a_template_left_empty_is_not_given(sandbox):
         ({"image": "s3://images/large.jpg"}, "at most 20 MB"),
         ({"image": "s3://images/empty.jpg"}, "is empty"),
         ({"prompt": " "}, "prompt is empty"),
-        ({"seconds": "5"}, "seconds='5'"),
-        ({"seconds": "4", "resolution": "4k"}, "always 8 seconds"),
-        ({"seed": "x"}, "seed='x'"),
+        ({"seconds": "5"}, r'seconds must be one of "4", "6", "8"; got .5'),
+        ({"seconds": "4", "resolution": "4k"}, 'seconds must be "8" for a video in 4k'),
+        ({"seed": "x"}, "seed must be an integer; got 'x'"),
         ({"size": "1280x720", "aspect_ratio": "9:16"}, "means"),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_lost_answer_ends_the_task_without_a_retry(sandbox, fault):
         ({"status": 401, "body": {"error": {"message": "bad token"}}}, "Pay-per-request"),
         ({"status": 403, "body": {"error": {"code": "insufficient_user_quota"}}}, "account is empty"),
         ({"status": 400, "body": {"error": {"message": "PUBLIC_ERROR_UNSAFE"}}}, "Change the image"),
-        ({"status": 413, "body": {"error": {"message": "too large"}}}, "will fail again"),
+        ({"status": 413, "body": {"error": {"message": "too large"}}}, "will be refused again"),
     ],
 )
 def test_a_refusal_that_no_retry_mends_ends_the_task(sandbox, fault, said):
@@ -185,5 +185,5 @@ def test_the_log_names_id_and_price_but_not_the_key(sandbox, caplog, capsys):
 def test_an_unknown_model_is_sent(sandbox, caplog):
     """A model that this release does not know passes with a warning."""
     submit(model="veo-3.1-quick-generate-preview")
-    assert "not one that this provider knows" in caplog.text
+    assert "does not know the model" in caplog.text
     assert sandbox.tasks()[0]["model"] == "veo-3.1-quick-generate-preview"
