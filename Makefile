@@ -20,8 +20,8 @@ PYTEST      := $(BIN)/python -m pytest
 MYPY        := $(BIN)/mypy -p veo_provider -p demo -p benchmarks
 # How users call the public API: checked here, and never run.
 MYPY_API    := $(BIN)/mypy tests/typing/api.py
-# A process for each core, each with a sandbox of its own.
-PARALLEL    := -n auto --dist loadfile
+# A process for each core, each with a sandbox of its own; files marked as slow are the first, see conftest.py.
+PARALLEL    := -n auto --dist loadfile --no-loadscope-reorder
 # The pip that comes with Python 3.11 takes twice as long.
 FAST_PIP    := "pip>=25.1"
 

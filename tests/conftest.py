@@ -27,6 +27,11 @@ from veo_provider.sandbox.process import Sandbox  # noqa: E402 - as above
 PHOTOS = Path(__file__).parents[1] / "veo_provider" / "sandbox" / "photos"
 
 
+def pytest_collection_modifyitems(items):
+    """Run slow files first: one that started last would be waited for by all other processes."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def photo():
     """A real photograph."""

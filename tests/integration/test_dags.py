@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("airflow_db", "connections")
+pytestmark = [pytest.mark.usefixtures("airflow_db", "connections"), pytest.mark.slow]
 
 
 def run(dag_id, date):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("airflow_db", "connections")
+pytestmark = [pytest.mark.usefixtures("airflow_db", "connections"), pytest.mark.slow]
 
 DAGS = Path(__file__).parents[3] / "dags"
 

@@ -21,6 +21,8 @@ from veo_provider.sandbox.process import Sandbox
 from veo_provider.triggers import batch as trigger_module
 from veo_provider.triggers.batch import VeoBatchTrigger
 
+pytestmark = pytest.mark.slow
+
 COUNT = 240
 PREFIX = "awkward/"
 CONVERT = {"convert": True, "aspect_ratio": "auto"}

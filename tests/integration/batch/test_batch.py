@@ -16,7 +16,7 @@ from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.polling.session import PollingSession
 from veo_provider.triggers import batch as trigger_module
 
-pytestmark = pytest.mark.usefixtures("connections")
+pytestmark = [pytest.mark.usefixtures("connections"), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

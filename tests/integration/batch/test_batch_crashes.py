@@ -14,7 +14,7 @@ import pytest
 from veo_provider.batch.checkpoint import Checkpoint
 from veo_provider.batch.spec import BatchSpec
 
-pytestmark = pytest.mark.usefixtures("connections")
+pytestmark = [pytest.mark.usefixtures("connections"), pytest.mark.slow]
 
 SEGMENT = Path(__file__).parents[2] / "support" / "batch_segment.py"
 IMAGES = 24

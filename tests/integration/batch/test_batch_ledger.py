@@ -22,7 +22,7 @@ from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.receipts import receipt as receipts_module
 from veo_provider.triggers import batch as trigger_module
 
-pytestmark = pytest.mark.usefixtures("connections")
+pytestmark = [pytest.mark.usefixtures("connections"), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from veo_provider.operators.veo import VeoImageToVideoOperator
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.triggers.veo import VeoTaskTrigger
 
-pytestmark = pytest.mark.usefixtures("connections")
+pytestmark = [pytest.mark.usefixtures("connections"), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from veo_provider.s3.client import iter_objects, s3_client
 from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
 
-pytestmark = pytest.mark.usefixtures("connections", "impatient")
+pytestmark = [pytest.mark.usefixtures("connections", "impatient"), pytest.mark.slow]
 
 FOLDER = S3Uri("videos", "lost/")
 CONTENT = bytes(range(256)) * (PART_BYTES // 256 + 1)

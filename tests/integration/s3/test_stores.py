@@ -19,7 +19,7 @@ from veo_provider.s3.client import head_object, s3_client
 from veo_provider.s3.error_mapping import translate_errors
 from veo_provider.s3.uri import S3Uri
 
-pytestmark = pytest.mark.usefixtures("connections")
+pytestmark = [pytest.mark.usefixtures("connections"), pytest.mark.slow]
 
 
 @pytest.fixture
