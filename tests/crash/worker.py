@@ -125,7 +125,9 @@ def _s3_step(_client, operation, call):
 
 def _part_of_image(body, _size):
     """Name a read of the image by whether it begins before or after its middle."""
-    return "second half of the image" if 2 * body._image_remaining < body._length else "first half of the image"
+    return (
+        "second half of the image" if 2 * body._image_remaining < body._length else "first half of the image"
+    )
 
 
 def run(job):

@@ -138,7 +138,7 @@ def parse_fail_on(fail_on: object) -> str | float:
     if 0 <= fraction <= 1:
         return fraction
     raise VeoRequestError(
-        f'fail_on={fail_on!r} is not possible: it is "any", "all", "never", or a fraction from 0 to 1.'
+        f'fail_on must be "any", "all", "never", or a fraction from 0 to 1; got {fail_on!r}.'
     )
 
 

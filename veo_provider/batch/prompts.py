@@ -119,7 +119,7 @@ class _SidecarPrompts:
 
     def __init__(self, suffix: str, s3: S3Client) -> None:
         if "/" in suffix or not suffix.startswith("."):
-            raise VeoRequestError(f"prompt_suffix={suffix!r} is not possible: it is like '.txt'.")
+            raise VeoRequestError(f"prompt_suffix must be like '.txt'; got {suffix!r}.")
         self._suffix = suffix
         self._s3 = s3
 

@@ -63,7 +63,7 @@ def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(fields), default=str))
     except (TypeError, ValueError, RecursionError) as error:
-        raise VeoRequestError(f"A parameter is not possible, as JSON cannot carry it: {error}.") from error
+        raise VeoRequestError(f"JSON cannot carry the value of a parameter: {error}.") from error
     return plain
 
 

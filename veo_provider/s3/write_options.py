@@ -84,13 +84,13 @@ def _allowed_options(client: S3Client) -> dict[str, Shape]:
 def _require_known(name: str, allowed: Mapping[str, Shape]) -> None:
     if str(name).startswith(_CUSTOMER_KEY_PREFIX):
         raise VeoRequestError(
-            f"The extra argument {name} of S3 is not possible: with a key of your own (SSE-C), each read "
+            f"The extra argument {name} of S3 cannot be used: with a key of your own (SSE-C), each read "
             "would need the key as well, and Airflow would store it with the task. Use ServerSideEncryption "
             "with a key in AWS KMS."
         )
     if name not in allowed:
         raise VeoRequestError(
-            f"The extra argument {name} of S3 is not possible: use one of "
+            f"The extra argument {name} of S3 cannot be used: use one of "
             f"{', '.join(name for name in sorted(allowed) if not name.startswith(_CUSTOMER_KEY_PREFIX))}."
         )
 

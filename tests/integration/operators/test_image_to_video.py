@@ -306,7 +306,7 @@ def test_a_receipt_that_cannot_be_read_is_not_taken_for_none(sandbox):
 )
 def test_a_policy_that_does_not_exist_is_refused(sandbox, fields):
     """A wrong policy is told before any money is spent."""
-    with pytest.raises(AirflowFailException, match=r"must be|is not possible"):
+    with pytest.raises(AirflowFailException, match="must be"):
         make(**fields)
     assert sandbox.tasks() == []
 

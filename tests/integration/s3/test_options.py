@@ -204,7 +204,7 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize("make", [one_video, batch])
 def test_options_that_are_none_are_refused_by_name(sandbox, s3, make, name):
     """What the provider sets itself, what S3 does not know, and keys of one's own: nothing is submitted."""
-    with pytest.raises(AirflowFailException, match=f"{name} of S3 is not possible") as caught:
+    with pytest.raises(AirflowFailException, match=f"{name} of S3 cannot be used") as caught:
         make(s3_extra_args={name: IMPOSSIBLE[name]})
     assert SECRET not in str(caught.value)
     assert sandbox.tasks() == []

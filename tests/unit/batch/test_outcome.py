@@ -18,7 +18,7 @@ def test_what_fail_on_can_be(value, taken):
 @pytest.mark.parametrize("value", ["some", "", None, 1.1, -0.1, True, "10%", float("nan"), ["any"]])
 def test_what_fail_on_cannot_be(value):
     """Anything else is told before any money is spent."""
-    with pytest.raises(VeoRequestError, match="fail_on="):
+    with pytest.raises(VeoRequestError, match="fail_on must be"):
         parse_fail_on(value)
 
 
