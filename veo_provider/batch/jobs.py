@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.api.request import VeoRequest
+from veo_provider.exceptions import VeoRequestError
 from veo_provider.generation import fingerprint
 from veo_provider.generation.lifecycle import VideoJob
 from veo_provider.media.image_source import open_image
@@ -130,6 +131,10 @@ class ItemJobs:
             return False
         if receipt.claimed_by == str(self.attempt):
             return True
-        wanted = self._request(item, None).description()
+        try:
+            wanted = self._request(item, None).description()
+        except VeoRequestError:
+            # Its prompt is gone or invalid by now. What was accepted is paid for, and needs none.
+            return receipt.veo_task_id is not None
         wanted.pop("aspect_ratio" if self.fit else "", None)
         return all(receipt.request.get(name) == value for name, value in wanted.items())

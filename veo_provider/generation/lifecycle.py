@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def replace_any(receipt: Receipt) -> bool:  # noqa: ARG001 - whichever it is
+    """Let a submission replace another task's generation without waiting for it."""
+    return True
+
+
 def trust_no_receipt(receipt: Receipt) -> bool:  # noqa: ARG001 - whatever it says
     """Return False: the image is always read before a receipt is taken to describe the same request."""
     return False
@@ -133,9 +138,11 @@ class GenerationJob:
         """Release the image, which may be in memory, and keep the fingerprint."""
         self._prepared = None
 
-    def submit_once(self) -> VersionedReceipt | None:
+    def submit_once(self, *, may_replace: Callable[[Receipt], bool] = replace_any) -> VersionedReceipt | None:
         """Claim, submit and record, unless the receipt has changed and needs another step. This spends money.
 
+        :param may_replace: whether another task's generation may be replaced while it is in flight. If not,
+            nothing is submitted: the caller waits for it first.
         :returns: the receipt as it is afterwards, for the next decision.
         :raises VeoSubmissionUnknown: the response was lost, so the submission may be charged.
         :raises VeoRecordLostError: the submission was accepted, but its id could not be recorded.
@@ -143,6 +150,9 @@ class GenerationJob:
         """
         prepared, current = self._prepared, self.read()
         if prepared is None or not isinstance(self.decide(current), Submit):
+            return current
+        in_flight = self.receipt_to_replace(current)
+        if in_flight is not None and not may_replace(in_flight):
             return current
         if prepared.image_error:
             raise prepared.image_error
@@ -254,9 +264,9 @@ class VideoJob(GenerationJob):
             )
         return super().prepare(current)
 
-    def submit_once(self) -> VersionedReceipt | None:
+    def submit_once(self, *, may_replace: Callable[[Receipt], bool] = replace_any) -> VersionedReceipt | None:
         """Claim, submit and record; see :meth:`GenerationJob.submit_once`. This spends money."""
-        current = super().submit_once()
+        current = super().submit_once(may_replace=may_replace)
         if current is not None and self.submitted_by_this_attempt(current):
             self._submitted = current.receipt.veo_task_id
         return current

@@ -47,9 +47,11 @@ class PromptFiles(BaseOperator):
         seen_oids: set[int],
     ) -> None:
         """Read the files that no parser of the DAG has read, such as those of a mapped task, and render."""
-        if parent is self:
-            with fail_on_permanent_errors():
-                self._read_files(jinja_env, seen_oids)
+        if parent is not self:  # a value with template fields of its own
+            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+            return
+        with fail_on_permanent_errors():
+            self._read_files(jinja_env, seen_oids)
         # From here on Airflow is to take nothing for the name of a file.
         self.template_ext = ()
         try:

@@ -260,8 +260,8 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
                     case NeedsImage():
                         job.prepare(current)
                     case Submit():
-                        self._let_others_finish(client, job, current, deadline, resumed=resumed)
-                        current = submit_retries()(job.submit_once)
+                        awaited = self._let_others_finish(client, job, deadline, resumed=resumed)
+                        current = submit_retries()(job.submit_once, may_replace=partial(_is_of, awaited))
                     case Verify():
                         current = job.verify(require_receipt(current))
                     case WaitForClaim(holder):
@@ -343,3 +343,8 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         result = {**video, "receipt_uri": job.receipts.uri, "price_usd": current.receipt.price_usd}
         report_to_outlets(context, self.outlets, result)
         return result
+
+
+def _is_of(veo_task_id: str | None, receipt: Receipt) -> bool:
+    """Whether a receipt is of this generation."""
+    return receipt.veo_task_id == veo_task_id

@@ -63,20 +63,22 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         self,
         client: VeoClient,
         job: VideoJob,
-        current: VersionedReceipt | None,
         deadline: float,
         *,
         resumed: bool,
-    ) -> None:
+    ) -> str | None:
         """Let the task whose video is to be replaced finish and store it first: it is paid for.
 
         It gets :data:`_STORING_SECONDS` after the completion for that.
 
         :param resumed: whether the task has been deferred before.
+        :returns: the task id of a generation in flight that need not be awaited any longer; None if there is
+            none.
         """
         from veo_provider.triggers.veo import VeoClaimTrigger
 
-        while (receipt := job.receipt_to_replace(current)) is not None:
+        # Read again: while the image was read, another task may have submitted.
+        while (receipt := job.receipt_to_replace(job.read())) is not None:
             self.log.info(
                 "%s has not stored its video yet, which is to be replaced. Waiting for it.",
                 receipt.claimed_by,
@@ -84,7 +86,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
             video = self._wait_for_video(client, receipt, deadline)
             ended = video.completed_at or receipt.submitted_at or 0.0
             if video.status is VideoStatus.FAILED or time.time() > ended + _STORING_SECONDS:
-                return
+                return receipt.veo_task_id
             if self.deferrable and not resumed:
                 kind = {"model": receipt.request.get("model", ""), "submitted_at": receipt.submitted_at}
                 self._defer(video.id, deadline, kind)
@@ -92,7 +94,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
                 trigger = VeoClaimTrigger(_STORING_PAUSE, self._asked)
                 self.defer(trigger=trigger, method_name="execute_complete")
             time.sleep(CLAIM_POLL_SECONDS)
-            current = job.read()
+        return None
 
     def _wait_for_claim(self, by: str, deadline: float) -> None:
         """Wait a little while another attempt submits; a deferrable task is deferred."""

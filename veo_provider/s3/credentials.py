@@ -85,6 +85,9 @@ class RenewedCredentials:
 
     def _renew(self, used: Credentials, code: str) -> bool:
         """Whether there are now other credentials than the ones that were rejected."""
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented, and does not raise
+            # Only a signal handler calls S3 in an event loop's thread, and a look-up may need that loop.
+            return False
         with self._lock:
             now = time.monotonic()
             if self._current is not used or now < self._next_look_up:

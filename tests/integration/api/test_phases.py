@@ -362,3 +362,34 @@ def test_what_is_in_flight_is_stored_before_it_is_replaced(sandbox, s3, at_once)
     while sandbox.charges()["count"] < 2:
         assert time.monotonic() < deadline
     assert len(sandbox.tasks()) == 2
+
+
+def test_what_is_submitted_while_an_image_is_read_is_stored_before_it_is_replaced(
+    sandbox, s3, at_once, monkeypatch
+):
+    """Another task may submit in the seconds that reading an image takes: its video is paid for as well."""
+    fields = {"on_changed_request": "regenerate", "deferrable": True}
+    read = VeoImageToVideoOperator._image
+    monday = []
+
+    def step(run_id, event=None):
+        task = operator(prompt=run_id, **fields)
+        try:
+            if event is None:
+                return task.execute({"ti": Instance(1, run_id)})
+            return task.execute_complete({"ti": Instance(1, run_id)}, event)
+        except TaskDeferred as deferred:
+            return deferred.trigger
+
+    def image(task):
+        found = read(task)
+        if task.prompt == "tuesday" and not monday:
+            monday.append(step("monday"))
+        return found
+
+    monkeypatch.setattr(VeoImageToVideoOperator, "_image", image)
+    tuesday = step("tuesday")
+    assert len(sandbox.tasks()) == 1
+    first = step("monday", event_of(monday[0]))
+    second = step("tuesday", event_of(step("tuesday", event_of(tuesday))))
+    assert [first["veo_task_id"], second["veo_task_id"]] == [task["task_id"] for task in sandbox.tasks()]

@@ -189,6 +189,17 @@ def test_a_batch_trusts_what_its_own_task_has_asked_for_before(new_job, item_job
         assert item_job(attempt, **fields)[0].decide(held) == step
 
 
+def test_a_batch_fetches_what_it_has_paid_for_without_its_prompt(new_job, item_job):
+    """A prompt that is gone when the next try begins is needed to submit, and not to store what is paid."""
+    held = submitted(new_job())
+    job, _ = item_job(TRY_2, prompt={"another.jpg": "Another"})
+    assert job.decide(held) == Attach(held.receipt.veo_task_id)
+    failed = replace(held, receipt=replace(held.receipt, state=ReceiptState.FAILED))
+    assert job.decide(failed) == NeedsImage()
+    with pytest.raises(VeoRequestError, match="no prompt"):
+        job.prepare(failed)
+
+
 def test_an_orphan_is_fetched_whatever_was_asked_for_and_never_submitted(new_job, item_job):
     """What is paid is stored; where nothing is, the reason says that nobody asks for it any more."""
     _, job = item_job(TRY_2, prompt="Another")

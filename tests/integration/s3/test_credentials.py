@@ -101,6 +101,16 @@ def test_a_head_is_answered_with_no_code_and_renewed_all_the_same(renewal):
     client.close()
 
 
+async def test_a_signal_handler_in_an_event_loop_looks_nothing_up(renewal):
+    """A look-up could wait for the handler's own loop; what it was to abort is left to the next try."""
+    s3 = s3_client("aws_default")
+    renewal.good = "NEW"
+    renewal.connect("NEW")
+    with pytest.raises(VeoStorageUnavailableError, match="ExpiredToken"), translate_errors("It failed"):
+        s3.list_buckets()
+    await asyncio.to_thread(s3.list_buckets)
+
+
 @pytest.mark.parametrize(
     "code", ["ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"]
 )

@@ -111,3 +111,26 @@ def test_the_suffixes_stay_airflows(dag):
     """Rendering leaves the operator's class and instance as they were."""
     task = rendered(VeoSubmitOperator(task_id="a", prompt="p", image="a.jpg"), parsed=True)
     assert tuple(task.template_ext) == (".txt", ".md")
+
+
+class Note:
+    """A value with a template field of its own, as some operators' parameters have them."""
+
+    template_fields = ("text",)
+
+    def __init__(self, text):
+        self.text = text
+
+
+def test_a_value_with_templates_of_its_own_changes_nothing(dag):
+    """Airflow renders it by the same method, and no field that comes after it is taken for a file."""
+    note = Note("{{ ds }}")
+    task = VeoSubmitOperator(
+        task_id="a", image=note, prompt="prompts/sunset.txt", receipt="s3://videos/{{ ds }}.txt"
+    )
+    rendered(task, parsed=False)
+    assert (note.text, task.prompt, task.receipt) == (
+        "2026-01-01",
+        "The sun sets on 2026-01-01",
+        "s3://videos/2026-01-01.txt",
+    )
