@@ -10,7 +10,6 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from veo_provider.api.parsing.task_ids import check_task_id
 from veo_provider.exceptions import VeoRequestError
 
 if TYPE_CHECKING:
@@ -164,6 +163,8 @@ def as_task_id(value: object) -> str:
 
     :raises VeoRequestError: the value is not a task id.
     """
+    from veo_provider.api.parsing.task_ids import check_task_id
+
     number = isinstance(value, int) and not isinstance(value, bool)
     return check_task_id(_text_of(value) if number else value)
 

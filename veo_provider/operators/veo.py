@@ -11,18 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import assert_never
 
-from veo_provider.api.video import VideoStatus
 from veo_provider.exceptions import VeoError
-from veo_provider.generation.state_machine import (
-    CLAIM_POLL_SECONDS,
-    Attach,
-    Done,
-    NeedsImage,
-    Refuse,
-    Submit,
-    Verify,
-    WaitForClaim,
-)
 from veo_provider.links import VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators.base import VeoImageRequestOperator, VeoRequestOperator, attempt_of
 from veo_provider.operators.outlets import report_to_outlets
@@ -121,6 +110,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
 
     def _submit(self, client: VeoClient, receipts: ReceiptStore, attempt: Attempt) -> str:
         """Return the generation's id: submitted now, or found in the receipt and not failed."""
+        from veo_provider.api.video import VideoStatus
+        from veo_provider.generation import state_machine as steps
         from veo_provider.generation.lifecycle import GenerationJob, require_receipt
         from veo_provider.generation.retries import submit_retries
 
@@ -137,17 +128,17 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         while True:
             step = job.decide(current)
             match step:
-                case NeedsImage():
+                case steps.NeedsImage():
                     job.prepare(current)
-                case Submit():
+                case steps.Submit():
                     current = submit_retries()(job.submit_once)
-                case Verify():
+                case steps.Verify():
                     current = job.verify(require_receipt(current))
-                case WaitForClaim(holder):
+                case steps.WaitForClaim(holder):
                     self.log.info("%s is submitting this video. Waiting for it.", holder)
-                    time.sleep(CLAIM_POLL_SECONDS)
+                    time.sleep(steps.CLAIM_POLL_SECONDS)
                     current = job.read()
-                case Attach(veo_task_id):
+                case steps.Attach(veo_task_id):
                     current = require_receipt(current)
                     if job.submitted_by_this_attempt(current):
                         return self._log_submission(veo_task_id, current.receipt.price_usd)
@@ -156,9 +147,9 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                         self.log.info("Submitted before, by %s: nothing is paid.", current.receipt.claimed_by)
                         return veo_task_id
                     current = job.record_failure(current, video)
-                case Done():
+                case steps.Done():
                     return require_receipt(current).receipt.veo_task_id or ""
-                case Refuse(error):
+                case steps.Refuse(error):
                     raise error
                 case _:
                     assert_never(step)
@@ -246,6 +237,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         :param completed: the generation, if the trigger has seen it completed.
         :param resumed: whether the task has been deferred before.
         """
+        from veo_provider.generation import state_machine as steps
         from veo_provider.generation.lifecycle import require_receipt
         from veo_provider.generation.retries import submit_retries
         from veo_provider.hooks.veo import VeoHook
@@ -257,25 +249,25 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
             while True:
                 step = job.decide(current)
                 match step:
-                    case NeedsImage():
+                    case steps.NeedsImage():
                         job.prepare(current)
-                    case Submit():
+                    case steps.Submit():
                         awaited = self._let_others_finish(client, job, deadline, resumed=resumed)
                         current = submit_retries()(job.submit_once, may_replace=partial(_is_of, awaited))
-                    case Verify():
+                    case steps.Verify():
                         current = job.verify(require_receipt(current))
-                    case WaitForClaim(holder):
+                    case steps.WaitForClaim(holder):
                         self._wait_for_claim(holder, deadline)
                         current = job.read()
-                    case Attach(veo_task_id):
+                    case steps.Attach(veo_task_id):
                         current = require_receipt(current)
                         if completed is None or completed.id != veo_task_id:
                             completed = self._wait_for_video(client, current.receipt, deadline)
                         current = self._store_or_record_failure(completed, job, current)
                         completed = None
-                    case Done():
+                    case steps.Done():
                         return self._done(context, job, require_receipt(current))
-                    case Refuse(error):
+                    case steps.Refuse(error):
                         raise error
                     case _:
                         assert_never(step)
@@ -329,6 +321,8 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
     def _store_or_record_failure(
         self, video: Video, job: VideoJob, current: VersionedReceipt
     ) -> VersionedReceipt:
+        from veo_provider.api.video import VideoStatus
+
         if video.status is VideoStatus.COMPLETED:
             return job.store(current, video)
         self.log.warning("The generation %s failed: %s", video.id, video.error_message)

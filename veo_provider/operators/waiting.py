@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from veo_provider.airflow_config import default_deferrable
-from veo_provider.api.video import VideoStatus
 from veo_provider.exceptions import (
     VeoError,
     VeoNotFetchedError,
@@ -15,7 +14,6 @@ from veo_provider.exceptions import (
     VeoReceiptUnavailableError,
     VeoWaitTimeoutError,
 )
-from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
 from veo_provider.operators.base import VeoImageRequestOperator, seconds_of
 
 if TYPE_CHECKING:
@@ -75,6 +73,8 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         :returns: the task id of a generation in flight that need not be awaited any longer; None if there is
             none.
         """
+        from veo_provider.api.video import VideoStatus
+        from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
         from veo_provider.triggers.veo import VeoClaimTrigger
 
         # Read again: while the image was read, another task may have submitted.
@@ -98,6 +98,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
 
     def _wait_for_claim(self, by: str, deadline: float) -> None:
         """Wait a little while another attempt submits; a deferrable task is deferred."""
+        from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
         from veo_provider.triggers.veo import VeoClaimTrigger
 
         self.log.info("%s is submitting this video. Waiting for it.", by)
@@ -154,7 +155,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         :raises VeoWaitTimeoutError: the generation was not finished in time.
         :raises VeoNotFetchedError: it could not be polled, or the receipt cannot be read now.
         """
-        from veo_provider.api.video import Video
+        from veo_provider.api.video import Video, VideoStatus
 
         if event["status"] == "claim":
             return None, None

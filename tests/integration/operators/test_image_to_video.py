@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from veo_provider import exceptions
 from veo_provider.exceptions import VeoReceiptError
-from veo_provider.operators import waiting
+from veo_provider.generation import state_machine
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
 from veo_provider.triggers import veo as trigger_module
 from veo_provider.triggers.veo import VeoTaskTrigger
@@ -248,7 +248,7 @@ def test_another_live_attempt_is_waited_for(sandbox, s3, monkeypatch):
     """A claim of another task is respected while it may be alive, and its video is used."""
     make()
     stored = receipt(s3)
-    monkeypatch.setattr(waiting, "CLAIM_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(state_machine, "CLAIM_POLL_SECONDS", 0.0)
     claimed = {"state": "claimed", "claimant": "another task", "claimed_until": time.time() + 100}
     rewrite(s3, **claimed)
     with pytest.raises(exceptions.VeoWaitTimeoutError):
