@@ -10,6 +10,7 @@ from veo_provider.api.async_client import AsyncVeoClient
 from veo_provider.api.client import VeoClient
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
+from veo_provider.polling import unknown_ids
 from veo_provider.triggers import veo as triggers
 
 
@@ -125,3 +126,11 @@ def impatient(monkeypatch):
     monkeypatch.setattr(tenacity, "wait_exponential", lambda **_: tenacity.wait_none())
     monkeypatch.setattr(retryhandler, "delay_exponential", lambda *_, **__: 0.0)
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+
+
+@pytest.fixture
+def no_pause(monkeypatch):
+    """Notes the pauses of a wait for an id to be known, and leaves them out."""
+    pauses = []
+    monkeypatch.setattr(unknown_ids.time, "sleep", pauses.append)
+    return pauses

@@ -11,7 +11,6 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from veo_provider.airflow_config import default_deferrable
 from veo_provider.api.request import VeoRequest
-from veo_provider.batch.outcome import RETRYABLE, is_failure, parse_fail_on
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
 from veo_provider.operators import frozen_request
@@ -218,6 +217,7 @@ class VeoBatchOperator(VeoRequestOperator):
 
         :raises VeoRequestError: a parameter is invalid.
         """
+        from veo_provider.batch.outcome import parse_fail_on
         from veo_provider.batch.spec import BatchSpec
 
         rendered = self._rendered()
@@ -302,6 +302,8 @@ class VeoBatchOperator(VeoRequestOperator):
         return result
 
     def _require_success(self, summary: Summary, checkpoint: Checkpoint) -> None:
+        from veo_provider.batch.outcome import RETRYABLE, is_failure, parse_fail_on
+
         fail_on = parse_fail_on(self.fail_on)
         # A paid video that nobody fetches is deleted after two days: no fraction of images allows for that.
         unfinished = summary.to_fetch > 0 and fail_on != "never"

@@ -117,8 +117,6 @@ def look_up_in_loop(loop: asyncio.AbstractEventLoop) -> Callable[[LookUp], Crede
     def run(look_up: LookUp) -> Credentials | None:
         from asgiref.sync import sync_to_async
 
-        if asyncio._get_running_loop() is loop:  # noqa: SLF001 - documented, and does not raise
-            raise RuntimeError("A signal handler runs in the event loop, and cannot wait for it.")
         found = asyncio.run_coroutine_threadsafe(sync_to_async(look_up)(), loop)
         return found.result(LOOK_UP_PATIENCE)
 

@@ -27,8 +27,6 @@ from veo_provider.exceptions import (
 )
 from veo_provider.parameters import as_connection, as_task_id
 from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller, Refused
-from veo_provider.polling.unknown_ids import until_known
-from veo_provider.retry_policy import fail_on_permanent_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +85,8 @@ class VeoTaskSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Poll once, and defer if the generation is not finished."""
+        from veo_provider.retry_policy import fail_on_permanent_errors
+
         with fail_on_permanent_errors():
             self.veo_task_id = as_task_id(self.veo_task_id)
             self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
@@ -136,6 +136,8 @@ class VeoTaskSensor(BaseSensorOperator):
 
     def _get(self) -> Video:
         """Poll the status; patiently where no later poll of this process can continue the count."""
+        from veo_provider.polling.unknown_ids import until_known
+
         client = self._connected()
         return until_known(client.get, self.veo_task_id) if self._polls_once else client.get(self.veo_task_id)
 

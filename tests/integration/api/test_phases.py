@@ -338,19 +338,19 @@ def test_a_run_stops_where_another_has_replaced_its_video(sandbox, s3):
     assert sandbox.charges()["count"] == 2
 
 
+def step(run_id, event=None):
+    """Run one segment of a run that replaces what others made; return its result, or its trigger."""
+    task = operator(prompt=run_id, on_changed_request="regenerate", deferrable=True)
+    try:
+        if event is None:
+            return task.execute({"ti": Instance(1, run_id)})
+        return task.execute_complete({"ti": Instance(1, run_id)}, event)
+    except TaskDeferred as deferred:
+        return deferred.trigger
+
+
 def test_what_is_in_flight_is_stored_before_it_is_replaced(sandbox, s3, at_once):
     """A run that replaces another's output lets it finish, so that each gets the video that it pays for."""
-    policy = {"on_changed_request": "regenerate", "deferrable": True}
-
-    def step(run_id, event=None):
-        task = operator(prompt=run_id, **policy)
-        try:
-            if event is None:
-                return task.execute({"ti": Instance(1, run_id)})
-            return task.execute_complete({"ti": Instance(1, run_id)}, event)
-        except TaskDeferred as deferred:
-            return deferred.trigger
-
     monday, tuesday = step("monday"), step("tuesday")
     assert len(sandbox.tasks()) == 1
     first = step("monday", event_of(monday))
@@ -368,18 +368,8 @@ def test_what_is_submitted_while_an_image_is_read_is_stored_before_it_is_replace
     sandbox, s3, at_once, monkeypatch
 ):
     """Another task may submit in the seconds that reading an image takes: its video is paid for as well."""
-    fields = {"on_changed_request": "regenerate", "deferrable": True}
     read = VeoImageToVideoOperator._image
     monday = []
-
-    def step(run_id, event=None):
-        task = operator(prompt=run_id, **fields)
-        try:
-            if event is None:
-                return task.execute({"ti": Instance(1, run_id)})
-            return task.execute_complete({"ti": Instance(1, run_id)}, event)
-        except TaskDeferred as deferred:
-            return deferred.trigger
 
     def image(task):
         found = read(task)

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import (
 from support.moments import PATIENCE
 
 from veo_provider.hooks.veo import VeoHook
-from veo_provider.polling import poller, unknown_ids
+from veo_provider.polling import poller
 from veo_provider.polling import poller as poller_module
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.triggers import veo as trigger_module
@@ -193,14 +193,6 @@ def look_once(veo_task_id, **fields):
         task_id="wait", veo_task_id=veo_task_id, deferrable=False, mode="reschedule", **fields
     )
     return sensor.poke({})
-
-
-@pytest.fixture
-def no_pause(monkeypatch):
-    """Notes the pauses between two looks, and leaves them out."""
-    pauses = []
-    monkeypatch.setattr(unknown_ids.time, "sleep", pauses.append)
-    return pauses
 
 
 def test_a_look_of_its_own_outlasts_a_moment_without_the_id(client, sandbox, request_4s, no_pause):

@@ -19,7 +19,7 @@ from support.moments import PATIENCE, until
 from veo_provider import exceptions
 from veo_provider.generation import storage
 from veo_provider.generation.retries import STORE_ATTEMPTS
-from veo_provider.polling import poller, unknown_ids
+from veo_provider.polling import poller
 from veo_provider.s3.multipart_upload import PART_BYTES, MultipartUpload
 from veo_provider.s3.uri import S3Uri
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
@@ -66,14 +66,6 @@ def test_a_video_is_stored_whole_and_labelled(s3, sandbox, client, completed):
         "width": 1280,
         "height": 720,
     }
-
-
-@pytest.fixture
-def no_pause(monkeypatch):
-    """Notes the pauses of a wait for an id, and leaves them out."""
-    pauses = []
-    monkeypatch.setattr(unknown_ids.time, "sleep", pauses.append)
-    return pauses
 
 
 def test_an_id_may_be_too_new_to_be_known(s3, sandbox, completed, no_pause):
