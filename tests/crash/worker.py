@@ -8,6 +8,7 @@ Reads one command a line on its standard input and answers each with one line of
 
 import asyncio
 import contextlib
+import faulthandler
 import functools
 import json
 import logging
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 PATIENCE_SECONDS = 300
-"""The longest that one process may take, so that a hanging one ends as such."""
+"""The longest that one process may take, so that a hanging one ends and shows where it hangs."""
 
 
 @dataclass
@@ -57,12 +58,17 @@ class Switch:
         self.handled = threading.Event()
 
     def reach(self, moment):
-        """Die here, if this is the moment; in another thread, wait until the main one has heard of it."""
+        """Die here, if this is the moment; in another thread, wait until the main one has handled it."""
         if f"{self._stage}: {moment}" == self._moment:
             self._moment = None
             os.kill(os.getpid(), self._signal)
             if threading.current_thread() is not threading.main_thread() and self._signal == signal.SIGTERM:
-                self.handled.wait(PATIENCE_SECONDS)
+                self._wait_until_handled()
+
+    def _wait_until_handled(self):
+        """Wake the main thread until it has: a signal that arrives just before it blocks wakes it no more."""
+        while not self.handled.wait(0.2):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGURG)
 
     def wrap(self, owner, name, what):
         """Make the moments before and after each call of a function known by a name.
@@ -153,6 +159,7 @@ def _work(job, switch):
         switch.handled.set()
 
     signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGURG, lambda *_: None)  # with a handler, it interrupts a lock's wait
     context = {"ti": SimpleNamespace(**job.ti)}
     try:
         if job.stage == "resume":
@@ -191,10 +198,10 @@ def fork(job):
         return pid
     code = 1
     try:
-        signal.alarm(PATIENCE_SECONDS)
         log = os.open(job.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        faulthandler.dump_traceback_later(PATIENCE_SECONDS, exit=True)
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
         print(f"--- {job.stage} {job.ti} {job.moment}", file=sys.stderr, flush=True)
         os.environ.update(job.env)
