@@ -17,6 +17,7 @@ from yarl import URL
 
 from veo_provider.api import config, protocol
 from veo_provider.api.body import CHUNK_BYTES, SubmissionBody, encode, submission_deadline
+from veo_provider.api.gateways.apiyi import APIYI
 from veo_provider.api.http.async_transport import lenient
 from veo_provider.api.http.response import ACCEPT_ENCODING, MAX_BODY_BYTES, Response
 from veo_provider.api.http.response_head import MAX_FIELD_BYTES
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from veo_provider.api.gateways.gateway import Gateway
     from veo_provider.api.request import VeoRequest
     from veo_provider.api.video import Video
 
@@ -39,7 +41,8 @@ class AsyncVeoClient:
     """Calls the API with ``aiohttp``; each call is made once; retries are the caller's decision.
 
     :param api_key: the key, sent as a Bearer token, and only to the API's host.
-    :param base_url: the API's base URL; any gateway with the same API works.
+    :param base_url: the API's base URL; empty for the gateway's own.
+    :param gateway: the interface that is spoken there.
     :param timeout: seconds without a byte from the server after which a call fails; it also fails if the
         response takes longer than twice this. For a submission the limit is
         :data:`~veo_provider.api.config.SUBMIT_TIMEOUT`.
@@ -48,11 +51,13 @@ class AsyncVeoClient:
     def __init__(
         self,
         api_key: str,
-        base_url: str = config.DEFAULT_BASE_URL,
+        base_url: str = "",
         *,
+        gateway: Gateway = APIYI,
         timeout: float = config.DEFAULT_TIMEOUT,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.base_url = (base_url or gateway.base_url).rstrip("/")
+        self.gateway = gateway
         self._api_key = api_key
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
@@ -75,30 +80,38 @@ class AsyncVeoClient:
             await self._session.close()
             self._session = None
 
-    async def submit(self, request: VeoRequest, *, deadline: float | None = None) -> Video:
+    async def submit(
+        self, request: VeoRequest, *, deadline: float | None = None, idempotency_key: str = ""
+    ) -> Video:
         """Submit a generation, once. This is the call that spends money.
 
         :param deadline: Unix seconds after which the rest of the request is not sent; at the latest
             :data:`~veo_provider.api.config.SUBMIT_TIMEOUT` from now.
+        :param idempotency_key: by which a gateway that has such a header recognises a repeated submission.
+        :raises VeoRequestError: the request was made for another gateway.
         :raises VeoNotSentError: the request was not sent completely; submitting again is safe.
         :raises VeoSubmissionUnknown: it may have been accepted.
         :raises VeoAPIError: the service refused it.
         :raises VeoImageUnavailableError: the image could not be read completely; nothing was accepted.
         :raises VeoInterruptedError: a timeout or a signal came before the request was sent completely.
         """
+        protocol.require_gateway(request, self.gateway)
         deadline = submission_deadline(deadline)
         body = encode(request, deadline)
-        headers = {"Content-Type": body.content_type, "Content-Length": str(len(body))}
+        headers = {
+            **protocol.submission_headers(self.gateway, idempotency_key),
+            "Content-Type": body.content_type,
+            "Content-Length": str(len(body)),
+        }
         # From the start of the request to the end of the response.
         total = max(0.0, deadline - time.time()) + config.SUBMIT_TIMEOUT
         try:
             # A new connection: one that was kept alive may be dead, which shows only after the body was sent.
             async with await self._new_session(config.SUBMIT_TIMEOUT, total) as session:
                 with closing(body):
-                    response = await self._call(
-                        session, "POST", f"{self.base_url}/videos", data=_chunks(body), headers=headers
-                    )
-                    return protocol.parse_submission(response, whole=body.complete)
+                    url = self.base_url + self.gateway.submit_path
+                    response = await self._call(session, "POST", url, data=_chunks(body), headers=headers)
+                    return protocol.parse_submission(response, whole=body.complete, gateway=self.gateway)
         except (VeoAPIError, VeoSubmissionUnknown):
             raise
         # Also if the wait for the response is cancelled or exceeds a timeout.
@@ -116,8 +129,9 @@ class AsyncVeoClient:
         :raises VeoConnectionError: no response came.
         """
         session = self._session or await self._open()
-        url = self.base_url + protocol.video_path(veo_task_id)
-        return protocol.parse_video(await self._call(session, "GET", url), veo_task_id, self._aliases)
+        url = self.base_url + protocol.video_path(veo_task_id, self.gateway)
+        response = await self._call(session, "GET", url)
+        return protocol.parse_video(response, veo_task_id, self._aliases, self.gateway)
 
     async def _open(self) -> aiohttp.ClientSession:
         """Return the session that all calls share, even if many of them start together."""
@@ -160,7 +174,7 @@ class AsyncVeoClient:
             sock_read=timeout,
         )
         headers = {
-            "Authorization": f"Bearer {self._api_key}",
+            "Authorization": protocol.authorization(self.gateway, self._api_key),
             "User-Agent": config.USER_AGENT,
             "Accept-Encoding": ACCEPT_ENCODING,
         }

@@ -7,12 +7,14 @@ import io
 import json
 import secrets
 import time
-from typing import TYPE_CHECKING
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
 
 from urllib3.fields import RequestField
 from urllib3.filepost import encode_multipart_formdata
 
 from veo_provider.api import config
+from veo_provider.api.gateways.gateway import IMAGE
 from veo_provider.api.image import changed
 from veo_provider.exceptions import (
     VeoImageUnavailableError,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from veo_provider.exceptions import VeoError
 
 CHUNK_BYTES = 64 * 1024
+_BASE64_BYTES = 48 * 1024
+"""Bytes of the image that are encoded at once: a multiple of three, so that nothing is padded in between."""
 
 
 def submission_deadline(deadline: float | None) -> float:
@@ -55,6 +59,7 @@ class SubmissionBody:
     :param tail: the bytes after the image.
     :param content_type: value of the Content-Type header.
     :param deadline: Unix seconds after which no more bytes are sent; None for no deadline.
+    :param base64: whether the image is sent in Base64, as JSON needs it.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class SubmissionBody:
         tail: bytes,
         content_type: str,
         deadline: float | None = None,
+        *,
+        base64: bool = False,
     ) -> None:
         self.content_type = content_type
         self.complete = False
@@ -74,9 +81,12 @@ class SubmissionBody:
         self._digest = hashlib.sha256()
         self._head = head
         self._tail = tail
-        self._length = len(head) + (image.size if image else 0) + len(tail)
-        self._remaining = self._length
         self._image_remaining = image.size if image else 0
+        self._base64 = base64
+        sent = 4 * -(-self._image_remaining // 3) if base64 else self._image_remaining
+        self._length = len(head) + sent + len(tail)
+        self._remaining = self._length
+        self._encoded = b""
         self._stream: ByteStream | None = None
         self._own_error: VeoError | None = None
 
@@ -98,6 +108,8 @@ class SubmissionBody:
         limit = self._remaining if size < 0 else size
         if self._head:
             chunk, self._head = self._head[:limit], self._head[limit:]
+        elif self._encoded or (self._base64 and self._image_remaining):
+            chunk = self._read_encoded(limit)
         elif self._image_remaining:
             chunk = self._read_image(min(limit, self._image_remaining))
         else:
@@ -140,6 +152,17 @@ class SubmissionBody:
             self._own_error = VeoNotSentError("Sending the submission took too long and was aborted.")
             raise self._own_error
 
+    def _read_encoded(self, size: int) -> bytes:
+        """Return the next bytes of the image in Base64, which has four characters for three bytes."""
+        if not self._encoded:
+            wanted = min(_BASE64_BYTES, self._image_remaining)
+            raw = b""
+            while len(raw) < wanted:
+                raw += self._read_image(wanted - len(raw))
+            self._encoded = b64encode(raw)
+        chunk, self._encoded = self._encoded[:size], self._encoded[size:]
+        return chunk
+
     def _read_image(self, size: int) -> bytes:
         """Read from the image. An error is recorded, because HTTP libraries wrap it in their own."""
         chunk = self._from_source(size)
@@ -175,22 +198,48 @@ class SubmissionBody:
 
 
 def encode(request: VeoRequest, deadline: float | None = None) -> SubmissionBody:
-    """Return the body of a request: a multipart form with its image, or JSON without one.
+    """Return the body of a request, as its gateway reads it: a multipart form, or JSON.
 
     :param deadline: Unix seconds after which the rest of the request is not sent.
     """
-    if request.image is None:
+    gateway, image = request.gateway, request.image
+    if gateway.form_without_image if image is None else gateway.form:
+        return _multipart(request.form_fields(), gateway.image_field, image, deadline)
+    if image is None:
         body = json.dumps(request.json_body()).encode()
         return SubmissionBody(body, None, b"", "application/json", deadline)
-    return _multipart(request.form_fields(), request.image, deadline)
+    return _json_with_image({**request.json_body(), **gateway.image_json}, image, deadline)
 
 
-def _multipart(fields: dict[str, str], image: Image, deadline: float | None) -> SubmissionBody:
+def _json_with_image(body: dict[str, Any], image: Image, deadline: float | None) -> SubmissionBody:
+    """Return JSON with the image as a data URL, which is never in memory whole."""
+    # A placeholder that no prompt contains.
+    place = secrets.token_hex(16)
+    text = json.dumps(_with_image(body, f"data:{image.content_type};base64,{place}"))
+    head, tail = text.encode().split(place.encode())
+    return SubmissionBody(head, image, tail, "application/json", deadline, base64=True)
+
+
+def _with_image(value: Any, url: str) -> Any:
+    """Return JSON with a URL in the place of :data:`~veo_provider.api.gateways.gateway.IMAGE`."""
+    if isinstance(value, dict):
+        return {name: _with_image(each, url) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_image(each, url) for each in value]
+    return url if value == IMAGE else value
+
+
+def _multipart(
+    fields: dict[str, str], image_field: str, image: Image | None, deadline: float | None
+) -> SubmissionBody:
     boundary = secrets.token_hex(16)
-    # The API reads the image under this name only, and ignores any other.
-    image_part = RequestField("input_reference", b"", filename=_printable(image.name))
-    image_part.make_multipart(content_type=image.content_type)
     parts = [RequestField.from_tuples(name, value) for name, value in fields.items()]
+    if image is None:
+        form, content_type = encode_multipart_formdata(parts, boundary)
+        return SubmissionBody(form, None, b"", content_type, deadline)
+    # The API reads the image under this name only, and ignores any other.
+    image_part = RequestField(image_field, b"", filename=_printable(image.name))
+    image_part.make_multipart(content_type=image.content_type)
     # Encoded with an empty image at the end; the image then goes between head and tail.
     form, content_type = encode_multipart_formdata([*parts, image_part], boundary)
     tail = f"\r\n--{boundary}--\r\n".encode()

@@ -12,6 +12,7 @@ import urllib3
 
 from veo_provider.api import config, protocol
 from veo_provider.api.body import encode, submission_deadline
+from veo_provider.api.gateways.apiyi import APIYI
 from veo_provider.api.http.deadline import ResponseDeadline, apply_deadline
 from veo_provider.api.http.response import ACCEPT_ENCODING, MAX_BODY_BYTES, Response
 from veo_provider.api.http.transport import new_session
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from veo_provider.api.gateways.gateway import Gateway
     from veo_provider.api.request import VeoRequest
     from veo_provider.api.video import Video
 
@@ -91,7 +93,8 @@ class VeoClient:
     """Calls the API with ``requests``; each call is made once; retries are the caller's decision.
 
     :param api_key: the key, sent as a Bearer token, and only to the API's host.
-    :param base_url: the API's base URL; any gateway with the same API works.
+    :param base_url: the API's base URL; empty for the gateway's own.
+    :param gateway: the interface that is spoken there.
     :param account_token: the separate token that :meth:`balance` needs.
     :param timeout: seconds without a byte from the server after which a call fails; it also fails if the
         response takes longer than twice this. For a submission the limit is
@@ -101,12 +104,14 @@ class VeoClient:
     def __init__(
         self,
         api_key: str,
-        base_url: str = config.DEFAULT_BASE_URL,
+        base_url: str = "",
         *,
+        gateway: Gateway = APIYI,
         account_token: str | None = None,
         timeout: float = config.DEFAULT_TIMEOUT,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.base_url = (base_url or gateway.base_url).rstrip("/")
+        self.gateway = gateway
         self._api_key = api_key
         self._account_token = account_token
         self._timeout = timeout
@@ -131,32 +136,40 @@ class VeoClient:
         """Close the connections."""
         self._session.close()
 
-    def submit(self, request: VeoRequest, *, deadline: float | None = None) -> Video:
+    def submit(
+        self, request: VeoRequest, *, deadline: float | None = None, idempotency_key: str = ""
+    ) -> Video:
         """Submit a generation, once. This is the call that spends money.
 
         :param deadline: Unix seconds after which the rest of the request is not sent; at the latest
             :data:`~veo_provider.api.config.SUBMIT_TIMEOUT` from now.
+        :param idempotency_key: by which a gateway that has such a header recognises a repeated submission.
+        :raises VeoRequestError: the request was made for another gateway.
         :raises VeoNotSentError: the request was not sent completely; submitting again is safe.
         :raises VeoSubmissionUnknown: it may have been accepted.
         :raises VeoAPIError: the service refused it.
         :raises VeoImageUnavailableError: the image could not be read completely; nothing was accepted.
         :raises VeoInterruptedError: a timeout or a signal came before the request was sent completely.
         """
+        protocol.require_gateway(request, self.gateway)
         body = encode(request, submission_deadline(deadline))
+        headers = protocol.submission_headers(self.gateway, idempotency_key)
         response_deadline = ResponseDeadline(config.SUBMIT_TIMEOUT)
         try:
             # A new connection: one that was kept alive may be dead, which shows only after the body was sent.
             with closing(body), apply_deadline(response_deadline), _new_session() as session:
                 response = session.post(
-                    f"{self.base_url}/videos",
+                    self.base_url + self.gateway.submit_path,
                     data=body,
-                    headers={"Content-Type": body.content_type},
+                    headers={**headers, "Content-Type": body.content_type},
                     auth=self._auth_for(self.base_url),
                     timeout=(config.CONNECT_TIMEOUT, config.SUBMIT_TIMEOUT),
                     stream=True,
                     allow_redirects=False,
                 )
-                return protocol.parse_submission(self._read(response), whole=body.complete)
+                return protocol.parse_submission(
+                    self._read(response), whole=body.complete, gateway=self.gateway
+                )
         except (VeoAPIError, VeoSubmissionUnknown):
             raise
         # Also if Airflow's execution_timeout or a signal interrupts the wait for the response.
@@ -173,7 +186,8 @@ class VeoClient:
         :raises VeoAPIError: the service returned an error.
         :raises VeoConnectionError: no response came.
         """
-        return protocol.parse_video(self._get_response(veo_task_id), veo_task_id, self._aliases)
+        response = self._get_response(veo_task_id)
+        return protocol.parse_video(response, veo_task_id, self._aliases, self.gateway)
 
     @contextmanager
     def download(self, veo_task_id: str, wanted: ResumePoint = START) -> Iterator[Download]:
@@ -187,13 +201,19 @@ class VeoClient:
         :raises VeoAPIError: the service returned another error.
         :raises VeoConnectionError: no response came.
         """
-        url = self.base_url + protocol.video_path(veo_task_id) + "/content"
+        url = self._content_url(veo_task_id)
         headers = {"Accept-Encoding": "identity", **wanted.headers}
         for _ in range(_MAX_LINKS):
             deadline = self._new_deadline()
             with self._open(url, self._auth_for(url), headers, deadline) as response:
                 head = self._read_unless_video(response)
-                link = parse_content(head, url, own_host=self._is_own(url), wanted=wanted)
+                link = parse_content(
+                    head,
+                    url,
+                    own_host=self._is_own(url),
+                    wanted=wanted,
+                    link_keys=self.gateway.content_url,
+                )
                 if link is None:
                     deadline.remove()
                     yield Download(response, video_position(head, wanted), self._timeout)
@@ -242,14 +262,21 @@ class VeoClient:
                 f"The key is right, but the account token is not: {error.what}"
             ) from error
 
+    def _content_url(self, veo_task_id: str) -> str:
+        """Return where the video is, or its status, which says where."""
+        content = "" if self.gateway.content_url else "/content"
+        return self.base_url + protocol.video_path(veo_task_id, self.gateway) + content
+
     def _get_response(self, veo_task_id: str) -> Response:
-        url = self.base_url + protocol.video_path(veo_task_id)
+        url = self.base_url + protocol.video_path(veo_task_id, self.gateway)
         with self._open(url, self._auth_for(url)) as response:
             return self._read(response)
 
     def _auth_for(self, url: str) -> _Authorization:
         """Return the authorization for a URL: the key is sent to the API's own host only."""
-        return _Authorization(f"Bearer {self._api_key}") if self._is_own(url) else _Authorization(None)
+        return _Authorization(
+            protocol.authorization(self.gateway, self._api_key) if self._is_own(url) else None
+        )
 
     def _is_own(self, url: str) -> bool:
         return same_host(url, self.base_url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from veo_provider import __version__
 
-DEFAULT_BASE_URL = "https://api.apiyi.com/v1"
 USER_AGENT = f"airflow-provider-veo/{__version__}"
 DEFAULT_TIMEOUT = 60.0
 """Seconds without a byte from the server after which a call fails."""

@@ -5,10 +5,14 @@ Both clients are shells around this module, so each quirk of the service is hand
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin
 
 from veo_provider import exceptions
+from veo_provider.api.gateways.apiyi import APIYI
+from veo_provider.api.http.json_path import dig
 from veo_provider.api.http.response import Response, one_line
 from veo_provider.api.parsing.error_mapping import (
     POLL_MONEY,
@@ -30,7 +34,9 @@ from veo_provider.api.parsing.task_ids import (
 from veo_provider.api.video import Video, VideoStatus, is_resubmittable, status_word
 
 if TYPE_CHECKING:
+    from veo_provider.api.gateways.gateway import Gateway
     from veo_provider.api.parsing.task_ids import Aliases
+    from veo_provider.api.request import VeoRequest
 
 QUOTA_PER_USD = 500_000
 """The account's quota is counted in units of 1/500000 USD."""
@@ -38,13 +44,43 @@ QUOTA_PER_USD = 500_000
 _IN_FLIGHT = (VideoStatus.QUEUED, VideoStatus.IN_PROGRESS)
 _CALL_FAILED_WORDS = ("error", "fail")
 """With an HTTP error, these describe the call rather than the task (https://github.com/omniti-labs/jsend)."""
+_MOST_USD = 1e6
+"""An amount above this is not the cost of a video."""
 _MAX_WRAPPERS = 3
 """How many nested ``{"code": …, "data": {…}}`` are unwrapped."""
 
 
-def video_path(veo_task_id: str) -> str:
+def video_path(veo_task_id: str, gateway: Gateway = APIYI) -> str:
     """Return the path of a video below the base URL."""
-    return f"/videos/{quote(check_task_id(veo_task_id), safe='')}"
+    return gateway.video_path.replace("{id}", quote(check_task_id(veo_task_id), safe=""))
+
+
+def authorization(gateway: Gateway, api_key: str) -> str:
+    """Return the value of the header that carries the key."""
+    return gateway.authorization.replace("{key}", api_key)
+
+
+def submission_headers(gateway: Gateway, idempotency_key: str) -> dict[str, str]:
+    """Return the headers of a submission that only this gateway knows.
+
+    :param idempotency_key: by which it recognises a repeated submission; empty for none.
+    """
+    headers = dict(gateway.submission_headers)
+    if gateway.idempotency_header and idempotency_key:
+        headers[gateway.idempotency_header] = idempotency_key
+    return headers
+
+
+def require_gateway(request: VeoRequest, gateway: Gateway) -> None:
+    """Refuse a request that was made for another gateway, whose fields have other names.
+
+    :raises VeoRequestError: it was; nothing was sent.
+    """
+    if request.gateway.name != gateway.name:
+        raise exceptions.VeoRequestError(
+            f"The request was made for the gateway {request.gateway.name!r}, but the connection is one to "
+            f"{gateway.name!r}. Make it with gateway=client.gateway."
+        )
 
 
 def account_url(base_url: str) -> str:
@@ -52,7 +88,7 @@ def account_url(base_url: str) -> str:
     return urljoin(base_url, "/api/user/self")
 
 
-def parse_submission(response: Response, *, whole: bool = True) -> Video:
+def parse_submission(response: Response, *, whole: bool = True, gateway: Gateway = APIYI) -> Video:
     """Return the video that a submission created.
 
     :param whole: whether the whole request had been sent when the response came.
@@ -63,9 +99,10 @@ def parse_submission(response: Response, *, whole: bool = True) -> Video:
         nothing was charged.
     """
     if response.ok:
-        return _parse_acceptance(response)
+        return _with_told(_parse_acceptance(response), response, gateway)
     refused = refusal(response)
-    if refused is not None:
+    # A gateway that submits by itself may have been accepted before it was refused.
+    if refused is not None and not _extra_generations(response, gateway):
         raise refused
     what = undecided_sentence(response)
     candidate = _candidate(response) if describes_task(response.json()) else None
@@ -79,7 +116,12 @@ def parse_submission(response: Response, *, whole: bool = True) -> Video:
     )
 
 
-def parse_video(response: Response, veo_task_id: str | None = None, aliases: Aliases | None = None) -> Video:
+def parse_video(
+    response: Response,
+    veo_task_id: str | None = None,
+    aliases: Aliases | None = None,
+    gateway: Gateway = APIYI,
+) -> Video:
     """Return the video that the response to a poll describes.
 
     An object with the task's id and a known status is believed whatever the HTTP status is: vLLM-Omni reports
@@ -111,7 +153,7 @@ def parse_video(response: Response, veo_task_id: str | None = None, aliases: Ali
         raise _unexpected(response, f"it says {video.word!r} but names no task, so the call may be meant")
     if aliases is not None and not is_other:
         aliases.record_own(video)
-    return video
+    return replace(video, cost_usd=_amount(dig(data, gateway.cost_keys)))
 
 
 def parse_check(response: Response) -> None:
@@ -174,6 +216,34 @@ def _parse_acceptance(response: Response) -> Video:
     else:
         what = _no_id_sentence(response, named)
     raise exceptions.VeoSubmissionUnknown(what, veo_task_id=candidate)
+
+
+def _with_told(video: Video, response: Response, gateway: Gateway) -> Video:
+    """Return an accepted video with what the gateway's headers tell about money."""
+    headers = response.headers
+    return replace(
+        video,
+        cost_usd=_amount(headers.get(gateway.cost_header)),
+        call_id=response.printable(one_line(headers.get(gateway.call_id_header, "")))[:200],
+        extra_generations=_extra_generations(response, gateway),
+    )
+
+
+def _extra_generations(response: Response, gateway: Gateway) -> int:
+    """Return how many further submissions the gateway says that it has made by itself."""
+    values = (response.headers.get(name, "") for name in gateway.extra_generations_headers)
+    return sum(int(value) for value in values if re.fullmatch(r"\d{1,4}", value.strip()))
+
+
+def _amount(value: object) -> float | None:
+    """Return an amount of dollars, or None if a value is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        amount = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return amount if 0 <= amount < _MOST_USD else None
 
 
 def _candidate(response: Response) -> str | None:

@@ -108,6 +108,9 @@ class Video:
     :param final_word: the same in lower case if the status is final; otherwise empty.
     :param resubmittable: whether a failure with this word is documented as not charged. ``expired`` and
         ``cancelled`` are not, so no second submission follows automatically.
+    :param cost_usd: what the gateway says that it costs; None if it says nothing.
+    :param call_id: the name of the submission in the gateway's own log, if it gives one.
+    :param extra_generations: how many further submissions the gateway says that it has made by itself.
     """
 
     id: str
@@ -121,6 +124,9 @@ class Video:
     word: str = ""
     final_word: str = ""
     resubmittable: bool = True
+    cost_usd: float | None = None
+    call_id: str = ""
+    extra_generations: int = 0
 
     @property
     def finished(self) -> bool:

@@ -120,7 +120,7 @@ class ItemJobs:
             from veo_provider.media.aspect_ratio import aspect_ratio_of
 
             fields["aspect_ratio"] = aspect_ratio_of(image)
-        return VeoRequest(prompt=self.prompts.of(item), image=image, **fields)
+        return VeoRequest(prompt=self.prompts.of(item), image=image, gateway=self.client.gateway, **fields)
 
     def _is_own(self, receipt: Receipt) -> bool:
         return receipt.claimant == self.attempt.task_instance

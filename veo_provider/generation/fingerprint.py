@@ -15,9 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from veo_provider.api.client import VeoClient
+    from veo_provider.api.gateways.gateway import Gateway
     from veo_provider.api.image import Image
     from veo_provider.exceptions import VeoError
     from veo_provider.receipts.receipt import Receipt
+
+_REQUEST_FIELDS = (
+    "prompt",
+    "model",
+    "seconds",
+    "resolution",
+    "aspect_ratio",
+    "size",
+    "seed",
+    "negative_prompt",
+)
 
 
 @dataclass(frozen=True)
@@ -96,14 +108,10 @@ def prepare(
     )
 
 
-def request_of(receipt: Receipt, image: Image | None) -> VeoRequest:
+def request_of(receipt: Receipt, gateway: Gateway, image: Image | None) -> VeoRequest:
     """Return the request that a receipt describes, even if the task's templates now render differently."""
-    fields = {
-        name: receipt.request[name]
-        for name in ("prompt", "model", "seconds", "resolution", "aspect_ratio", "seed", "negative_prompt")
-        if name in receipt.request
-    }
-    return VeoRequest(image=image, **fields)
+    fields = {name: receipt.request[name] for name in _REQUEST_FIELDS if name in receipt.request}
+    return VeoRequest(image=image, gateway=gateway, **fields)
 
 
 def sha256_of(request: VeoRequest) -> str | None:

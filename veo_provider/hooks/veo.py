@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import BaseHook
 
 from veo_provider.api import config
+from veo_provider.api.gateways.apiyi import APIYI
+from veo_provider.api.gateways.described import gateway_of
 from veo_provider.exceptions import VeoAuthenticationError, VeoError, VeoRequestError
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from veo_provider.api.async_client import AsyncVeoClient
     from veo_provider.api.client import VeoClient
+    from veo_provider.api.gateways.gateway import Gateway
 
     T = TypeVar("T")
 
@@ -68,9 +71,17 @@ class VeoHook(BaseHook):
         :raises VeoAuthenticationError: the connection has no password.
         :raises VeoRequestError: its extra is wrong.
         """
+        return self.get_settings().client()
+
+    def get_settings(self) -> VeoSettings:
+        """Read the connection.
+
+        :raises VeoAuthenticationError: it has no password.
+        :raises VeoRequestError: its extra is wrong.
+        """
         connection = self.get_connection(self.veo_conn_id)
         _require_extra(connection)
-        return VeoSettings.of(connection, connection.extra_dejson).client()
+        return VeoSettings.of(connection, connection.extra_dejson)
 
     async def get_async_conn(self) -> AsyncVeoClient:
         """Return a client for triggers; close it, or use it in an ``async with``.
@@ -148,6 +159,7 @@ class VeoSettings:
     :param account_token: the token that shows the balance, if there is one.
     :param timeout: seconds without a byte from the server after which a call fails.
     :param polls_per_second: polls per second of all waits together, in one triggerer.
+    :param gateway: the interface that is spoken at the base URL.
     """
 
     api_key: str = field(repr=False)
@@ -155,6 +167,7 @@ class VeoSettings:
     account_token: str | None = field(repr=False)
     timeout: float
     polls_per_second: float
+    gateway: Gateway = field(default=APIYI, repr=False)
 
     @classmethod
     def of(cls, connection: Connection, extra: Mapping[str, Any]) -> Self:
@@ -163,25 +176,35 @@ class VeoSettings:
         :raises VeoAuthenticationError: it has no password.
         :raises VeoRequestError: its extra is wrong.
         """
+        gateway = gateway_of(extra)
         return cls(
             _api_key(connection),
-            base_url(connection),
+            base_url(connection, gateway),
             _account_token(extra),
             _positive(extra, "timeout", config.DEFAULT_TIMEOUT, "a positive number of seconds"),
             _positive(extra, "polls_per_second", DEFAULT_POLLS_PER_SECOND, "a positive number"),
+            gateway,
         )
 
     def client(self) -> VeoClient:
         """Return a blocking client."""
         from veo_provider.api.client import VeoClient
 
-        return VeoClient(self.api_key, self.base_url, account_token=self.account_token, timeout=self.timeout)
+        return VeoClient(
+            self.api_key,
+            self.base_url,
+            gateway=self.gateway,
+            account_token=self.account_token,
+            timeout=self.timeout,
+        )
 
     async def async_client(self) -> AsyncVeoClient:
         """Return a client for triggers."""
         # In a thread: the first import of an HTTP library would block the event loop for a long time.
         module = await asyncio.to_thread(import_module, "veo_provider.api.async_client")
-        client: AsyncVeoClient = module.AsyncVeoClient(self.api_key, self.base_url, timeout=self.timeout)
+        client: AsyncVeoClient = module.AsyncVeoClient(
+            self.api_key, self.base_url, gateway=self.gateway, timeout=self.timeout
+        )
         return client
 
 
@@ -219,7 +242,7 @@ async def wait_for_airflow(
         await asyncio.sleep(LOOK_UP_PAUSE)
 
 
-def base_url(connection: Connection) -> str:
+def base_url(connection: Connection, gateway: Gateway = APIYI) -> str:
     """Return the API's base URL, whichever of the connection's fields hold it.
 
     Airflow's forms of a connection put the parts into different fields: its URI parser leaves the scheme in
@@ -232,7 +255,9 @@ def base_url(connection: Connection) -> str:
     if not host:
         if connection.port or schema not in ("", "http", "https"):
             raise VeoRequestError("The connection has a port or a path, but no host.")
-        return config.DEFAULT_BASE_URL
+        if not gateway.base_url:
+            raise VeoRequestError(f"The connection needs a host: {gateway.name!r} has no own one.")
+        return gateway.base_url
     scheme = schema if schema in ("http", "https") else "https"
     parts = urlsplit(host if "://" in host else f"{scheme}://{host}")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -243,7 +268,7 @@ def base_url(connection: Connection) -> str:
             "The connection has two paths, in its host and in its schema: keep one of them."
         )
     authority = _with_port(parts.netloc, _port_of(parts), connection.port)
-    return f"{parts.scheme}://{authority}/{paths.pop() if paths else 'v1'}"
+    return f"{parts.scheme}://{authority}/{paths.pop() if paths else gateway.default_path}"
 
 
 def _port_of(parts: SplitResult) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from veo_provider.api.request import FAST_MODEL, VeoRequest
+from veo_provider.api.request import VeoRequest
 from veo_provider.exceptions import VeoImageError, VeoRequestError
 from veo_provider.links import VeoTaskLogLink
 from veo_provider.operators import frozen_request
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from veo_provider.api.client import VeoClient
+    from veo_provider.api.gateways.gateway import Gateway
     from veo_provider.api.image import Image
     from veo_provider.generation.fingerprint import PreparedRequest
     from veo_provider.generation.state_machine import (
@@ -46,12 +47,14 @@ if TYPE_CHECKING:
 class VeoRequestOperator(PromptFiles, BaseOperator):
     """Ask for videos: the parameters that all operators share which spend money.
 
-    :param model: the model's id, ``veo-3.1-fast-generate-preview`` ($0.30, the default) or
-        ``veo-3.1-generate-preview`` ($1.20); any other is sent with a warning. (templated)
-    :param seconds: length of the video: ``"4"``, ``"6"`` or ``"8"`` (the default). (templated)
-    :param resolution: ``720p`` (the default), ``1080p`` or ``4k``; the latter two are always 8 seconds
-        long. (templated)
-    :param aspect_ratio: ``16:9`` (the default) or ``9:16``. (templated)
+    :param model: the model's id; default is that of the connection's gateway, such as
+        ``veo-3.1-fast-generate-preview`` ($0.30). One that the gateway does not describe is sent with a
+        warning. (templated)
+    :param seconds: length of the video; default is the model's. Veo makes ``"4"``, ``"6"`` or ``"8"`` (its
+        default). (templated)
+    :param resolution: default is the model's. Veo makes ``720p`` (its default), ``1080p`` or ``4k``; the
+        latter two are always 8 seconds long. (templated)
+    :param aspect_ratio: default is the model's. Veo makes ``16:9`` (its default) or ``9:16``. (templated)
     :param size: output pixels such as ``1280x720``, instead of resolution and aspect ratio. (templated)
     :param seed: an integer that clusters the style; it never reproduces a video. (templated)
     :param negative_prompt: what should not be seen, a text, a list of terms or a file as of ``prompt``.
@@ -97,8 +100,8 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
     def __init__(
         self,
         *,
-        model: str = FAST_MODEL,
-        seconds: str | int = "8",
+        model: str | None = None,
+        seconds: str | int | None = None,
         resolution: str | None = None,
         aspect_ratio: str | None = None,
         size: str | None = None,
@@ -149,11 +152,17 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
         self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
         self.aws_conn_id = as_connection("aws_conn_id", self.aws_conn_id, optional=True)
 
-    def _fields(self) -> dict[str, Any]:
-        """Return all of a request but its image and its prompt."""
+    def _fields(self, gateway: Gateway) -> dict[str, Any]:
+        """Return all of a request but its image and its prompt.
+
+        :raises VeoRequestError: a parameter is not of its form, or the gateway needs a model to be named.
+        """
+        model = as_text("model", self.model) or gateway.default_model
+        if not model:
+            raise VeoRequestError(f"The gateway {gateway.name!r} has no default model: set model=.")
         return {
-            "model": as_text("model", self.model) or "",
-            "seconds": as_text("seconds", self.seconds) or "",
+            "model": model,
+            "seconds": as_text("seconds", self.seconds) or gateway.model(model).default_seconds,
             "seed": as_int("seed", self.seed),
             **{name: as_text(name, getattr(self, name)) for name in ("resolution", "aspect_ratio", "size")},
             "negative_prompt": as_terms("negative_prompt", self.negative_prompt),
@@ -193,10 +202,10 @@ class VeoImageRequestOperator(VeoRequestOperator):
         self.prompt = prompt
         self.text_to_video = text_to_video
 
-    def _request(self, image: Image | None) -> VeoRequest:
+    def _request(self, gateway: Gateway, image: Image | None) -> VeoRequest:
         """Return the request; a template that rendered to nothing counts as not given."""
         prompt = as_text("prompt", self.prompt) or ""
-        return VeoRequest(image=image, prompt=prompt, **self._fields())
+        return VeoRequest(image=image, prompt=prompt, gateway=gateway, **self._fields(gateway))
 
     def _image(self) -> Image | None:
         from veo_provider.media.image_source import open_image
@@ -217,9 +226,9 @@ class VeoImageRequestOperator(VeoRequestOperator):
         from veo_provider.generation.state_machine import is_retry_of
 
         account = fingerprint.account_of(self.veo_conn_id, client)
-        request_for = self._request
+        request_for = partial(self._request, client.gateway)
         if receipt is not None and is_retry_of(receipt, attempt):
-            request_for = partial(fingerprint.request_of, receipt)
+            request_for = partial(fingerprint.request_of, receipt, client.gateway)
             self.image = receipt.request.get("image", self.image)
         image = None if self.image is None else str(self.image)
         prepared = fingerprint.prepare(self._image, request_for, receipt, image=image, account=account)

@@ -219,6 +219,7 @@ class VeoBatchOperator(VeoRequestOperator):
         """
         from veo_provider.batch.outcome import parse_fail_on
         from veo_provider.batch.spec import BatchSpec
+        from veo_provider.hooks.veo import VeoHook
 
         rendered = self._rendered()
         for name, value in rendered.items():
@@ -226,8 +227,9 @@ class VeoBatchOperator(VeoRequestOperator):
         self._require_connections()
         parse_fail_on(self.fail_on)
         fit = self.aspect_ratio == "auto"
-        fields = {**self._fields(), **({"aspect_ratio": None} if fit else {})}
-        price = VeoRequest(prompt="any", **fields).price_usd
+        gateway = VeoHook(self.veo_conn_id).get_settings().gateway
+        fields = {**self._fields(gateway), **({"aspect_ratio": None} if fit else {})}
+        price = VeoRequest(prompt="any", gateway=gateway, **fields).price_with(images=1)
         given = self._has_ceiling or self.max_cost_usd is not None
         ceiling = as_usd("max_cost_usd", self.max_cost_usd) if given else None
         if price is None and ceiling is not None:

@@ -79,7 +79,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 self._warn_of_paying_again("No receipt is kept. A retry after a crash or a cleared task")
                 image = self._image()
                 # An image that changes after it was hashed is not sent.
-                request = self._request(image.hashed() if image else None)
+                request = self._request(client.gateway, image.hashed() if image else None)
                 return self._log_submission(submission.submit(client, request).id, request.price_usd)
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:

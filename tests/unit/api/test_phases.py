@@ -107,6 +107,20 @@ def own_words(error):
 )
 @example(status=103, body=b"", headers={}, whole=True, broken="")
 @example(status=404, body=b"<html>", headers={}, whole=True, broken="")
+@example(
+    status=503,
+    body=b'{"error": {"message": "n", "type": "model_not_found"}}',
+    headers={},
+    whole=False,
+    broken="",
+)
+@example(
+    status=503,
+    body=b'{"error": {"message": "no", "status": "model_not_found", "code": 1}}',
+    headers={},
+    whole=False,
+    broken="",
+)
 def test_a_submission_is_refused_by_the_closed_list_only(status, body, headers, whole, broken):
     """Any other answer makes a video, or leaves open whether it was accepted."""
     answer = Response.received(status, body, headers, secrets=("sk-x",), broken=broken)

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from veo_provider import exceptions
+from veo_provider.api.http.json_path import dig
 from veo_provider.api.http.urls import resolve_link
 from veo_provider.api.parsing.error_mapping import CONTENT_MONEY, content_error
 
@@ -59,7 +60,12 @@ START = ResumePoint()
 
 
 def parse_content(
-    response: Response, requested_url: str = "", *, own_host: bool = True, wanted: ResumePoint = START
+    response: Response,
+    requested_url: str = "",
+    *,
+    own_host: bool = True,
+    wanted: ResumePoint = START,
+    link_keys: tuple[str | int, ...] = (),
 ) -> str | None:
     """Return None if the response is the video itself, or the URL where the video is.
 
@@ -68,6 +74,7 @@ def parse_content(
     :param own_host: whether that is the API's host; the refusal of another one says nothing about the key or
         the video.
     :param wanted: the requested position in the file.
+    :param link_keys: where the gateway's JSON has the link, besides ``url``.
     :raises VeoIncompleteVideoError: the server does not resume there, so the download must start over.
     :raises VeoAPIError: the response is neither. The error says that downloading costs nothing, and that the
         generation has been charged.
@@ -83,7 +90,7 @@ def parse_content(
         return _download_url(response, requested_url, response.headers["location"])
     if response.ok:
         data = response.json()
-        url = data.get("url") if isinstance(data, dict) else None
+        url = dig(data, ("url",)) or dig(data, link_keys)
         if not isinstance(url, str):
             raise _unexpected(response, "it is neither a video nor a link to one")
         return _download_url(response, requested_url, url)

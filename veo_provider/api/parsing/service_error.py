@@ -173,7 +173,8 @@ def parse_service_error(data: Any) -> ServiceError:
     return ServiceError(
         code=next((code for code in reversed(codes) if code), ""),
         message=next((message for message in reversed(messages) if message), ""),
-        outer_code=codes[0].lower(),
+        # A type or a status is a class of errors, and decides nothing by itself.
+        outer_code=one_line(layers[0].get("code")).lower(),
         outer_message=messages[0],
         codes=frozenset(each.lower() for each in (*named, *types) if each),
         numbers=numbers,
