@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from veo_provider.api.gateways.apiyi import APIYI
 from veo_provider.exceptions import VeoError
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
@@ -109,7 +110,7 @@ def test_native_rendering_means_what_was_written(sandbox, field, written, asked)
     with DAG("native", schedule=None, render_template_as_native_obj=True, params={"year": 1984}) as dag:
         task = VeoSubmitOperator(task_id="t", **{**REQUEST, field: written})
     task.render_template_fields({"params": {"year": 1984}}, jinja_env=dag.get_template_env())
-    request = task._request(None)
+    request = task._request(APIYI, None)
     found = {
         **request.description(),
         "seed": request.seed,
