@@ -24,7 +24,7 @@ from veo_provider.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from veo_provider.api.image import ByteStream, Image
     from veo_provider.api.request import VeoRequest
@@ -208,15 +208,19 @@ def encode(request: VeoRequest, deadline: float | None = None) -> SubmissionBody
     if image is None:
         body = json.dumps(request.json_body()).encode()
         return SubmissionBody(body, None, b"", "application/json", deadline)
-    return _json_with_image({**request.json_body(), **gateway.image_json}, image, deadline)
+    return _json_with_image(request.json_body(), gateway.image_json, image, deadline)
 
 
-def _json_with_image(body: dict[str, Any], image: Image, deadline: float | None) -> SubmissionBody:
-    """Return JSON with the image as a data URL, which is never in memory whole."""
-    # A placeholder that no prompt contains.
+def _json_with_image(
+    fields: dict[str, Any], image_json: Mapping[str, Any], image: Image, deadline: float | None
+) -> SubmissionBody:
+    """Return JSON with the image as a data URL, which is never in memory whole.
+
+    :param image_json: what the gateway wants for the image, with a placeholder.
+    """
     place = secrets.token_hex(16)
-    text = json.dumps(_with_image(body, f"data:{image.content_type};base64,{place}"))
-    head, tail = text.encode().split(place.encode())
+    with_place = _with_image(image_json, f"data:{image.content_type};base64,{place}")
+    head, tail = json.dumps({**fields, **with_place}).encode().split(place.encode())
     return SubmissionBody(head, image, tail, "application/json", deadline, base64=True)
 
 
