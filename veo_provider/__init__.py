@@ -60,6 +60,11 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "veo_provider.hooks.veo.VeoHook",
                 "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
                 "conn-fields": {
+                    "gateway": {
+                        "label": "Gateway",
+                        "description": "apiyi (default), openai, litellm, openrouter, inworld, or JSON.",
+                        "schema": {"type": ["string", "null"], "default": "apiyi"},
+                    },
                     "account_token": {
                         "label": "Account token",
                         "description": "Separate access token that shows the account's balance (optional).",
@@ -72,7 +77,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "polls_per_second": {
                         "label": "Polls per second",
-                        "description": "How often a triggerer looks at all its generations together.",
+                        "description": "How often a triggerer polls all its generations together.",
                         "schema": {"type": ["number", "null"], "default": 100},
                     },
                 },

@@ -151,14 +151,21 @@ class VeoAPIError(VeoError):
     :param status: HTTP status of the response.
     :param code: the service's own error code; may be empty.
     :param retry_after: seconds to wait before a retry, if the service requested that.
+    :param advice: what to do next, if the class's own advice does not apply.
     """
 
     money = "Nothing was charged for this call."
 
     def __init__(
-        self, what: str, *, status: int = 0, code: str = "", retry_after: float | None = None
+        self,
+        what: str,
+        *,
+        status: int = 0,
+        code: str = "",
+        retry_after: float | None = None,
+        advice: str = "",
     ) -> None:
-        super().__init__(what)
+        super().__init__(what, advice=advice)
         self.status = status
         self.code = code
         self.retry_after = retry_after

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from support.gateways import SERVED
 
 from veo_provider.api.async_client import AsyncVeoClient
 from veo_provider.api.client import VeoClient
@@ -29,7 +30,9 @@ def _one_loader():
 @pytest.fixture
 def request_4s(photo):
     """The shortest video of a real photograph."""
-    return VeoRequest(prompt="The rocket lifts off", image=Image.from_path(photo), seconds="4")
+    return VeoRequest(
+        prompt="The rocket lifts off", image=Image.from_path(photo), seconds="4", gateway=SERVED
+    )
 
 
 class AsyncInDisguise:

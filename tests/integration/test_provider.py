@@ -58,7 +58,7 @@ def test_the_connection_form_has_its_fields():
     done = subprocess.run([sys.executable, "-c", FORM], check=True, capture_output=True, text=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [
         "API key",
-        ["account_token", "polls_per_second", "timeout"],
+        ["account_token", "gateway", "polls_per_second", "timeout"],
     ]
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from support.gateways import SERVED
 from typing_extensions import assert_never
 
 from veo_provider.api.request import VeoRequest
@@ -155,7 +156,7 @@ class World:
 
 
 PLANS = [
-    PreparedRequest(VeoRequest(prompt=prompt), {"prompt": prompt}, fingerprint)
+    PreparedRequest(VeoRequest(prompt=prompt, gateway=SERVED), {"prompt": prompt}, fingerprint)
     for prompt, fingerprint in (("ours", OURS), ("theirs", THEIRS))
 ]
 CLOCK = Clock()

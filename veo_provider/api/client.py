@@ -241,15 +241,28 @@ class VeoClient:
             return protocol.parse_balance(self._read(response))
 
     def check(self) -> str:
-        """Check key and host without spending money, and return a sentence that says that they are right.
+        """Check key and host without spending money, and return a sentence that says what was learned.
 
-        It polls a task that cannot exist: with a right key the service says so, and refuses a wrong one.
+        It asks for a video that cannot exist, or for the list of models, as the gateway allows: with a right
+        key the service answers that, and it refuses a wrong one.
 
         :raises VeoAPIError: the key is wrong, or the host is not the API's.
         :raises VeoConnectionError: the host cannot be reached.
         """
-        protocol.parse_check(self._get_response("task_connection_test"))
-        return f"{self.public_base_url} accepts the key.{self._balance_sentence()}"
+        learned = self._models_sentence() if self.gateway.check == "models" else ""
+        if not learned:
+            protocol.parse_check(self._get_response("task_connection_test"))
+        return f"{self.public_base_url} accepts the key.{learned}{self._balance_sentence()}"
+
+    def _models_sentence(self) -> str:
+        """Return a sentence about the list of models, which only a right key may read."""
+        url = f"{self.base_url}/models"
+        with self._open(url, self._auth_for(url)) as response:
+            names = protocol.parse_models(self._read(response))
+        missing = [name for name in self.gateway.models if name not in names]
+        if missing:
+            return f" It lists {len(names)} models, but not {', '.join(missing)}."
+        return f" It lists {len(names)} models."
 
     def _balance_sentence(self) -> str:
         """Return a sentence about the balance; a wrong account token is not a wrong key."""

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import TYPE_CHECKING
+
+from veo_provider.exceptions import VeoModelRetiredError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
+
+log = logging.getLogger(__name__)
+
+WARNING_TIME = timedelta(days=30)
+"""How long before a model's end its users are warned."""
 
 SIZES = {
     "1280x720": ("720p", "16:9"),
@@ -76,3 +86,27 @@ class Model:
     ends: date | None = None
     successor: str = ""
     known: bool = True
+
+    def require_served(self, now: float) -> None:
+        """Check that the model has not ended, and warn once if it ends soon.
+
+        :param now: Unix seconds.
+        :raises VeoModelRetiredError: it has; nothing was sent.
+        """
+        if self.ends is None:
+            return
+        today = datetime.fromtimestamp(now, timezone.utc).date()
+        instead = f" Its successor is {self.successor}." if self.successor else ""
+        if today >= self.ends:
+            raise VeoModelRetiredError(
+                f"The model {self.name} ended on {self.ends}.{instead}",
+                advice="Use another model. If your gateway still serves this one, say so in the connection's "
+                f'extra: {{"models": {{"{self.name}": {{"ends": null}}}}}}.',
+            )
+        if today >= self.ends - WARNING_TIME:
+            _warn_once(f"The model {self.name} ends on {self.ends}.{instead}")
+
+
+@cache
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)

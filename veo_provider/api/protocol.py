@@ -99,7 +99,7 @@ def parse_submission(response: Response, *, whole: bool = True, gateway: Gateway
         nothing was charged.
     """
     if response.ok:
-        return _with_told(_parse_acceptance(response), response, gateway)
+        return _with_told(_parse_acceptance(response, gateway), response, gateway)
     refused = refusal(response)
     # A gateway that submits by itself may have been accepted before it was refused.
     if refused is not None and not _extra_generations(response, gateway):
@@ -135,7 +135,7 @@ def parse_video(
     :raises VeoConnectionError: the response broke off.
     :raises VeoAPIError: any other response. It is retryable: the generation continues.
     """
-    data = _unwrap(response.json())
+    data = _task_in(response, gateway)
     if response.ok and response.broken and data is None:
         raise exceptions.VeoConnectionError(f"The response broke off: {response.broken}.")
     if not response.ok and not _is_about(data, veo_task_id):
@@ -180,6 +180,30 @@ def parse_check(response: Response) -> None:
     raise error
 
 
+def parse_models(response: Response) -> list[str]:
+    """Return the names in a list of models: whoever may read it has the right key.
+
+    :raises VeoAuthenticationError: the key is refused.
+    :raises VeoWrongHostError: the host responds, but is not such a gateway.
+    :raises VeoAPIError: the service has another problem.
+    """
+    if not response.ok:
+        error = check_error(response)
+        if isinstance(error, (exceptions.VeoUnexpectedAnswerError, exceptions.VeoTaskNotFoundError)):
+            raise exceptions.VeoWrongHostError(error.what, status=error.status, code=error.code)
+        raise error
+    data = response.json()
+    models = data.get("data") if isinstance(data, dict) else None
+    if not isinstance(models, list):
+        raise exceptions.VeoWrongHostError(
+            f"The response ({response.status}) is not a list of models: it begins with "
+            f"{response.snippet()!r}.",
+            status=response.status,
+        )
+    names = (each.get("id") for each in models if isinstance(each, dict))
+    return [one_line(name) for name in names if isinstance(name, str)]
+
+
 def parse_balance(response: Response) -> float:
     """Return the account's balance in USD.
 
@@ -199,9 +223,9 @@ def parse_balance(response: Response) -> float:
         raise _unexpected(response, why, money=exceptions.VeoAPIError.money) from error
 
 
-def _parse_acceptance(response: Response) -> Video:
+def _parse_acceptance(response: Response, gateway: Gateway) -> Video:
     """Return the video that a successful response to a submission names."""
-    data = _unwrap(response.json())
+    data = _task_in(response, gateway)
     # A submission is accepted if there is an id: without a status, it has just been queued. An error in place
     # of the status may come with the id of the call.
     if isinstance(data, dict) and (found := id_of(data)) and ("status" in data or not data.get("error")):
@@ -318,6 +342,15 @@ def _video_error(data: dict[str, Any], status: VideoStatus) -> tuple[str, str]:
     reason = data.get("fail_reason") or data.get("failure_reason") or data.get("error_message")
     parsed = parse_service_error(data if not reason else {"message": reason})
     return parsed.code, parsed.message
+
+
+def _task_in(response: Response, gateway: Gateway) -> Any:
+    """Return the object that describes a task, with its id under ``id``."""
+    data = _unwrap(response.json())
+    if isinstance(data, dict) and not id_of(data):
+        found = next((data[key] for key in gateway.id_keys if data.get(key)), None)
+        return data if found is None else {**data, "id": found}
+    return data
 
 
 def _unwrap(data: Any) -> Any:

@@ -63,6 +63,8 @@ def _row(item: ManifestItem, jobs: ItemJobs) -> SummaryRow:
         if isinstance(step, NeedsImage):
             job.prepare(current)
             step = job.decide(current)
+        if isinstance(step, Submit):
+            job.require_submittable()
         outcome, reason = _outcome_of(step, current, run)
     except VeoError as error:
         outcome, reason = outcome_of_error(error), str(error)

@@ -154,8 +154,7 @@ class GenerationJob:
         in_flight = self.receipt_to_replace(current)
         if in_flight is not None and not may_replace(in_flight):
             return current
-        if prepared.image_error:
-            raise prepared.image_error
+        self.require_submittable()
         try:
             current = submission.claim_and_submit(
                 self.receipts, self._client, prepared, self.attempt, current
@@ -164,6 +163,17 @@ class GenerationJob:
             log.info("Another attempt was first to claim %s.", self.receipts.uri)
             return self.read()
         return current if current.receipt.state is ReceiptState.SUBMITTED else self.verify(current)
+
+    def require_submittable(self) -> None:
+        """Check that what was prepared can be submitted: its image was read, and its model is served.
+
+        :raises VeoError: it cannot; nothing was sent.
+        """
+        prepared = self._prepared
+        if prepared is not None and prepared.image_error:
+            raise prepared.image_error
+        if prepared is not None:
+            prepared.request.model_data.require_served(time.time())
 
     def receipt_to_replace(self, current: VersionedReceipt | None) -> Receipt | None:
         """Return the receipt of another task's generation that a submission would replace while in flight.

@@ -50,10 +50,12 @@ def submit(client: VeoClient, request: VeoRequest) -> Video:
 
     A submission is retried only if the service certainly has not accepted it.
 
+    :raises VeoModelRetiredError: the model has ended; nothing was sent.
     :raises VeoSubmissionUnknown: it may have been accepted, and is not retried.
     :raises VeoError: it was refused, or not accepted for
         :data:`~veo_provider.generation.retries.SUBMIT_PATIENCE` seconds; nothing was spent.
     """
+    request.model_data.require_served(time.time())
     return retries.submit_retries()(_send, client, request)
 
 

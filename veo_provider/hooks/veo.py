@@ -48,10 +48,11 @@ class VeoHook(BaseHook):
     """Interact with the Veo video API.
 
     The connection's password is the API key, its host the base URL (default
-    ``https://api.apiyi.com/v1``; any gateway with the same API works). Its extra may hold
-    ``account_token``, the separate token that shows the balance, ``timeout``, the seconds without a byte
-    from the server after which a call fails (default 60), and ``polls_per_second``, how many status requests
-    a triggerer sends per second for all its generations together (default 100).
+    ``https://api.apiyi.com/v1``). Its extra may hold ``gateway``, the interface that is spoken there
+    (default ``apiyi``), ``models``, what is known about its models, ``account_token``, the separate token
+    that shows the balance, ``timeout``, the seconds without a byte from the server after which a call fails
+    (default 60), and ``polls_per_second``, how many status requests a triggerer sends per second for all its
+    generations together (default 100).
 
     :param veo_conn_id: the connection's id.
     """
@@ -133,6 +134,7 @@ class VeoHook(BaseHook):
         from wtforms import PasswordField, StringField
 
         return {
+            "gateway": StringField(lazy_gettext("Gateway"), widget=BS3TextFieldWidget()),
             "account_token": PasswordField(lazy_gettext("Account token"), widget=BS3PasswordFieldWidget()),
             "timeout": StringField(lazy_gettext("Timeout (seconds)"), widget=BS3TextFieldWidget()),
             "polls_per_second": StringField(lazy_gettext("Polls per second"), widget=BS3TextFieldWidget()),

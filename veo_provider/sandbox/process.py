@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _ROOT = Path(__file__).parents[2]
+_ENDED_MODELS = (
+    "veo-3.1-fast-generate-preview",
+    "veo-3.1-generate-preview",
+    "veo-3.1-fast-generate-preview-fl",
+    "veo-3.1-generate-preview-fl",
+)
+"""Models that Google has ended, and that the sandbox still serves."""
 _REQUEST_SECONDS = 30
 _STOP_SECONDS = 20
 _PAGE = 1000  # tasks
@@ -188,13 +195,19 @@ class Sandbox:
         self._call("POST", "reset")
 
     def veo_conn(self) -> str:
-        """Return an Airflow connection to the API as JSON, for ``AIRFLOW_CONN_VEO_DEFAULT``."""
+        """Return an Airflow connection to the API as JSON, for ``AIRFLOW_CONN_VEO_DEFAULT``.
+
+        It says that the sandbox still serves the models that Google has ended.
+        """
         return json.dumps(
             {
                 "conn_type": "veo",
                 "host": self.api,
                 "password": self.api_key,
-                "extra": {"account_token": self.account_token},
+                "extra": {
+                    "account_token": self.account_token,
+                    "models": {name: {"ends": None} for name in _ENDED_MODELS},
+                },
             }
         )
 

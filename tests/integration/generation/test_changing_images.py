@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from support.gateways import SERVED
 from support.generations import advance
 
 from veo_provider.api.image import Image
@@ -55,7 +56,7 @@ def test_an_image_that_changes_is_refused_and_the_next_attempt_sends_what_is_the
         held = store.read()
         return fingerprint.prepare(
             lambda: open_image(uri, "aws_default"),
-            lambda image: VeoRequest(prompt="The rocket lifts off", seconds="4", image=image),
+            lambda image: VeoRequest(prompt="The rocket lifts off", seconds="4", image=image, gateway=SERVED),
             held.receipt if held else None,
             image=uri,
             account="veo_default",
@@ -80,7 +81,7 @@ def test_the_plans_image_knows_its_digest(photo):
     """Read once for the plan, it is not read again for its digest."""
     plan = fingerprint.prepare(
         lambda: Image.from_path(photo),
-        lambda image: VeoRequest(prompt="The rocket lifts off", image=image),
+        lambda image: VeoRequest(prompt="The rocket lifts off", image=image, gateway=SERVED),
         None,
         image=str(photo),
         account="veo_default",

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from support.gateways import SERVED
 
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
@@ -55,7 +56,7 @@ def new_job(s3, client, photo):
             return Image.from_path(photo)
 
         def prepare(receipt):
-            request = VeoRequest(prompt="The rocket lifts off", seconds="4")
+            request = VeoRequest(prompt="The rocket lifts off", seconds="4", gateway=SERVED)
             return fingerprint.prepare(
                 image, lambda found: replace(request, image=found), receipt, image=str(photo), account="test"
             )

@@ -75,6 +75,7 @@ class Gateway:
     :param json_details: the name under which JSON nests those that are details.
     :param image_field: the name of the file in a form.
     :param image_json: what JSON has for the image, with :data:`IMAGE` in the place of its data URL.
+    :param id_keys: names of a video's id besides ``id`` and ``task_id``.
     :param content_url: the keys and positions that lead to the video's URL in its status; empty if the video
         is at its own path.
     :param charging: when it charges.
@@ -105,6 +106,7 @@ class Gateway:
     json_details: str = ""
     image_field: str = "input_reference"
     image_json: Mapping[str, Any] = field(default_factory=dict)
+    id_keys: tuple[str, ...] = ()
     content_url: tuple[str | int, ...] = ()
     charging: Charging = field(default_factory=Charging)
     cost_keys: tuple[str | int, ...] = ()
