@@ -296,6 +296,7 @@ class VeoSubmissionUnknown(VeoError):  # noqa: N818 - it names a state of knowle
     :param what: one sentence that says what happened.
     :param veo_task_id: the task id in the received part of the response, if there is one. It is only a
         candidate: a free poll shows whether there is such a generation.
+    :param extra_generations: how often the gateway says to have submitted it by itself besides.
     """
 
     money = "It may have been accepted, and would then be charged."
@@ -304,9 +305,10 @@ class VeoSubmissionUnknown(VeoError):  # noqa: N818 - it names a state of knowle
         "for its id with VeoTaskSensor; if it is not, clear this task to submit once more."
     )
 
-    def __init__(self, what: str, *, veo_task_id: str | None = None) -> None:
+    def __init__(self, what: str, *, veo_task_id: str | None = None, extra_generations: int = 0) -> None:
         super().__init__(what)
         self.veo_task_id = veo_task_id
+        self.extra_generations = extra_generations
 
 
 class VeoGenerationFailed(VeoError):  # noqa: N818 - the API's own word for it

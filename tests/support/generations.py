@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from support.gateways import SERVED
 from typing_extensions import assert_never
 
+from veo_provider.api.gateways.apiyi import APIYI
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import Video, VideoStatus
 from veo_provider.exceptions import ReceiptConflictError
@@ -180,11 +181,13 @@ class Memory:
 class Service:
     """A client whose submissions are accepted, or end as the test says."""
 
+    gateway = APIYI
+
     def __init__(self, ends=None):
         self.ends = ends
         self.submitted = 0
 
-    def submit(self, request, deadline):
+    def submit(self, request, deadline, idempotency_key=""):
         self.submitted += 1
         if self.ends:
             raise self.ends

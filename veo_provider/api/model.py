@@ -43,6 +43,12 @@ class Price:
     usd_per_second: Mapping[str, float] = field(default_factory=dict)
     usd_per_image: float = 0.0
 
+    @property
+    def form(self) -> str:
+        """What the price depends on, for people to read."""
+        video = "per second by resolution" if self.usd_per_second else "per video"
+        return f"{video}, and per image" if self.usd_per_image else video
+
     def of(self, *, seconds: str | None, resolution: str | None, images: int) -> float | None:
         """Return the price of one video; None if it depends on something that is not known."""
         total = self.usd_per_video + images * self.usd_per_image

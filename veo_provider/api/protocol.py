@@ -100,9 +100,9 @@ def parse_submission(response: Response, *, whole: bool = True, gateway: Gateway
     """
     if response.ok:
         return _with_told(_parse_acceptance(response, gateway), response, gateway)
-    refused = refusal(response)
+    refused, extra = refusal(response), _extra_generations(response, gateway)
     # A gateway that submits by itself may have been accepted before it was refused.
-    if refused is not None and not _extra_generations(response, gateway):
+    if refused is not None and not extra:
         raise refused
     what = undecided_sentence(response)
     candidate = _candidate(response) if describes_task(response.json()) else None
@@ -113,6 +113,7 @@ def parse_submission(response: Response, *, whole: bool = True, gateway: Gateway
         f"The response to the submission is an error that leaves open whether it was accepted: "
         f"{what}{naming}",
         veo_task_id=candidate,
+        extra_generations=extra,
     )
 
 

@@ -113,6 +113,12 @@ class VeoRequest:
         """The price of the video in USD; None if it is not known."""
         return self.price_with(images=0 if self.image is None else 1)
 
+    @property
+    def price_form(self) -> str | None:
+        """What the price depends on; None if it is not known."""
+        price = self.model_data.price
+        return None if price is None else price.form
+
     def price_with(self, *, images: int) -> float | None:
         """Return the price of the video with some images, in USD; None if it is not known."""
         price = self.model_data.price

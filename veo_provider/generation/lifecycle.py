@@ -208,7 +208,8 @@ class GenerationJob:
 
         The errors are those of :func:`~veo_provider.generation.recording.record_failure`.
         """
-        return recording.record_failure(self.receipts, current, video, self.attempt)
+        charging = self._client.gateway.charging
+        return recording.record_failure(self.receipts, current, video, self.attempt, charging)
 
     def is_stored(self, receipt: Receipt) -> bool:  # noqa: ARG002 - this job has no output to look at
         """Whether the receipt's video is at its output; a job without an output believes the receipt."""
@@ -298,7 +299,8 @@ class VideoJob(GenerationJob):
             raise recording.record_storing_error(
                 self.receipts, current, error, video, self.attempt
             ) from error
-        current = recording.record_video(self.receipts, current, stored.to_dict(), self.attempt)
+        told_usd = video.cost_usd if video else None
+        current = recording.record_video(self.receipts, current, stored.to_dict(), self.attempt, told_usd)
         self._stored = current.receipt.veo_task_id
         if stored.bytes > PART_BYTES:  # smaller ones are uploaded whole
             self.clean_up()

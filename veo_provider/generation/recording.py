@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tenacity
 
+from veo_provider.api.gateways.apiyi import APIYI
 from veo_provider.exceptions import (
     ReceiptConflictError,
     VeoChargeOpenError,
@@ -27,6 +28,7 @@ from veo_provider.exceptions import (
 from veo_provider.receipts.receipt import CLOCK_DIFFERENCE, ReceiptState
 
 if TYPE_CHECKING:
+    from veo_provider.api.gateways.gateway import Charging
     from veo_provider.api.video import Video
     from veo_provider.exceptions import VeoError
     from veo_provider.receipts.attempt import Attempt
@@ -64,17 +66,23 @@ def require_not_superseded(store: ReceiptStore, current: VersionedReceipt) -> No
 
 
 def record_video(
-    store: ReceiptStore, current: VersionedReceipt, video: dict[str, Any], attempt: Attempt
+    store: ReceiptStore,
+    current: VersionedReceipt,
+    video: dict[str, Any],
+    attempt: Attempt,
+    told_usd: float | None = None,
 ) -> VersionedReceipt:
     """Record that the video is stored, and return the new receipt.
 
     :param video: the stored video, see :meth:`~veo_provider.generation.storage.StoredVideo.to_dict`.
+    :param told_usd: what the gateway says that it costs; None if it does not say.
     :raises VeoReceiptChangedError: the receipt is now of another generation.
     :raises VeoReceiptError: the receipt is gone.
     :raises VeoNotFetchedError: the receipt cannot be written now; the next attempt finds the stored video.
     """
     try:
-        return record(store, current, current.receipt.transition(ReceiptState.STORED, attempt, video=video))
+        stored = current.receipt.transition(ReceiptState.STORED, attempt, told_usd=told_usd, video=video)
+        return record(store, current, stored)
     except _STORE_ERRORS as error:
         raise VeoNotFetchedError(
             f"The video of {current.receipt.veo_task_id} is stored, but not recorded: {error.what}"
@@ -82,25 +90,36 @@ def record_video(
 
 
 def record_failure(
-    store: ReceiptStore, current: VersionedReceipt, video: Video, attempt: Attempt
+    store: ReceiptStore,
+    current: VersionedReceipt,
+    video: Video,
+    attempt: Attempt,
+    charging: Charging = APIYI.charging,
 ) -> VersionedReceipt:
     """Record that the service failed a generation, and return the new receipt.
 
     :param video: the generation's status.
-    :raises VeoChargeOpenError: it may have been charged, which is recorded: its status does not say, or it
-        was seen completed before, and a later failure does not undo that charge.
+    :param charging: when the gateway charges.
+    :raises VeoVideoLostError: it was charged although it failed, which is recorded.
+    :raises VeoChargeOpenError: it may have been charged, which is recorded: neither its status nor the
+        gateway says, or it was seen completed before, and a later failure does not undo that charge.
     :raises VeoReceiptChangedError: the receipt is now of another generation.
     :raises VeoReceiptError: the receipt is gone, or cannot be written.
     :raises VeoReceiptUnavailableError: the receipt cannot be written now.
     """
-    charged = current.receipt.state is ReceiptState.LOST or current.receipt.was_completed
-    if charged or not video.resubmittable:
+    completed = current.receipt.state is ReceiptState.LOST or current.receipt.was_completed
+    charges_it = charging.charges_failure(moderated=video.moderated)
+    if completed or not video.resubmittable or charges_it is not False:
         before = ", though it was completed before" if current.receipt.was_completed else ""
         what = f"The generation {video.id} has ended without a video{before}: {video.failure_reason}."
-        record_loss(store, current, what, attempt)
-        raise VeoChargeOpenError(what)
+        record_loss(store, current, what, attempt, video.cost_usd)
+        raise VeoVideoLostError(what) if charges_it else VeoChargeOpenError(what)
     failed = current.receipt.transition(
-        ReceiptState.FAILED, attempt, reason=video.failure_reason, moderated=video.moderated
+        ReceiptState.FAILED,
+        attempt,
+        told_usd=video.cost_usd,
+        reason=video.failure_reason,
+        moderated=video.moderated,
     )
     return record(store, current, failed)
 
@@ -156,18 +175,24 @@ def _is_lost(receipt: Receipt, error: VeoError, video: Video | None) -> bool:
 
 
 def record_loss(
-    store: ReceiptStore, current: VersionedReceipt, reason: str, attempt: Attempt
+    store: ReceiptStore,
+    current: VersionedReceipt,
+    reason: str,
+    attempt: Attempt,
+    told_usd: float | None = None,
 ) -> VersionedReceipt:
     """Record that a generation may have been charged and that there is no video; return the receipt.
 
     :param reason: why, in one sentence.
+    :param told_usd: what the gateway says that it costs; None if it does not say.
     :raises VeoReceiptChangedError: the receipt is now of another generation.
     :raises VeoReceiptError: the receipt is gone, or cannot be written.
     :raises VeoReceiptUnavailableError: the receipt cannot be written now.
     """
     if current.receipt.state is ReceiptState.LOST:
         return current
-    return record(store, current, current.receipt.transition(ReceiptState.LOST, attempt, reason=reason))
+    lost = current.receipt.transition(ReceiptState.LOST, attempt, told_usd=told_usd, reason=reason)
+    return record(store, current, lost)
 
 
 def record(store: ReceiptStore, current: VersionedReceipt, receipt: Receipt) -> VersionedReceipt:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,19 @@ def claim_and_submit(
     """
     claimed = recording.write(store, _claim(prepared, attempt, current.receipt if current else None), current)
     try:
-        video = _send(client, prepared.request, claimed.receipt.claimed_until - RECORD_SECONDS)
+        video = _send(
+            client,
+            prepared.request,
+            claimed.receipt.claimed_until - RECORD_SECONDS,
+            claimed.receipt.idempotency_key,
+        )
     except VeoSubmissionUnknown as error:
-        unknown = {"reason": error.what, "candidate_task_id": error.veo_task_id}
+        _tell_extra_generations(error.extra_generations)
+        unknown = {
+            "reason": error.what,
+            "candidate_task_id": error.veo_task_id,
+            "extra_generations": error.extra_generations,
+        }
         recorded = _try_to_record(store, claimed, attempt, ReceiptState.UNKNOWN, unknown)
         if recorded and error.veo_task_id:
             return recorded
@@ -130,13 +141,18 @@ def _claim(prepared: PreparedRequest, attempt: Attempt, before: Receipt | None) 
         attempt,
         seconds=CLAIM_SECONDS,
         after=before,
+        gateway=prepared.request.gateway.name,
+        price_form=prepared.request.price_form,
+        idempotency_key=uuid.uuid4().hex if prepared.request.gateway.idempotency_header else "",
     )
 
 
-def _send(client: VeoClient, request: VeoRequest, deadline: float | None = None) -> Video:
+def _send(
+    client: VeoClient, request: VeoRequest, deadline: float | None = None, idempotency_key: str = ""
+) -> Video:
     """Submit once. After any error but the client's own, the submission may have been accepted."""
     try:
-        return client.submit(request, deadline=deadline)
+        return client.submit(request, deadline=deadline, idempotency_key=idempotency_key)
     except VeoError:
         raise
     except BaseException as error:
@@ -149,7 +165,8 @@ def _record_submission(
     store: ReceiptStore, claimed: VersionedReceipt, attempt: Attempt, video: Video
 ) -> VersionedReceipt:
     """Record the task id, without which the generation is lost."""
-    submitted = _submitted(claimed.receipt, attempt, video.id)
+    _tell_extra_generations(video.extra_generations)
+    submitted = _submitted(claimed.receipt, attempt, video.id, video)
     try:
         return recording.write(store, submitted, claimed)
     except (VeoError, ReceiptConflictError) as error:
@@ -164,14 +181,31 @@ def _record_submission(
         raise
 
 
-def _submitted(receipt: Receipt, attempt: Attempt, veo_task_id: str) -> Receipt:
-    """Return the receipt of a submission that was accepted."""
+def _tell_extra_generations(number: int) -> None:
+    """Log that the gateway has submitted by itself, which costs money that nobody has asked for."""
+    if number:
+        log.error(
+            "The gateway says that it has submitted this generation %d more times by itself. Each may be "
+            "charged, and is counted as such. Turn its retries and fallbacks for this model off.",
+            number,
+        )
+
+
+def _submitted(receipt: Receipt, attempt: Attempt, veo_task_id: str, told: Video | None = None) -> Receipt:
+    """Return the receipt of a submission that was accepted.
+
+    :param told: the response to it; None if that was lost.
+    """
+    extra = told.extra_generations if told else 0
     return receipt.transition(
         ReceiptState.SUBMITTED,
         attempt,
         veo_task_id=veo_task_id,
         candidate_task_id=None,
-        generations=receipt.generations + 1,
+        generations=receipt.generations + 1 + extra,
+        extra_generations=extra,
+        told_usd=told.cost_usd if told else None,
+        call_id=told.call_id if told else "",
     )
 
 

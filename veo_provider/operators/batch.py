@@ -342,6 +342,7 @@ class VeoBatchOperator(VeoRequestOperator):
             "counts": summary.counts,
             "cost_usd": summary.cost_usd,
             "unknown_usd": summary.unknown_usd,
+            "told_usd": summary.told_usd,
             "summary_uri": summary.uri,
             "seconds": round(seconds, 1),
         }

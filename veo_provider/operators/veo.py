@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from veo_provider.api.client import VeoClient
+    from veo_provider.api.gateways.gateway import Charging
     from veo_provider.api.video import Video
     from veo_provider.generation.lifecycle import VideoJob
     from veo_provider.receipts.attempt import Attempt
@@ -80,7 +81,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 image = self._image()
                 # An image that changes after it was hashed is not sent.
                 request = self._request(client.gateway, image.hashed() if image else None)
-                return self._log_submission(submission.submit(client, request).id, request.price_usd)
+                video = submission.submit(client, request)
+                return self._log_submission(video.id, request.price_usd, client.gateway.charging)
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
         from veo_provider.receipts.s3_store import S3ReceiptStore
@@ -102,10 +104,11 @@ class VeoSubmitOperator(VeoImageRequestOperator):
     def _warn_of_paying_again(self, what: str) -> None:
         self.log.warning("%s may pay again. Set receipt=s3://… to rule that out.", what)
 
-    def _log_submission(self, veo_task_id: str, price_usd: float | None) -> str:
+    def _log_submission(self, veo_task_id: str, price_usd: float | None, charging: Charging) -> str:
         """Log what was submitted, before anything else can go wrong."""
         price = f"${price_usd:.2f}" if price_usd is not None else "an unknown price"
-        self.log.info("Submitted as %s; it costs %s when it completes.", veo_task_id, price)
+        when = {"completion": f"costs {price} when it completes", "submission": f"costs {price} from now on"}
+        self.log.info("Submitted as %s; it %s.", veo_task_id, when.get(charging.at, "is not charged"))
         return veo_task_id
 
     def _submit(self, client: VeoClient, receipts: ReceiptStore, attempt: Attempt) -> str:
@@ -141,7 +144,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 case steps.Attach(veo_task_id):
                     current = require_receipt(current)
                     if job.submitted_by_this_attempt(current):
-                        return self._log_submission(veo_task_id, current.receipt.price_usd)
+                        price, charging = current.receipt.price_usd, client.gateway.charging
+                        return self._log_submission(veo_task_id, price, charging)
                     video = self._poll(client, veo_task_id)
                     if video is None or video.status is not VideoStatus.FAILED:
                         self.log.info("Submitted before, by %s: nothing is paid.", current.receipt.claimed_by)

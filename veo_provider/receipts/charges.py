@@ -100,8 +100,11 @@ def _changes(receipt: Receipt | None, run: str) -> Iterator[tuple[Mapping[str, A
         if submission.task_instance != run:
             continue
         price, cost = _price_of(submission.steps[0][0], receipt), Charges()
+        submitted = 1
         for step, state in submission.steps:
-            before, cost = cost, _cost(state, price)
+            # A gateway that repeats a submission by itself may charge each of them.
+            submitted = max(submitted, 1 + _count_of(step.get("extra_generations")))
+            before, cost = cost, _cost(state, price * submitted)
             yield step, cost - before
 
 
@@ -110,6 +113,17 @@ def _cost(state: Any, price: float) -> Charges:
     if state in NOT_CHARGED:
         return Charges()
     return Charges(unknown=price) if state in _UNKNOWN else Charges(charged=price)
+
+
+def told_charges(receipt: Receipt | None, run: str) -> float | None:
+    """Return what the gateway says that it charges a run for a video, in USD; None if it never says."""
+    submissions = receipt.chargeable_submissions if receipt else []
+    told = [one.told_usd for one in submissions if one.task_instance == run and one.told_usd is not None]
+    return sum(told) if told else None
+
+
+def _count_of(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _price_of(claim: Mapping[str, Any], receipt: Receipt) -> float:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from veo_provider.receipts.attempt import Attempt
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 1 had no gateway, and is read as one of APIYI's."""
 CLOCK_DIFFERENCE = 300.0
 """Seconds that the clocks of S3, workers and triggerers may differ by."""
 SUFFIX = ".veo.json"
@@ -91,6 +92,12 @@ class Submission:
         """Whether the submission may be charged: it did not provably fail."""
         return self.steps[-1][0].get("state") not in NOT_CHARGED
 
+    @property
+    def told_usd(self) -> float | None:
+        """What the gateway has last said that the submission costs; None if it did not say."""
+        told = [step["told_usd"] for step, _ in self.steps if _is_amount(step.get("told_usd"))]
+        return float(told[-1]) if told else None
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -106,15 +113,22 @@ class Receipt:
     :param claimed_until: Unix seconds after which a claim without a task id has expired: its holder is dead.
     :param veo_task_id: the API's task id, once it is known.
     :param candidate_task_id: a task id found in a broken response, not verified yet.
-    :param generations: the number of submissions that were accepted for this video so far.
+    :param generations: the number of submissions that were accepted for this video so far, with those that
+        the gateway says it has made by itself.
     :param reason: why the submission was refused or failed, or is unknown.
     :param moderated: whether the service's safety filter was the reason.
     :param video: the stored video: ``uri``, ``bytes``, ``sha256``, ``duration_seconds``, ``width``,
         ``height``.
     :param history: each state with its time and the attempt that reached it: ``by`` is its name, ``claim``
         its id. A claim also has the price and the account of its submission, and its ``most_tries``;
-        ``completed`` means that the generation was seen completed.
+        ``completed`` means that the generation was seen completed, ``told_usd`` is what the gateway says that
+        it costs, and ``extra_generations`` how often it says to have submitted it by itself.
     :param revision: unique to each write, so that no two writes have the same ETag.
+    :param gateway: the name of the gateway, see :data:`~veo_provider.api.gateways.builtin.GATEWAYS`.
+    :param price_form: what the price depends on, such as ``per second``; None if the price is not known.
+    :param told_usd: what the gateway says that the last generation costs; None if it does not say.
+    :param call_id: the name of the submission in the gateway's own log; may be empty.
+    :param idempotency_key: by which the gateway recognises a repeated submission; may be empty.
     """
 
     state: ReceiptState
@@ -133,11 +147,26 @@ class Receipt:
     history: tuple[dict[str, Any], ...] = ()
     revision: str = ""
     candidate_task_id: str | None = None
+    gateway: str = "apiyi"
+    price_form: str | None = None
+    told_usd: float | None = None
+    call_id: str = ""
+    idempotency_key: str = ""
 
-    def transition(self, state: ReceiptState, attempt: Attempt, **changes: Any) -> Receipt:
+    def transition(
+        self,
+        state: ReceiptState,
+        attempt: Attempt,
+        *,
+        told_usd: float | None = None,
+        extra_generations: int = 0,
+        **changes: Any,
+    ) -> Receipt:
         """Return the receipt in another state, with the step added to its history.
 
         :param attempt: the attempt that changes the receipt.
+        :param told_usd: what the gateway says that the generation costs; None if it does not say.
+        :param extra_generations: how often it says to have submitted the generation by itself.
         :param changes: other fields that change.
         """
         step: dict[str, Any] = {
@@ -149,6 +178,10 @@ class Receipt:
         if state is ReceiptState.CLAIMED:
             step |= {"price_usd": self.price_usd, "account": self.request.get("account")}
             step |= {} if attempt.most_tries is None else {"most_tries": attempt.most_tries}
+        if extra_generations:
+            step["extra_generations"] = extra_generations
+        if told_usd is not None:
+            step["told_usd"] = changes["told_usd"] = told_usd
         for name in ("veo_task_id", "candidate_task_id"):
             if changes.get(name):
                 step[name] = changes[name]
@@ -250,11 +283,17 @@ def claim(
     *,
     seconds: float,
     after: Receipt | None = None,
+    gateway: str = "apiyi",
+    price_form: str | None = None,
+    idempotency_key: str = "",
 ) -> Receipt:
     """Return a receipt that claims the next submission for an attempt.
 
     :param seconds: the maximum duration of the submission.
     :param after: the receipt of an earlier generation of the same video; its history is continued.
+    :param gateway: the gateway's name.
+    :param price_form: what the price depends on.
+    :param idempotency_key: by which the gateway recognises this submission.
     """
     base = Receipt(
         state=ReceiptState.CLAIMED,
@@ -267,6 +306,9 @@ def claim(
         claimed_until=time.time() + seconds,
         generations=after.generations if after and after.fingerprint == fingerprint else 0,
         history=after.history if after else (),
+        gateway=gateway,
+        price_form=price_form,
+        idempotency_key=idempotency_key,
     )
     return base.transition(ReceiptState.CLAIMED, attempt)
 
@@ -282,6 +324,10 @@ def _with_step(history: tuple[dict[str, Any], ...], step: dict[str, Any]) -> tup
     if step["state"] != ReceiptState.CLAIMED.value or last != [claimed, refused, claimed, refused]:
         return (*history, step)
     return (*history[:-2], {**step, "repeated": int(history[-2].get("repeated") or 1) + 1})
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _time_of(steps: Sequence[dict[str, Any]]) -> float | None:
@@ -302,6 +348,8 @@ def _require_valid(fields: dict[str, Any]) -> None:
         raise TypeError("claimed_until and generations must be numbers")
     if not isinstance(fields["video"], (dict, type(None))) or not isinstance(fields["request"], dict):
         raise TypeError("video and request must be objects")
+    if not all(isinstance(fields.get(name, ""), str) for name in ("gateway", "call_id", "idempotency_key")):
+        raise TypeError("gateway, call_id and idempotency_key must be texts")
     if not all(isinstance(step, dict) for step in fields["history"]):
         raise TypeError("each step of the history must be an object")
     if fields["state"] in (ReceiptState.SUBMITTED, ReceiptState.STORED) and not fields["veo_task_id"]:

@@ -49,7 +49,7 @@ def test_the_one_paid_task_id_is_recorded_in_spite_of_refusals(
     assert [held.receipt.veo_task_id] == [task["task_id"] for task in sandbox.tasks()]
 
 
-@pytest.mark.parametrize("body", [DAMAGED["cut"], b'{"schema_version": 2}'], ids=["damaged", "newer"])
+@pytest.mark.parametrize("body", [DAMAGED["cut"], b'{"schema_version": 3}'], ids=["damaged", "newer"])
 def test_nothing_is_submitted_on_a_receipt_that_cannot_be_understood(s3, sandbox, client, request_4s, body):
     """The whole way stops before any money moves, and the receipt stays as it is."""
     s3.put_object(Bucket=TARGET.bucket, Key=TARGET.key, Body=body)
@@ -76,6 +76,11 @@ FIELDS = {
     "video",
     "history",
     "revision",
+    "gateway",
+    "price_form",
+    "told_usd",
+    "call_id",
+    "idempotency_key",
 }
 
 
@@ -90,7 +95,7 @@ def test_a_receipt_can_be_read_by_people(s3, sandbox, client, request_4s):
     data = json.loads(text)
     assert found["ContentType"] == "application/json"
     assert set(data) == FIELDS
-    assert text.startswith('{\n  "schema_version": 1,\n  "state": "stored",\n')
+    assert text.startswith('{\n  "schema_version": 2,\n  "state": "stored",\n')
     assert "Die Rakete über dem Fjord 🚀" in text
     assert [step["state"] for step in data["history"]] == ["claimed", "submitted", "stored"]
     assert data["history"][1]["veo_task_id"] == data["veo_task_id"] == sandbox.tasks()[0]["task_id"]

@@ -222,7 +222,7 @@ def test_a_damaged_receipt_is_told_and_left_alone(s3, damage):
 
 def test_a_receipt_of_a_newer_release_is_told_and_left_alone(s3):
     """A newer version is refused with the way out, even where its fields are unknown."""
-    newer = b'{"schema_version": 2, "state": "paid in advance"}'
+    newer = b'{"schema_version": 3, "state": "paid in advance"}'
     s3.put_object(Bucket=TARGET.bucket, Key=TARGET.key, Body=newer)
     with pytest.raises(VeoReceiptError, match=r"version 2.*upgrade airflow-provider-veo"):
         S3ReceiptStore(s3, TARGET).read()

@@ -147,7 +147,7 @@ class Actor:
             "write", lambda: VersionedReceipt(receipt, self.world.put(receipt, after.etag if after else None))
         )
 
-    def submit(self, request, deadline):
+    def submit(self, request, deadline, idempotency_key=""):
         assert request is self.plan.request
         verdict = self._call("submit")
         if CLOCK.now >= deadline:

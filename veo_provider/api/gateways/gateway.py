@@ -57,6 +57,13 @@ class Charging:
     failed: bool | None = None
     moderated: bool | None = None
 
+    def charges_failure(self, *, moderated: bool) -> bool | None:
+        """Return whether a failed generation is charged in the end; None if nobody has said so.
+
+        :param moderated: whether moderation was the reason.
+        """
+        return False if self.at == "never" else self.moderated if moderated else self.failed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:

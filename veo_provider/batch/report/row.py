@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from veo_provider.batch.checkpoint import known_fields
 from veo_provider.batch.outcome import Outcome, outcome_of_receipt
-from veo_provider.receipts.charges import charges_of
+from veo_provider.receipts.charges import charges_of, told_charges
 from veo_provider.receipts.receipt import ReceiptState
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ class SummaryRow:
     :param cost_usd: what the run pays for it: the price of each of its submissions that was accepted and did
         not fail.
     :param unknown_usd: what the run may be charged in addition, for its submissions of unknown fate.
+    :param told_usd: what the gateway says that the run pays for it; None if it does not say.
     :param price_usd: the price of the last generation; None if it is unknown or there is no receipt.
+    :param gateway: the gateway's name; empty if there is no receipt.
     :param paid_by: the task instance that submitted last, and pays unless that failed; else empty.
     :param veo_task_id: the API's task id, if there is one.
     :param generations: how many submissions of the request were accepted.
@@ -49,7 +51,9 @@ class SummaryRow:
     reason: str = ""
     cost_usd: float = 0.0
     unknown_usd: float = 0.0
+    told_usd: float | None = None
     price_usd: float | None = None
+    gateway: str = ""
     paid_by: str = ""
     veo_task_id: str | None = None
     generations: int = 0
@@ -94,7 +98,9 @@ class SummaryRow:
             reason=reason,
             cost_usd=paid.charged,
             unknown_usd=paid.unknown,
+            told_usd=told_charges(receipt, run),
             price_usd=receipt.price_usd,
+            gateway=receipt.gateway,
             paid_by=receipt.claimant,
             veo_task_id=receipt.veo_task_id,
             generations=receipt.generations,

@@ -39,6 +39,7 @@ class Summary:
     :param to_fetch: how many were or may have been submitted, are not known to have failed, and have no video
         yet.
     :param unknown_usd: the same sum of what may be charged in addition.
+    :param told_usd: the same sum of what the gateway says; None if it says nothing.
     """
 
     uri: str
@@ -47,6 +48,7 @@ class Summary:
     cost_usd: float
     to_fetch: int = 0
     unknown_usd: float = 0.0
+    told_usd: float | None = None
 
 
 def write_summary(rows: Iterable[SummaryRow], s3: S3Client, folder: str) -> Summary:
@@ -59,6 +61,7 @@ def write_summary(rows: Iterable[SummaryRow], s3: S3Client, folder: str) -> Summ
     """
     counts: Counter[str] = Counter()
     cost, unknown, to_fetch = 0.0, 0.0, 0
+    told: float | None = None
     lines = S3Uri.parse(f"{folder}summary.jsonl", "folder")
     columns = S3Uri.parse(f"{folder}summary.parquet", "folder") if has_pyarrow() else None
     with unavailable(f"The summary {lines}"), ExitStack() as uploads:
@@ -71,6 +74,7 @@ def write_summary(rows: Iterable[SummaryRow], s3: S3Client, folder: str) -> Summ
             counts[row.outcome.value] += 1
             cost += row.cost_usd
             unknown += row.unknown_usd
+            told = told if row.told_usd is None else (told or 0.0) + row.told_usd
             to_fetch += row.outcome in RETRYABLE and (row.veo_task_id is not None or row.unknown_usd > 0)
             for table in tables:
                 table.add(row)
@@ -83,6 +87,7 @@ def write_summary(rows: Iterable[SummaryRow], s3: S3Client, folder: str) -> Summ
         cost_usd=round(cost, 2),
         to_fetch=to_fetch,
         unknown_usd=round(unknown, 2),
+        told_usd=None if told is None else round(told, 2),
     )
 
 

@@ -59,7 +59,7 @@ class ParquetWriter:
             "changed_at",
             "sha256",
         )
-        numbers = ("cost_usd", "unknown_usd", "price_usd", "duration_seconds")
+        numbers = ("cost_usd", "unknown_usd", "told_usd", "price_usd", "duration_seconds")
         types = {**dict.fromkeys(texts, pa.string()), **dict.fromkeys(numbers, pa.float64())}
         self._schema = pa.schema(
             [(field.name, types.get(field.name, pa.int64())) for field in fields(SummaryRow)]
