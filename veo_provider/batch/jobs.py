@@ -11,6 +11,7 @@ from veo_provider.exceptions import VeoRequestError
 from veo_provider.generation import fingerprint
 from veo_provider.generation.lifecycle import VideoJob
 from veo_provider.media.image_source import open_image
+from veo_provider.receipts.receipt import ReceiptState
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ class ItemJobs:
         return VeoRequest(prompt=self.prompts.of(item), image=image, gateway=self.client.gateway, **fields)
 
     def _is_own(self, receipt: Receipt) -> bool:
-        return receipt.claimant == self.attempt.task_instance
+        """Whether this task has submitted it, to where it can still be polled, or has it stored."""
+        pollable = receipt.request.get("account") == self.account or receipt.state is ReceiptState.STORED
+        return pollable and receipt.claimant == self.attempt.task_instance
 
     def _is_own_request(self, item: ManifestItem, receipt: Receipt) -> bool:
         """Whether this task has submitted the same request before; the image is assumed unchanged."""

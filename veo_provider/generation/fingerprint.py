@@ -12,7 +12,7 @@ from veo_provider.exceptions import VeoImageError, VeoImageUnavailableError
 from veo_provider.media.conversion import ConvertedImage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from veo_provider.api.client import VeoClient
     from veo_provider.api.gateways.gateway import Gateway
@@ -30,6 +30,10 @@ _REQUEST_FIELDS = (
     "seed",
     "negative_prompt",
 )
+
+
+_NOT_OF_THE_VIDEO = ("image", "account")
+"""Parts of a description that make no other video: where the image is from, and who makes it."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,31 @@ class PreparedRequest:
         :param image_error: why the image cannot be read.
         """
         description = {**request.description(), "image_sha256": image_sha256, "account": account}
-        canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
-        fingerprint = hashlib.sha256(canonical).hexdigest()
-        return cls(request, {"image": image, **description}, fingerprint, image_error)
+        return cls(request, {"image": image, **description}, _digest(description), image_error)
+
+
+def is_moved(receipt: Receipt, description: Mapping[str, Any]) -> bool:
+    """Whether a receipt has the same request under another account, as after a change of the host.
+
+    :param description: of this request, see :attr:`PreparedRequest.description`.
+    """
+    if receipt.request.get("account") == description.get("account"):
+        return False
+    ours, theirs = (
+        {name: value for name, value in each.items() if name not in _NOT_OF_THE_VIDEO}
+        for each in (description, receipt.request)
+    )
+    return _digest(ours) == _digest(theirs)
+
+
+def is_at(receipt: Receipt, client: VeoClient) -> bool:
+    """Whether a receipt's generation was submitted to the client's host."""
+    return str(receipt.request.get("account", "")).endswith(f" at {client.public_base_url}")
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
+    return hashlib.sha256(canonical).hexdigest()
 
 
 def account_of(veo_conn_id: str, client: VeoClient) -> str:

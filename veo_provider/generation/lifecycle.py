@@ -12,10 +12,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from veo_provider.exceptions import ReceiptConflictError, VeoError, VeoRequestError
 from veo_provider.generation import recording, storage, submission
+from veo_provider.generation.fingerprint import is_moved
 from veo_provider.generation.state_machine import (
     NeedsImage,
     Refuse,
@@ -95,6 +96,7 @@ class GenerationJob:
         self._refusal = refusal
         self._prepared: PreparedRequest | None = None
         self._fingerprint: str | None = None
+        self._description: dict[str, Any] | None = None
         self._refuted = ""
         """An id from a broken response that turned out not to exist."""
 
@@ -116,7 +118,10 @@ class GenerationJob:
         stored = receipt is not None and fingerprint is not None and self._is_finished(receipt)
         if receipt is not None and self._refuted and receipt.candidate_task_id == self._refuted:
             receipt = dataclasses.replace(receipt, candidate_task_id=None)
-        step = next_step(receipt, fingerprint, self.attempt, self._policy, now=time.time(), stored=stored)
+        moved = receipt is not None and is_moved(receipt, self._description or {})
+        step = next_step(
+            receipt, fingerprint, self.attempt, self._policy, now=time.time(), stored=stored, moved=moved
+        )
         if not isinstance(step, (NeedsImage, Submit)):
             return step
         if self._refusal is not None:
@@ -132,6 +137,7 @@ class GenerationJob:
         """
         prepared = self._prepare(current.receipt if current else None)
         self._prepared, self._fingerprint = prepared, prepared.fingerprint
+        self._description = prepared.description
         return prepared
 
     def release_image(self) -> None:

@@ -19,7 +19,8 @@ State               Next step
 ``lost``            :class:`Done` if the object is there; else :class:`Attach`, or :class:`Submit` by policy
 ==================  ======================================================================================
 
-For another request, ``on_changed_request`` decides. :class:`NeedsImage` stands in for a decision that depends
+For another request, ``on_changed_request`` decides. The same request under another account is another one
+too, unless its video is stored: that stays valid. :class:`NeedsImage` stands in for a decision that depends
 on the image, and no attempt submits what it has already paid for.
 """
 
@@ -164,6 +165,7 @@ def next_step(
     *,
     now: float,
     stored: bool,
+    moved: bool = False,
 ) -> Step:
     """Return what an attempt does next. Decides only: neither reads, writes nor spends anything.
 
@@ -173,8 +175,9 @@ def next_step(
     :param policy: what to do where the receipt leaves a choice.
     :param now: Unix seconds.
     :param stored: whether the receipt's video is in S3.
+    :param moved: whether the receipt has the attempt's request, but under another account.
     """
-    step = _next_step(receipt, fingerprint, attempt, policy, now, stored=stored)
+    step = _next_step(receipt, fingerprint, attempt, policy, now, stored=stored, moved=moved)
     if not isinstance(step, Submit):
         return step
     if fingerprint is None:
@@ -191,6 +194,7 @@ def _next_step(
     now: float,
     *,
     stored: bool,
+    moved: bool,
 ) -> Step:
     """Decide by the receipt; :func:`next_step` decides whether the attempt may pay."""
     if receipt is None:
@@ -202,7 +206,8 @@ def _next_step(
     if fingerprint is None:
         return NeedsImage()
     if receipt.fingerprint != fingerprint:
-        return _replace_request(receipt, policy, stored=stored)
+        decide = _continue_elsewhere if moved else _replace_request
+        return decide(receipt, policy, stored=stored)
     if unsettled or receipt.state is ReceiptState.REFUSED:
         return Submit()
     return _continue_generation(receipt, policy, stored=stored)
@@ -237,6 +242,23 @@ def _replace_request(receipt: Receipt, policy: GenerationPolicy, *, stored: bool
     return Refuse(
         VeoRequestChangedError(
             f"The output belongs to another request, which is {receipt.state.value} as {receipt.veo_task_id}."
+        )
+    )
+
+
+def _continue_elsewhere(receipt: Receipt, policy: GenerationPolicy, *, stored: bool) -> Step:
+    """Decide about the same request under another account, which only that account's connection can poll."""
+    if receipt.state in (ReceiptState.STORED, ReceiptState.LOST) and stored:
+        return Done()
+    unpaid = receipt.state in (ReceiptState.REFUSED, ReceiptState.FAILED)
+    if unpaid or policy.on_changed_request == "regenerate":
+        return Submit()
+    state, account = receipt.state.value, receipt.request.get("account")
+    return Refuse(
+        VeoRequestChangedError(
+            f"The same video is {state} as {receipt.veo_task_id} with the connection {account}.",
+            advice="Run the task once with that connection to finish it, which costs nothing more, or pay "
+            'for a new video by on_changed_request="regenerate".',
         )
     )
 

@@ -55,6 +55,7 @@ class ParquetWriter:
             "outcome",
             "reason",
             "paid_by",
+            "gateway",
             "veo_task_id",
             "changed_at",
             "sha256",
