@@ -68,6 +68,7 @@ def test_a_row_of_a_video_describes_it():
         outcome=Outcome.STORED,
         cost_usd=0.30,
         price_usd=0.30,
+        gateway="apiyi",
         paid_by=RUN,
         veo_task_id="task_1",
         generations=2,
