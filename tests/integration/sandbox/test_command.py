@@ -311,13 +311,16 @@ def test_a_taken_port_is_an_error(sandbox: Sandbox) -> None:
 
 
 def test_connections_for_airflow(sandbox: Sandbox) -> None:
-    """As JSON, ready for the environment; without S3 there is none to S3."""
-    assert json.loads(sandbox.veo_conn()) == {
+    """As JSON, ready for the environment, with models that the sandbox still serves; without S3 none to S3."""
+    connection = json.loads(sandbox.veo_conn())
+    models = connection["extra"].pop("models")
+    assert connection == {
         "conn_type": "veo",
         "host": sandbox.api,
         "password": sandbox.api_key,
         "extra": {"account_token": sandbox.account_token},
     }
+    assert models["veo-3.1-fast-generate-preview"] == {"ends": None}
     with pytest.raises(SandboxError, match="without S3"):
         sandbox.aws_conn()
 
