@@ -311,7 +311,7 @@ def test_a_taken_port_is_an_error(sandbox: Sandbox) -> None:
 
 
 def test_connections_for_airflow(sandbox: Sandbox) -> None:
-    """As JSON, ready for the environment, with models that the sandbox still serves; without S3 none to S3."""
+    """As JSON, ready for the environment, with the models that it still serves; without S3 none to S3."""
     connection = json.loads(sandbox.veo_conn())
     models = connection["extra"].pop("models")
     assert connection == {
