@@ -177,7 +177,7 @@ def parse_check(response: Response) -> None:
     if isinstance(error, exceptions.VeoTaskNotFoundError):
         return
     if isinstance(error, exceptions.VeoUnexpectedAnswerError):
-        raise exceptions.VeoWrongHostError(error.what, status=error.status, code=error.code) from error
+        raise _wrong_host(error) from error
     raise error
 
 
@@ -191,7 +191,7 @@ def parse_models(response: Response) -> list[str]:
     if not response.ok:
         error = check_error(response)
         if isinstance(error, (exceptions.VeoUnexpectedAnswerError, exceptions.VeoTaskNotFoundError)):
-            raise exceptions.VeoWrongHostError(error.what, status=error.status, code=error.code)
+            raise _wrong_host(error) from error
         raise error
     data = response.json()
     models = data.get("data") if isinstance(data, dict) else None
@@ -203,6 +203,11 @@ def parse_models(response: Response) -> list[str]:
         )
     names = (each.get("id") for each in models if isinstance(each, dict))
     return [one_line(name) for name in names if isinstance(name, str)]
+
+
+def _wrong_host(error: exceptions.VeoAPIError) -> exceptions.VeoWrongHostError:
+    """Return the error of a host that responds, but not as the API does."""
+    return exceptions.VeoWrongHostError(error.what, status=error.status, code=error.code)
 
 
 def parse_balance(response: Response) -> float:

@@ -30,8 +30,6 @@ _REQUEST_FIELDS = (
     "seed",
     "negative_prompt",
 )
-
-
 _NOT_OF_THE_VIDEO = ("image", "account")
 """Parts of a description that make no other video: where the image is from, and who makes it."""
 
@@ -70,7 +68,9 @@ class PreparedRequest:
         :param image_error: why the image cannot be read.
         """
         description = {**request.description(), "image_sha256": image_sha256, "account": account}
-        return cls(request, {"image": image, **description}, _digest(description), image_error)
+        canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode()
+        fingerprint = hashlib.sha256(canonical).hexdigest()
+        return cls(request, {"image": image, **description}, fingerprint, image_error)
 
 
 def is_moved(receipt: Receipt, description: Mapping[str, Any]) -> bool:
@@ -84,17 +84,7 @@ def is_moved(receipt: Receipt, description: Mapping[str, Any]) -> bool:
         {name: value for name, value in each.items() if name not in _NOT_OF_THE_VIDEO}
         for each in (description, receipt.request)
     )
-    return _digest(ours) == _digest(theirs)
-
-
-def is_at(receipt: Receipt, client: VeoClient) -> bool:
-    """Whether a receipt's generation was submitted to the client's host."""
-    return str(receipt.request.get("account", "")).endswith(f" at {client.public_base_url}")
-
-
-def _digest(description: Mapping[str, Any]) -> str:
-    canonical = json.dumps(description, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
-    return hashlib.sha256(canonical).hexdigest()
+    return ours == theirs
 
 
 def account_of(veo_conn_id: str, client: VeoClient) -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import tenacity
 
-from veo_provider.api.gateways.apiyi import APIYI
 from veo_provider.exceptions import (
     ReceiptConflictError,
     VeoChargeOpenError,
@@ -94,7 +93,7 @@ def record_failure(
     current: VersionedReceipt,
     video: Video,
     attempt: Attempt,
-    charging: Charging = APIYI.charging,
+    charging: Charging,
 ) -> VersionedReceipt:
     """Record that the service failed a generation, and return the new receipt.
 

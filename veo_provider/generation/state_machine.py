@@ -233,9 +233,8 @@ def _settle_submission(
 
 
 def _replace_request(receipt: Receipt, policy: GenerationPolicy, *, stored: bool) -> Step:
-    """Decide about an output that belongs to another request; one that nobody paid for is free to use."""
-    unpaid = receipt.state in (ReceiptState.REFUSED, ReceiptState.FAILED)
-    if unpaid or policy.on_changed_request == "regenerate":
+    """Decide about an output that belongs to another request."""
+    if _may_be_replaced(receipt, policy):
         return Submit()
     if policy.on_changed_request == "keep" and receipt.veo_task_id:
         return _continue_generation(receipt, policy, stored=stored)
@@ -250,8 +249,7 @@ def _continue_elsewhere(receipt: Receipt, policy: GenerationPolicy, *, stored: b
     """Decide about the same request under another account, which only that account's connection can poll."""
     if receipt.state in (ReceiptState.STORED, ReceiptState.LOST) and stored:
         return Done()
-    unpaid = receipt.state in (ReceiptState.REFUSED, ReceiptState.FAILED)
-    if unpaid or policy.on_changed_request == "regenerate":
+    if _may_be_replaced(receipt, policy):
         return Submit()
     state, account = receipt.state.value, receipt.request.get("account")
     return Refuse(
@@ -261,6 +259,12 @@ def _continue_elsewhere(receipt: Receipt, policy: GenerationPolicy, *, stored: b
             'for a new video by on_changed_request="regenerate".',
         )
     )
+
+
+def _may_be_replaced(receipt: Receipt, policy: GenerationPolicy) -> bool:
+    """Whether another request may take the output; one that nobody paid for is free to use."""
+    unpaid = receipt.state in (ReceiptState.REFUSED, ReceiptState.FAILED)
+    return unpaid or policy.on_changed_request == "regenerate"
 
 
 def _continue_generation(receipt: Receipt, policy: GenerationPolicy, *, stored: bool) -> Step:

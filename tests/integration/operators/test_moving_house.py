@@ -17,11 +17,11 @@ HABITS = {"image": "s3://images/rocket.jpg", "prompt": "The rocket lifts off", "
 def move(connections, monkeypatch):
     """Moves the default connection to another name of the same server: another host, another account."""
 
-    def move(conn_id="VEO_DEFAULT"):
+    def move():
         there = json.loads(connections.veo_conn())
         there["host"] = there["host"].replace("127.0.0.1", "localhost")
         assert there["host"] != json.loads(connections.veo_conn())["host"]
-        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", json.dumps(there))
+        monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", json.dumps(there))
 
     return move
 
@@ -39,10 +39,8 @@ def make(run_id="monday", **fields):
     return task.execute({"ti": Instance(run_id)})
 
 
-def submit(run_id="monday", **fields):
-    return VeoSubmitOperator(task_id="move", receipt=RECEIPT, **HABITS, **fields).execute(
-        {"ti": Instance(run_id)}
-    )
+def submit():
+    return VeoSubmitOperator(task_id="move", receipt=RECEIPT, **HABITS).execute({"ti": Instance()})
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from support.generations import CLOCK, FAIL, KEEP, NOW, PLANS, Interrupted, Killed, World, advance
 
 from veo_provider import exceptions
+from veo_provider.api.gateways.apiyi import APIYI
 from veo_provider.api.video import Video, VideoStatus
 from veo_provider.exceptions import ReceiptConflictError, VeoReceiptUnavailableError
 from veo_provider.generation import lifecycle, recording, submission
@@ -99,7 +100,7 @@ class Actor:
                 return step
             video = self.get(step.veo_task_id)
             if video.status is VideoStatus.FAILED:
-                recording.record_failure(self, current, video, self.by)
+                recording.record_failure(self, current, video, self.by, APIYI.charging)
             elif video.status is VideoStatus.COMPLETED:
                 self.world.video_there = True
                 recording.record_video(self, current, {"bytes": 1}, self.by)

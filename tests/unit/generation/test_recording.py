@@ -6,12 +6,16 @@ import pytest
 from support.generations import ME, OTHER, Memory, submitted_by
 
 from veo_provider import exceptions
+from veo_provider.api.gateways.apiyi import APIYI
 from veo_provider.api.video import Video, VideoStatus
 from veo_provider.generation import recording
 from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.receipts import receipt as receipts
 from veo_provider.receipts.attempt import Attempt
 from veo_provider.receipts.receipt import ReceiptState
+
+FREE = APIYI.charging
+"""A failed generation is not charged."""
 
 
 def test_two_attempts_may_record_the_same_video():
@@ -28,8 +32,8 @@ def test_two_attempts_may_record_the_same_failure():
     store = Memory()
     first = second = submitted_by(store, ME)
     failed = Video("task_1", VideoStatus.FAILED)
-    recording.record_failure(store, first, failed, ME)
-    recording.record_failure(store, second, failed, Attempt("other"))
+    recording.record_failure(store, first, failed, ME, FREE)
+    recording.record_failure(store, second, failed, Attempt("other"), FREE)
     assert store.world.receipt.state is ReceiptState.FAILED
 
 
@@ -42,7 +46,7 @@ def test_what_was_completed_once_is_not_free_because_it_is_called_failed_later()
     assert (current.receipt.state, current.receipt.was_completed) == (ReceiptState.SUBMITTED, True)
     for _ in range(2):
         with pytest.raises(exceptions.VeoChargeOpenError, match="completed before"):
-            recording.record_failure(store, current, Video("task_1", VideoStatus.FAILED), OTHER)
+            recording.record_failure(store, current, Video("task_1", VideoStatus.FAILED), OTHER, FREE)
         current = store.read()
         assert current.receipt.state is ReceiptState.LOST
 
@@ -54,7 +58,7 @@ def test_a_new_submission_knows_nothing_of_the_completion_before():
     recording.record_storing_error(store, current, AWAY, PLAIN, ME)
     current = recording.record_loss(store, store.read(), "gone", ME)
     current = submitted_by(store, OTHER, GenerationPolicy(on_lost_video="regenerate"))
-    assert recording.record_failure(store, current, Video("task_1", VideoStatus.FAILED), OTHER)
+    assert recording.record_failure(store, current, Video("task_1", VideoStatus.FAILED), OTHER, FREE)
 
 
 def test_a_receipt_that_is_deleted_under_way_ends_the_task_without_a_retry():

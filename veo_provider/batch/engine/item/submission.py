@@ -65,11 +65,10 @@ class ItemSubmission:
         with state.waits.cancel_at_end():
             await state.prepare_slots.acquire()
         try:
-            prepared = await state.executors.run_io(job.prepare, current)
+            await state.executors.run_io(job.prepare, current)
             if not isinstance(await state.executors.run_io(job.decide, current), Submit):
                 return current, False
-            if prepared.image_error is not None:
-                raise prepared.image_error
+            job.require_submittable()
             return await self._submit_prepared()
         finally:
             job.release_image()
