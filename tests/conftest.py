@@ -61,6 +61,21 @@ def connections(sandbox, monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def _backup():
+    with Sandbox(latency=0.2, s3=False) as running:
+        yield running
+
+
+@pytest.fixture
+def backup(_backup, connections, monkeypatch):
+    """A second service with a bill of its own, and the connection ``backup`` to it."""
+    _backup.reset()
+    _backup.clear_faults()
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUP", _backup.veo_conn())
+    return _backup
+
+
+@pytest.fixture(scope="session")
 def s3(_sandbox):
     """boto3's client for the sandbox's S3."""
     from support.buckets import s3_client_of

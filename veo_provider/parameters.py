@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _NOTHING = frozenset({"", "none", "null", "nan"})
 """How an empty cell, or None in a template, is rendered."""
 _SHOWN_CHARACTERS = 200
+_PAIR = 2
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -128,6 +129,56 @@ def as_prompts(name: str, value: object) -> str | dict[str, str] | None:
     if not isinstance(value, dict):
         return as_text(name, value)
     return {str(key): as_text(f"{name}[{key!r}]", text) or "" for key, text in value.items()} or None
+
+
+def as_pairs(name: str, value: object) -> list[tuple[str, str]]:
+    """Return a list of pairs ``(veo_conn_id, model)``; no value is an empty list.
+
+    :raises VeoRequestError: the value is something else, or names a pair twice.
+    """
+    if is_nothing(value):
+        return []
+    if not isinstance(value, (list, tuple)):
+        raise VeoRequestError(f"{name} must be a list of pairs (veo_conn_id, model); got {_shown(value)}.")
+    pairs = [_as_pair(f"{name}[{index}]", each) for index, each in enumerate(value)]
+    for index, pair in enumerate(pairs):
+        if pair in pairs[:index]:
+            raise VeoRequestError(f"{name}[{index}] is {pair!r}, which is in the list before.")
+    return pairs
+
+
+def require_pairs(name: str, value: object) -> None:
+    """Check a list of pairs as far as that is possible before templates and XComs have values.
+
+    :raises VeoRequestError: the value, or an element of it, is no pair whatever it renders to.
+    """
+    if _has_value_later(value):
+        return
+    if isinstance(value, (list, tuple)) and any(map(_has_value_later, value)):
+        for index, each in enumerate(value):
+            if not _has_value_later(each):
+                _as_pair(f"{name}[{index}]", each)
+        return
+    as_pairs(name, value)
+
+
+def _as_pair(name: str, value: object) -> tuple[str, str]:
+    if not isinstance(value, (list, tuple)) or len(value) != _PAIR:
+        raise VeoRequestError(f"{name} must be a pair (veo_conn_id, model); got {_shown(value)}.")
+    conn_id, model = value
+    if _has_value_later(conn_id) or _has_value_later(model):
+        return str(conn_id), str(model)
+    found = as_connection(f"the veo_conn_id of {name}", conn_id), as_text(f"the model of {name}", model)
+    if found[0] is None or found[1] is None:
+        raise VeoRequestError(f"{name} must name a connection and a model; got {_shown(value)}.")
+    return found[0], found[1]
+
+
+def _has_value_later(value: object) -> bool:
+    """Whether a value is a template or an upstream task's result, which is known when the task runs."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    return not (value is None or isinstance(value, (int, float, bytes, dict, list, tuple, set)))
 
 
 def as_place(name: str, value: object) -> str:

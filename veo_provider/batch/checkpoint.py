@@ -51,6 +51,7 @@ class Checkpoint:
     :param stopped_for_now: whether that may pass, so that the task's next try may go on.
     :param breaker: state of the :class:`~veo_provider.concurrency.circuit_breaker.CircuitBreaker`; empty
         before the first segment.
+    :param refused_routes: state of the :class:`~veo_provider.batch.engine.refused_routes.RefusedRoutes`.
     :param done: whether nothing is left to do.
     """
 
@@ -71,6 +72,7 @@ class Checkpoint:
     stopped: str = ""
     stopped_for_now: bool = False
     breaker: dict[str, Any] = field(default_factory=dict)
+    refused_routes: dict[str, Any] = field(default_factory=dict)
     done: bool = False
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from veo_provider.batch.report.orphans import OrphanFinder
 from veo_provider.batch.report.run_folder import run_folder
 from veo_provider.batch.spec import BatchSpec, BatchTuning
 from veo_provider.exceptions import VeoReceiptUnavailableError
-from veo_provider.generation.fingerprint import account_of
+from veo_provider.generation.fallbacks import Route
 from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.polling.session import shared_session
 from veo_provider.receipts.attempt import Attempt
@@ -33,7 +33,7 @@ from veo_provider.s3.credentials import look_up_in_loop
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from mypy_boto3_s3 import S3Client
 
@@ -69,18 +69,21 @@ async def run_segment(
     """
     tuning = tuning or DEFAULT_TUNING
     settings, s3 = await _read_connections(spec, tuning)
-    client = await asyncio.to_thread(settings.client)
+    clients = await asyncio.to_thread(lambda: [each.client() for each in settings])
     try:
-        manifest, jobs = await asyncio.to_thread(lambda: (manifest_of(spec, s3), jobs_of(spec, client, s3)))
+        manifest, jobs = await asyncio.to_thread(lambda: (manifest_of(spec, s3), jobs_of(spec, clients, s3)))
         await asyncio.to_thread(check_receipts, spec, s3)
         journal = journal_of(spec, s3, tuning)
         checkpoint = await asyncio.to_thread(_prepare_checkpoint, checkpoint, manifest, journal)
         # Later segments have counted what the cached rows cost, if there are any.
         is_first = not checkpoint.total and not checkpoint.legs
         replay = await asyncio.to_thread(journal.start_try) if is_first else None
-        async with shared_session(spec.veo_conn_id) as session:
+        async with AsyncExitStack() as stack:
+            first, *others = [
+                await stack.enter_async_context(shared_session(conn_id)) for conn_id in spec.conn_ids
+            ]
             state = SegmentState.start(
-                spec, checkpoint, jobs.attempt.id, session, tuning, store_videos=store_videos
+                spec, checkpoint, jobs.attempt.id, first, tuning, store_videos=store_videos, others=others
             )
             feeder = ItemFeeder(
                 state,
@@ -91,7 +94,9 @@ async def run_segment(
                 orphans_first=store_videos and spec.try_number > 1 and not checkpoint.legs,
             )
             reporter = ProgressReporter(state, manifest, journal, s3, folder_of(spec))
-            monitor = BalanceMonitor(state, client.balance) if settings.account_token else None
+            # With another route, an empty account does not end the batch: its refusal tells.
+            watched = settings[0].account_token and not spec.fallbacks
+            monitor = BalanceMonitor(state, clients[0].balance) if watched else None
             runner = BatchRunner(state, feeder, journal, s3, reporter, monitor, may_defer=may_defer)
             on_start(runner)
             checkpoint = await runner.run()
@@ -99,7 +104,8 @@ async def run_segment(
         await asyncio.to_thread(journal.flush)
         return checkpoint
     finally:
-        await asyncio.to_thread(client.close)
+        for client in clients:
+            await asyncio.to_thread(client.close)
 
 
 def folder_of(spec: BatchSpec) -> str:
@@ -115,24 +121,29 @@ def manifest_of(spec: BatchSpec, s3: S3Client) -> Manifest:
     return open_manifest(spec.images, spec.output_prefix, s3, prompt_suffix=spec.prompt_suffix)
 
 
-def jobs_of(spec: BatchSpec, client: VeoClient, s3: S3Client) -> ItemJobs:
+def jobs_of(spec: BatchSpec, clients: Sequence[VeoClient], s3: S3Client) -> ItemJobs:
     """Return what makes the jobs of the videos of a batch.
 
+    :param clients: one for each route.
     :raises VeoRequestError: a parameter is not of its form.
     """
+    fields_by_route = spec.fields_by_route
     return ItemJobs(
-        client=client,
+        routes=[
+            Route(conn_id, fields["model"], client)
+            for conn_id, fields, client in zip(spec.conn_ids, fields_by_route, clients, strict=True)
+        ],
         s3=s3,
         prompts=prompts_of(spec.prompt, spec.prompt_suffix, s3),
         # A thread of an earlier segment of this try may still be submitting.
         attempt=Attempt(spec.run, spec.try_number, alone=False),
         policy=GenerationPolicy(**spec.policy),
-        fields=spec.fields,
-        account=account_of(spec.veo_conn_id, client),
+        fields=fields_by_route,
         aws_conn_id=spec.aws_conn_id,
         convert=spec.convert,
         fit=spec.fit,
         allow_unconditional_writes=spec.unconditional,
+        fallback_on_moderation=spec.fallback_on_moderation,
     )
 
 
@@ -186,14 +197,14 @@ def _prepare_checkpoint(checkpoint: Checkpoint, manifest: Manifest, journal: Res
     return checkpoint
 
 
-async def _read_connections(spec: BatchSpec, tuning: BatchTuning) -> tuple[VeoSettings, S3Client]:
-    """Read both connections, waiting until Airflow responds."""
+async def _read_connections(spec: BatchSpec, tuning: BatchTuning) -> tuple[list[VeoSettings], S3Client]:
+    """Read the connection of each route and that of S3, waiting until Airflow responds."""
     from asgiref.sync import sync_to_async
 
     from veo_provider.hooks.veo import VeoHook, wait_for_airflow
 
     attempts = tuning.connection_attempts
-    settings = await VeoHook(spec.veo_conn_id).wait_for_settings(max_attempts=attempts)
+    settings = [await VeoHook(conn_id).wait_for_settings(max_attempts=attempts) for conn_id in spec.conn_ids]
     # Airflow before 3.2 reads a connection in a thread only if the thread was started in this way.
     client_in_thread = partial(
         sync_to_async(s3_client),

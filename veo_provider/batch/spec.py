@@ -43,6 +43,9 @@ class BatchSpec:
     :param max_cost_usd: maximum that the run may be charged; None for no ceiling.
     :param poll_interval: seconds between two polls of a generation; None for the learned schedule.
     :param timeout: seconds from a submission after which the run stops waiting for its video.
+    :param fallbacks: the routes after the first one, each with its ``veo_conn_id`` and those ``fields`` that
+        differ.
+    :param fallback_on_moderation: whether the next route is also asked after moderation has refused.
     """
 
     run: str
@@ -64,6 +67,8 @@ class BatchSpec:
     max_cost_usd: float | None = None
     poll_interval: float | None = None
     timeout: float = 2 * 60 * 60
+    fallbacks: list[dict[str, Any]] = field(default_factory=list)
+    fallback_on_moderation: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec in a form that JSON can carry."""
@@ -73,6 +78,16 @@ class BatchSpec:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_dict` returned, in this release or an earlier one."""
         return cls(**known_fields(cls, data))
+
+    @property
+    def conn_ids(self) -> list[str]:
+        """The connection of each route."""
+        return [self.veo_conn_id, *(each["veo_conn_id"] for each in self.fallbacks)]
+
+    @property
+    def fields_by_route(self) -> list[dict[str, Any]]:
+        """The further fields of the requests of each route."""
+        return [self.fields, *({**self.fields, **each["fields"]} for each in self.fallbacks)]
 
     @property
     def request_digest(self) -> str:
@@ -111,6 +126,7 @@ class BatchTuning:
     :param max_cache_age: age up to which cached rows of a crashed try are used. The writer's clock may be
         wrong, so they must look younger than this by the clock difference that is allowed for.
     :param max_cached_rows: maximum number of cached rows in memory, about a kilobyte each.
+    :param route_pause: time for which no image asks a route that refused one as it would refuse all.
     :param connection_attempts: attempts to read a connection while Airflow is unavailable.
     :param io_threads: threads for receipts, images and submissions.
     :param transfer_threads: threads for transfers into S3, with up to 15 MB each.
@@ -136,6 +152,7 @@ class BatchTuning:
     balance_interval: float = 180.0
     max_cache_age: float = 900.0
     max_cached_rows: int = 2_000
+    route_pause: float = 600.0
     connection_attempts: int = 40
     io_threads: int = IO_THREADS
     transfer_threads: int = TRANSFER_THREADS

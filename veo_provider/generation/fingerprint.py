@@ -43,12 +43,17 @@ class PreparedRequest:
     :param fingerprint: SHA-256 over the description, which has the image's digest.
     :param image_error: why the image cannot be read; such a request may attach to a generation, but not be
         submitted.
+    :param others: the fingerprints of the same video by other routes, see
+        :mod:`~veo_provider.generation.fallbacks`.
+    :param skipped: the routes before this one that are not asked, as the receipt's history names them.
     """
 
     request: VeoRequest
     description: dict[str, Any]
     fingerprint: str
     image_error: VeoError | None = None
+    others: frozenset[str] = frozenset()
+    skipped: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(
@@ -124,10 +129,34 @@ def prepare(
     )
 
 
-def request_of(receipt: Receipt, gateway: Gateway, image: Image | None) -> VeoRequest:
-    """Return the request that a receipt describes, even if the task's templates now render differently."""
+def prepare_like(
+    other: PreparedRequest, request_for: Callable[[Image | None], VeoRequest], *, account: str
+) -> PreparedRequest:
+    """Return a request of the same image as another one, which is not read again.
+
+    :param other: the same video under another account.
+    :param request_for: returns the request for an image.
+    :param account: see :func:`account_of`.
+    :raises VeoRequestError: the request breaks a rule.
+    """
+    return PreparedRequest.of(
+        request_for(other.request.image),
+        image=other.description["image"],
+        image_sha256=other.description["image_sha256"],
+        account=account,
+        image_error=other.image_error,
+    )
+
+
+def request_of(
+    receipt: Receipt, gateway: Gateway, image: Image | None, *, model: str | None = None
+) -> VeoRequest:
+    """Return the request that a receipt describes, even if the task's templates now render differently.
+
+    :param model: instead of the receipt's.
+    """
     fields = {name: receipt.request[name] for name in _REQUEST_FIELDS if name in receipt.request}
-    return VeoRequest(image=image, gateway=gateway, **fields)
+    return VeoRequest(image=image, gateway=gateway, **{**fields, **({"model": model} if model else {})})
 
 
 def sha256_of(request: VeoRequest) -> str | None:

@@ -154,8 +154,10 @@ class GenerationJob:
         :raises VeoRecordLostError: the submission was accepted, but its id could not be recorded.
         :raises VeoError: nothing was submitted or accepted, and nothing was spent.
         """
-        prepared, current = self._prepared, self.read()
-        if prepared is None or not isinstance(self.decide(current), Submit):
+        current = self.read()
+        step = self.decide(current)
+        prepared = self._prepared
+        if prepared is None or not isinstance(step, Submit):
             return current
         in_flight = self.receipt_to_replace(current)
         if in_flight is not None and not may_replace(in_flight):
@@ -186,9 +188,10 @@ class GenerationJob:
 
         None if there is no such generation.
         """
-        if current is None or self._fingerprint is None:
+        fingerprint = self._fingerprint_for(current.receipt) if current else None
+        if current is None or fingerprint is None:
             return None
-        in_flight = is_in_flight_elsewhere(current.receipt, self._fingerprint, self.attempt)
+        in_flight = is_in_flight_elsewhere(current.receipt, fingerprint, self.attempt)
         return current.receipt if in_flight else None
 
     def submitted_by_this_attempt(self, current: VersionedReceipt | None) -> bool:

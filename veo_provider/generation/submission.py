@@ -144,6 +144,8 @@ def _claim(prepared: PreparedRequest, attempt: Attempt, before: Receipt | None) 
         gateway=prepared.request.gateway.name,
         price_form=prepared.request.price_form,
         idempotency_key=uuid.uuid4().hex if prepared.request.gateway.idempotency_header else "",
+        same_video=prepared.others,
+        skipped=prepared.skipped,
     )
 
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
-    from veo_provider.api.client import VeoClient
     from veo_provider.api.gateways.gateway import Gateway
     from veo_provider.api.image import Image
+    from veo_provider.generation.fallbacks import Route
     from veo_provider.generation.fingerprint import PreparedRequest
     from veo_provider.generation.state_machine import (
         GenerationPolicy,
@@ -152,14 +152,26 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
         self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
         self.aws_conn_id = as_connection("aws_conn_id", self.aws_conn_id, optional=True)
 
-    def _fields(self, gateway: Gateway) -> dict[str, Any]:
-        """Return all of a request but its image and its prompt.
+    @property
+    def _has_fallbacks(self) -> bool:
+        """Whether there are other routes than ``veo_conn_id`` and ``model``."""
+        return False
 
-        :raises VeoRequestError: a parameter is not of its form, or the gateway needs a model to be named.
+    def _model(self, gateway: Gateway) -> str:
+        """Return the model's id.
+
+        :raises VeoRequestError: it is not a text, or the gateway needs one to be named.
         """
         model = as_text("model", self.model) or gateway.default_model
         if not model:
             raise VeoRequestError(f"The gateway {gateway.name!r} has no default model: set model=.")
+        return model
+
+    def _fields(self, gateway: Gateway, model: str) -> dict[str, Any]:
+        """Return all of a request but its image and its prompt.
+
+        :raises VeoRequestError: a parameter is not of its form.
+        """
         return {
             "model": model,
             "seconds": as_text("seconds", self.seconds) or gateway.model(model).default_seconds,
@@ -202,10 +214,14 @@ class VeoImageRequestOperator(VeoRequestOperator):
         self.prompt = prompt
         self.text_to_video = text_to_video
 
-    def _request(self, gateway: Gateway, image: Image | None) -> VeoRequest:
-        """Return the request; a template that rendered to nothing counts as not given."""
+    def _request(self, gateway: Gateway, image: Image | None, *, model: str | None = None) -> VeoRequest:
+        """Return the request; a template that rendered to nothing counts as not given.
+
+        :param model: instead of the task's own.
+        """
         prompt = as_text("prompt", self.prompt) or ""
-        return VeoRequest(image=image, prompt=prompt, gateway=gateway, **self._fields(gateway))
+        fields = self._fields(gateway, model or self._model(gateway))
+        return VeoRequest(image=image, prompt=prompt, gateway=gateway, **fields)
 
     def _image(self) -> Image | None:
         from veo_provider.media.image_source import open_image
@@ -220,18 +236,25 @@ class VeoImageRequestOperator(VeoRequestOperator):
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None
 
-    def _prepare(self, client: VeoClient, attempt: Attempt, receipt: Receipt | None) -> PreparedRequest:
-        """Return what to submit; where it is paid for already, the image need not exist any more."""
+    def _prepare(
+        self, attempt: Attempt, route: Route, receipt: Receipt | None, other: PreparedRequest | None = None
+    ) -> PreparedRequest:
+        """Return what to submit; where it is paid for already, the image need not exist any more.
+
+        :param other: the same video by another route, whose image is used.
+        """
         from veo_provider.generation import fingerprint
         from veo_provider.generation.state_machine import is_retry_of
 
-        account = fingerprint.account_of(self.veo_conn_id, client)
-        request_for = partial(self._request, client.gateway)
+        model = route.model if self._has_fallbacks else None
+        request_for = partial(self._request, route.gateway, model=model)
         if receipt is not None and is_retry_of(receipt, attempt):
-            request_for = partial(fingerprint.request_of, receipt, client.gateway)
+            request_for = partial(fingerprint.request_of, receipt, route.gateway, model=model)
             self.image = receipt.request.get("image", self.image)
+        if other is not None:
+            return fingerprint.prepare_like(other, request_for, account=route.account)
         image = None if self.image is None else str(self.image)
-        prepared = fingerprint.prepare(self._image, request_for, receipt, image=image, account=account)
+        prepared = fingerprint.prepare(self._image, request_for, receipt, image=image, account=route.account)
         if prepared.image_error and receipt:
             self.log.warning("%s It is not needed for %s.", prepared.image_error.what, receipt.veo_task_id)
         return prepared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,8 @@ from veo_provider.api.request import VeoRequest
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
 from veo_provider.operators import frozen_request
-from veo_provider.operators.base import VeoRequestOperator, attempt_of, seconds_of
+from veo_provider.operators.base import attempt_of, seconds_of
+from veo_provider.operators.fallbacks import VeoFallbackOperator, require_new
 from veo_provider.operators.outlets import report_to_outlets
 from veo_provider.operators.template_fields import TemplateFields
 from veo_provider.parameters import as_bool, as_places, as_positive, as_prompts, as_usd
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
+    from veo_provider.api.gateways.gateway import Gateway
     from veo_provider.batch.checkpoint import Checkpoint
     from veo_provider.batch.engine.runner import BatchRunner
     from veo_provider.batch.report.summary import Summary
     from veo_provider.batch.spec import BatchSpec
 
 
-class VeoBatchOperator(VeoRequestOperator):
+class VeoBatchOperator(VeoFallbackOperator):
     """Turn an archive of images into videos in S3, each paid for once, within a budget, in one task.
 
     Each image is claimed, submitted, polled and stored as :class:`VeoImageToVideoOperator` does it, with a
@@ -49,7 +52,10 @@ class VeoBatchOperator(VeoRequestOperator):
     difference is logged, and ignored until the next try.
 
     The parameters of a request, and those for receipts, are those of
-    :class:`~veo_provider.operators.base.VeoRequestOperator`.
+    :class:`~veo_provider.operators.base.VeoRequestOperator`, and those for other routes are those of
+    :class:`~veo_provider.operators.fallbacks.VeoFallbackOperator`. A ceiling and a dry run count the price of
+    the most expensive route. Once a route has refused an image as it would refuse every other one, the
+    following images do not ask it for ten minutes.
 
     :param images: ``s3://bucket/prefix/``, the same with wildcards (``s3://bucket/2026/**/*.jpg``), or a list
         of URIs and paths. (templated)
@@ -85,7 +91,7 @@ class VeoBatchOperator(VeoRequestOperator):
             "max_cost_usd",
             "only_estimate",
             "prompt",
-            *VeoRequestOperator.template_fields,
+            *VeoFallbackOperator.template_fields,
         ),
         ("dry_run",),
     )
@@ -219,7 +225,6 @@ class VeoBatchOperator(VeoRequestOperator):
         """
         from veo_provider.batch.outcome import parse_fail_on
         from veo_provider.batch.spec import BatchSpec
-        from veo_provider.hooks.veo import VeoHook
 
         rendered = self._rendered()
         for name, value in rendered.items():
@@ -227,15 +232,14 @@ class VeoBatchOperator(VeoRequestOperator):
         self._require_connections()
         parse_fail_on(self.fail_on)
         fit = self.aspect_ratio == "auto"
-        gateway = VeoHook(self.veo_conn_id).get_settings().gateway
-        fields = {**self._fields(gateway), **({"aspect_ratio": None} if fit else {})}
-        price = VeoRequest(prompt="any", gateway=gateway, **fields).price_with(images=1)
         given = self._has_ceiling or self.max_cost_usd is not None
         ceiling = as_usd("max_cost_usd", self.max_cost_usd) if given else None
-        if price is None and ceiling is not None:
-            raise VeoRequestError(
-                f"The price of {self.model} is not known, so max_cost_usd cannot be enforced."
-            )
+        fields, fallbacks, prices = self._fields_by_route(fit=fit)
+        for model, price in prices:
+            if price is None and ceiling is not None:
+                raise VeoRequestError(
+                    f"The price of {model} is not known, so max_cost_usd cannot be enforced."
+                )
         if fit and self.size:
             raise VeoRequestError('aspect_ratio="auto" and a size contradict each other.')
         attempt = attempt_of(context)
@@ -247,7 +251,7 @@ class VeoBatchOperator(VeoRequestOperator):
             prompt=as_prompts("prompt", self.prompt),
             prompt_suffix=self.prompt_suffix,
             fields=fields,
-            price_usd=price or 0.0,
+            price_usd=max(price or 0.0 for _, price in prices),
             veo_conn_id=self.veo_conn_id,
             aws_conn_id=self.aws_conn_id,
             s3_extra_args=self.s3_extra_args or None,
@@ -259,7 +263,37 @@ class VeoBatchOperator(VeoRequestOperator):
             max_cost_usd=ceiling,
             poll_interval=self.poll_interval,
             timeout=self.timeout,
+            fallbacks=fallbacks,
+            fallback_on_moderation=as_bool("fallback_on_moderation", self.fallback_on_moderation),
         )
+
+    def _fields_by_route(
+        self, *, fit: bool
+    ) -> tuple[dict[str, Any], list[dict[str, Any]], list[tuple[str, float | None]]]:
+        """Return the fields of a request, those that differ by a fallback, and each model with its price.
+
+        :param fit: whether the aspect ratio depends on the image.
+        :raises VeoRequestError: a route cannot make such a video.
+        """
+        from veo_provider.hooks.veo import VeoHook
+
+        gateway = VeoHook(self.veo_conn_id).get_settings().gateway
+        fields = self._fields(gateway, self._model(gateway)) | ({"aspect_ratio": None} if fit else {})
+        prices = [_price_of(gateway, fields)]
+        before = [(self.veo_conn_id, fields["model"])]
+        fallbacks = []
+        for number, (veo_conn_id, model) in enumerate(self._pairs()):
+            where = f"fallbacks[{number}]"
+            require_new(where, (veo_conn_id, model), before)
+            before.append((veo_conn_id, model))
+            try:
+                gateway = VeoHook(veo_conn_id).get_settings().gateway
+                differing = {name: self._fields(gateway, model)[name] for name in ("model", "seconds")}
+                prices.append(_price_of(gateway, fields | differing))
+            except VeoError as error:
+                raise VeoRequestError(f"{where} cannot make these videos: {error.what}") from error
+            fallbacks.append({"veo_conn_id": veo_conn_id, "fields": differing})
+        return fields, fallbacks, prices
 
     def _run_segment(self, context: Context, spec: BatchSpec, checkpoint: Checkpoint) -> dict[str, Any]:
         """Run a segment; then defer, or finish."""
@@ -326,8 +360,9 @@ class VeoBatchOperator(VeoRequestOperator):
 
         began, s3 = time.time(), s3_client(spec.aws_conn_id, extra_args=spec.s3_extra_args)
         check_receipts(spec, s3)
-        with VeoHook(self.veo_conn_id).get_conn() as client:
-            rows = estimate(manifest_of(spec, s3), jobs_of(spec, client, s3), spec.price_usd)
+        with ExitStack() as stack:
+            clients = [stack.enter_context(VeoHook(conn_id).get_conn()) for conn_id in spec.conn_ids]
+            rows = estimate(manifest_of(spec, s3), jobs_of(spec, clients, s3), spec.price_usd)
             summary = write_summary(rows, s3, f"{folder_of(spec)}dry-run/")
         self.log.info("Dry run: %s; it would cost $%.2f.", summary.counts, summary.cost_usd)
         self._warn_if_empty(spec, summary)
@@ -346,3 +381,12 @@ class VeoBatchOperator(VeoRequestOperator):
             "summary_uri": summary.uri,
             "seconds": round(seconds, 1),
         }
+
+
+def _price_of(gateway: Gateway, fields: dict[str, Any]) -> tuple[str, float | None]:
+    """Return the model of a request and the price of its video; None if that is unknown.
+
+    :raises VeoRequestError: the model does not make such a video.
+    """
+    request = VeoRequest(prompt="any", gateway=gateway, **fields)
+    return request.model, request.price_with(images=1)

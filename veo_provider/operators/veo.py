@@ -14,6 +14,7 @@ from typing_extensions import assert_never
 from veo_provider.exceptions import VeoError
 from veo_provider.links import VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators.base import VeoImageRequestOperator, VeoRequestOperator, attempt_of
+from veo_provider.operators.fallbacks import VeoFallbackOperator
 from veo_provider.operators.outlets import report_to_outlets
 from veo_provider.operators.template_fields import TemplateFields
 from veo_provider.operators.waiting import VeoWaitingOperator
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from veo_provider.api.client import VeoClient
     from veo_provider.api.gateways.gateway import Charging
     from veo_provider.api.video import Video
+    from veo_provider.generation.fallbacks import Route
     from veo_provider.generation.lifecycle import VideoJob
+    from veo_provider.generation.routed_job import RoutedVideoJob
     from veo_provider.receipts.attempt import Attempt
     from veo_provider.receipts.receipt import Receipt
     from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
@@ -115,10 +118,12 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         """Return the generation's id: submitted now, or found in the receipt and not failed."""
         from veo_provider.api.video import VideoStatus
         from veo_provider.generation import state_machine as steps
+        from veo_provider.generation.fallbacks import Route
         from veo_provider.generation.lifecycle import GenerationJob, require_receipt
         from veo_provider.generation.retries import submit_retries
 
-        prepare = partial(self._prepare, client, attempt)
+        route = Route(self.veo_conn_id, self._model(client.gateway), client)
+        prepare = partial(self._prepare, attempt, route)
         job = GenerationJob(receipts, client, attempt, self._policy(), prepare=prepare)
         current = job.read()
         if not self.receipt:
@@ -167,7 +172,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
             return None
 
 
-class VeoImageToVideoOperator(VeoWaitingOperator):
+class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
     """Turn an image into a video in S3, paid for exactly once, in one deferrable task.
 
     The task claims the output, submits, waits in the triggerer without a worker slot, and streams the video
@@ -181,7 +186,8 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
     it as their extra.
 
     The other parameters are those of
-    :class:`~veo_provider.operators.waiting.VeoWaitingOperator`.
+    :class:`~veo_provider.operators.waiting.VeoWaitingOperator` and
+    :class:`~veo_provider.operators.fallbacks.VeoFallbackOperator`.
 
     :param output: where the video goes, ``s3://bucket/key.mp4``. (templated)
     :param replace: overwrite an object at ``output`` that has no receipt; default is to fail before any money
@@ -189,7 +195,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
     """
 
     template_fields: Sequence[str] = TemplateFields(
-        (*VeoWaitingOperator.template_fields, "output_uri"), ("output",)
+        (*VeoWaitingOperator.template_fields, "fallbacks", "output_uri"), ("output",)
     )
     operator_extra_links: Sequence[BaseOperatorLink] = (VeoVideoLink(), VeoTaskLogLink())
 
@@ -204,7 +210,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         # BaseOperator has an attribute `output` of its own.
         self.output_uri = output
         self.replace = replace
-        self._job: VideoJob | None = None
+        self._job: RoutedVideoJob | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Bring the video into S3, or defer until there is something to do."""
@@ -241,14 +247,13 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
         :param completed: the generation, if the trigger has seen it completed.
         :param resumed: whether the task has been deferred before.
         """
+        from veo_provider.generation import routed_job
         from veo_provider.generation import state_machine as steps
         from veo_provider.generation.lifecycle import require_receipt
-        from veo_provider.generation.retries import submit_retries
-        from veo_provider.hooks.veo import VeoHook
 
         deadline = time.time() + self.timeout
-        with VeoHook(self.veo_conn_id).get_conn() as client:
-            job = self._job = self._video_job(client, attempt_of(context), completed)
+        with self._open_routes() as routes:
+            job = self._job = self._video_job(routes, attempt_of(context), completed)
             current = current or job.read()
             while True:
                 step = job.decide(current)
@@ -256,8 +261,8 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
                     case steps.NeedsImage():
                         job.prepare(current)
                     case steps.Submit():
-                        awaited = self._let_others_finish(client, job, deadline, resumed=resumed)
-                        current = submit_retries()(job.submit_once, may_replace=partial(_is_of, awaited))
+                        awaited = self._let_others_finish(job, deadline, resumed=resumed)
+                        current = routed_job.submit(job, may_replace=partial(_is_of, awaited))
                     case steps.Verify():
                         current = job.verify(require_receipt(current))
                     case steps.WaitForClaim(holder):
@@ -266,7 +271,8 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
                     case steps.Attach(veo_task_id):
                         current = require_receipt(current)
                         if completed is None or completed.id != veo_task_id:
-                            completed = self._wait_for_video(client, current.receipt, deadline)
+                            route = job.route_of(current.receipt)
+                            completed = self._wait_for_video(route, current.receipt, deadline)
                         current = self._store_or_record_failure(completed, job, current)
                         completed = None
                     case steps.Done():
@@ -276,7 +282,9 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
                     case _:
                         assert_never(step)
 
-    def _video_job(self, client: VeoClient, attempt: Attempt, completed: Video | None) -> VideoJob:
+    def _video_job(
+        self, routes: tuple[Route, ...], attempt: Attempt, completed: Video | None
+    ) -> RoutedVideoJob:
         """Return the steps of this task's video.
 
         The image is read and hashed first, or a changed image would go unnoticed. Only to store the video of
@@ -284,7 +292,7 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
 
         :param completed: that generation, as the trigger has seen it.
         """
-        from veo_provider.generation.lifecycle import VideoJob
+        from veo_provider.generation.routed_job import RoutedVideoJob
         from veo_provider.receipts.receipt import ReceiptState
 
         def trust(receipt: Receipt) -> bool:
@@ -295,13 +303,14 @@ class VeoImageToVideoOperator(VeoWaitingOperator):
             return awaited and completed is not None and receipt.veo_task_id == completed.id
 
         target, s3 = self._output()
-        return VideoJob(
+        return RoutedVideoJob(
             s3,
             target,
-            client,
+            routes,
             attempt,
             self._policy(),
-            prepare=partial(self._prepare, client, attempt),
+            prepare=partial(self._prepare, attempt),
+            fallback_on_moderation=as_bool("fallback_on_moderation", self.fallback_on_moderation),
             trust=trust,
             replace=as_bool("replace", self.replace),
             allow_unconditional_writes=as_bool("allow_unconditional_writes", self.allow_unconditional_writes),

@@ -19,9 +19,9 @@ from veo_provider.operators.base import VeoImageRequestOperator, seconds_of
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from veo_provider.api.client import VeoClient
     from veo_provider.api.video import Video
-    from veo_provider.generation.lifecycle import VideoJob
+    from veo_provider.generation.fallbacks import Route
+    from veo_provider.generation.routed_job import RoutedVideoJob
     from veo_provider.receipts.receipt import Receipt
     from veo_provider.receipts.store import ReceiptStore, VersionedReceipt
 
@@ -59,8 +59,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
 
     def _let_others_finish(
         self,
-        client: VeoClient,
-        job: VideoJob,
+        job: RoutedVideoJob,
         deadline: float,
         *,
         resumed: bool,
@@ -83,13 +82,14 @@ class VeoWaitingOperator(VeoImageRequestOperator):
                 "%s has not stored its video yet, which is to be replaced. Waiting for it.",
                 receipt.claimed_by,
             )
-            video = self._wait_for_video(client, receipt, deadline)
+            route = job.route_of(receipt)
+            video = self._wait_for_video(route, receipt, deadline)
             ended = video.completed_at or receipt.submitted_at or 0.0
             if video.status is VideoStatus.FAILED or time.time() > ended + _STORING_SECONDS:
                 return receipt.veo_task_id
             if self.deferrable and not resumed:
                 kind = {"model": receipt.request.get("model", ""), "submitted_at": receipt.submitted_at}
-                self._defer(video.id, deadline, kind)
+                self._defer(route.veo_conn_id, video.id, deadline, kind)
             if self.deferrable:
                 trigger = VeoClaimTrigger(_STORING_PAUSE, self._asked)
                 self.defer(trigger=trigger, method_name="execute_complete")
@@ -109,8 +109,11 @@ class VeoWaitingOperator(VeoImageRequestOperator):
             self.defer(trigger=trigger, method_name="execute_complete")
         time.sleep(CLAIM_POLL_SECONDS)
 
-    def _wait_for_video(self, client: VeoClient, receipt: Receipt, deadline: float) -> Video:
-        """Return the finished generation; a deferrable task that has to wait for it is deferred."""
+    def _wait_for_video(self, route: Route, receipt: Receipt, deadline: float) -> Video:
+        """Return the finished generation; a deferrable task that has to wait for it is deferred.
+
+        :param route: that has accepted it.
+        """
         from veo_provider.polling.poller import Finished, PollAgain, Poller, Refused, TimedOut
 
         veo_task_id = receipt.veo_task_id or ""
@@ -122,7 +125,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         poller = Poller(self.poll_interval, deadline=deadline, **kind)
         while True:
             try:
-                decision = poller.on_video(client.get(veo_task_id))
+                decision = poller.on_video(route.client.get(veo_task_id))
             except VeoError as error:
                 decision = poller.on_error(error)
                 self.log.warning("%s", error)
@@ -132,17 +135,17 @@ class VeoWaitingOperator(VeoImageRequestOperator):
                 case Refused(refusal):
                     raise VeoNotFetchedError.of(veo_task_id, refusal) from refusal
                 case _ if self.deferrable:
-                    self._defer(veo_task_id, deadline, kind)
+                    self._defer(route.veo_conn_id, veo_task_id, deadline, kind)
                 case TimedOut():
                     self._time_out()
                 case PollAgain(seconds):
                     time.sleep(seconds)
 
-    def _defer(self, veo_task_id: str, deadline: float, kind: dict[str, Any]) -> NoReturn:
+    def _defer(self, veo_conn_id: str, veo_task_id: str, deadline: float, kind: dict[str, Any]) -> NoReturn:
         from veo_provider.triggers.veo import VeoTaskTrigger, defer_to
 
         trigger = VeoTaskTrigger(
-            veo_task_id, self.veo_conn_id, self.poll_interval, deadline, **kind, request=self._asked
+            veo_task_id, veo_conn_id, self.poll_interval, deadline, **kind, request=self._asked
         )
         defer_to(trigger, self, self.timeout)
 

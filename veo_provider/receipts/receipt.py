@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from veo_provider.exceptions import VeoReceiptError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -120,9 +120,10 @@ class Receipt:
     :param video: the stored video: ``uri``, ``bytes``, ``sha256``, ``duration_seconds``, ``width``,
         ``height``.
     :param history: each state with its time and the attempt that reached it: ``by`` is its name, ``claim``
-        its id. A claim also has the price and the account of its submission, and its ``most_tries``;
-        ``completed`` means that the generation was seen completed, ``told_usd`` is what the gateway says that
-        it costs, and ``extra_generations`` how often it says to have submitted it by itself.
+        its id. A claim also has the price, the account and the model of its submission, its ``most_tries``,
+        and the routes that were ``skipped`` before it; a refusal has its ``reason``. ``completed`` means that
+        the generation was seen completed, ``told_usd`` is what the gateway says that it costs, and
+        ``extra_generations`` how often it says to have submitted it by itself.
     :param revision: unique to each write, so that no two writes have the same ETag.
     :param gateway: the name of the gateway, see :data:`~veo_provider.api.gateways.builtin.GATEWAYS`.
     :param price_form: what the price depends on, such as ``per second``; None if the price is not known.
@@ -176,8 +177,11 @@ class Receipt:
             "claim": attempt.id,
         }
         if state is ReceiptState.CLAIMED:
-            step |= {"price_usd": self.price_usd, "account": self.request.get("account")}
+            step |= {"price_usd": self.price_usd}
+            step |= {name: self.request.get(name) for name in ("account", "model")}
             step |= {} if attempt.most_tries is None else {"most_tries": attempt.most_tries}
+        if state is ReceiptState.REFUSED:
+            step["reason"] = changes.get("reason", "")
         if extra_generations:
             step["extra_generations"] = extra_generations
         if told_usd is not None:
@@ -286,6 +290,8 @@ def claim(
     gateway: str = "apiyi",
     price_form: str | None = None,
     idempotency_key: str = "",
+    same_video: Collection[str] = (),
+    skipped: Sequence[Mapping[str, Any]] = (),
 ) -> Receipt:
     """Return a receipt that claims the next submission for an attempt.
 
@@ -294,7 +300,10 @@ def claim(
     :param gateway: the gateway's name.
     :param price_form: what the price depends on.
     :param idempotency_key: by which the gateway recognises this submission.
+    :param same_video: other fingerprints of the same video, whose generations count as its own.
+    :param skipped: the routes that are not asked before this one, each with its account and the reason.
     """
+    is_same = after is not None and after.fingerprint in (fingerprint, *same_video)
     base = Receipt(
         state=ReceiptState.CLAIMED,
         fingerprint=fingerprint,
@@ -304,24 +313,35 @@ def claim(
         claim_id=attempt.id,
         claimant=attempt.task_instance,
         claimed_until=time.time() + seconds,
-        generations=after.generations if after and after.fingerprint == fingerprint else 0,
+        generations=after.generations if after and is_same else 0,
         history=after.history if after else (),
         gateway=gateway,
         price_form=price_form,
         idempotency_key=idempotency_key,
     )
-    return base.transition(ReceiptState.CLAIMED, attempt)
+    claimed = base.transition(ReceiptState.CLAIMED, attempt)
+    if not skipped:
+        return claimed
+    step = {**claimed.history[-1], "skipped": [dict(each) for each in skipped]}
+    return replace(claimed, history=(*claimed.history[:-1], step))
 
 
 def _with_step(history: tuple[dict[str, Any], ...], step: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """Return the history with one more step; repeated refusals are counted instead of listed.
 
     An attempt that the service refuses again and again claims each time. None of these claims was charged, so
-    the first and the last one are kept, with the number of those in between.
+    the first and the last one are kept, with the number of those in between. A refusal by another account or
+    of another model is listed.
     """
-    last = [(each.get("state"), each.get("by")) for each in history[-4:]]
-    claimed, refused = ((state.value, step["by"]) for state in (ReceiptState.CLAIMED, ReceiptState.REFUSED))
-    if step["state"] != ReceiptState.CLAIMED.value or last != [claimed, refused, claimed, refused]:
+    last = history[-4:]
+    states = [each.get("state") for each in last]
+    is_refused_again = (
+        step["state"] == ReceiptState.CLAIMED.value
+        and states == [ReceiptState.CLAIMED.value, ReceiptState.REFUSED.value] * 2
+        and all(each.get("by") == step["by"] for each in last)
+        and all(each.get(name) == step[name] for each in last[::2] for name in ("account", "model"))
+    )
+    if not is_refused_again:
         return (*history, step)
     return (*history[:-2], {**step, "repeated": int(history[-2].get("repeated") or 1) + 1})
 

@@ -3,10 +3,12 @@
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from support.gateways import SERVED
 
+from veo_provider.api.gateways.apiyi import FAST_MODEL
 from veo_provider.api.image import Image
 from veo_provider.api.request import VeoRequest
 from veo_provider.api.video import Video, VideoStatus
@@ -16,6 +18,7 @@ from veo_provider.batch.prompts import prompts_of
 from veo_provider.batch.report import orphans
 from veo_provider.exceptions import VeoRequestError
 from veo_provider.generation import fingerprint
+from veo_provider.generation.fallbacks import Route
 from veo_provider.generation.lifecycle import VideoJob
 from veo_provider.generation.state_machine import Attach, Done, GenerationPolicy, NeedsImage, Refuse, Submit
 from veo_provider.receipts.attempt import Attempt
@@ -23,6 +26,7 @@ from veo_provider.receipts.receipt import ReceiptState
 from veo_provider.s3.uri import S3Uri
 
 TARGET = S3Uri("videos", "jobs/rocket.mp4")
+ROUTE = partial(Route, "veo_default", FAST_MODEL)
 TRY_1 = Attempt("clips / monday / make", 1, alone=False)
 TRY_2, OTHER = replace(TRY_1, try_number=2, id="2"), Attempt("clips / tuesday / make", id="3")
 
@@ -58,7 +62,11 @@ def new_job(s3, client, photo):
         def prepare(receipt):
             request = VeoRequest(prompt="The rocket lifts off", seconds="4", gateway=SERVED)
             return fingerprint.prepare(
-                image, lambda found: replace(request, image=found), receipt, image=str(photo), account="test"
+                image,
+                lambda found: replace(request, image=found),
+                receipt,
+                image=str(photo),
+                account=ROUTE(client).account,
             )
 
         return VideoJob(s3, TARGET, client, attempt, GenerationPolicy(), prepare=prepare, **fields)
@@ -161,13 +169,12 @@ def item_job(s3, client):
 
     def make(attempt, prompt="The rocket lifts off", **fields):
         jobs = ItemJobs(
-            client=client,
+            routes=[ROUTE(client)],
             s3=s3,
             prompts=prompts_of(prompt, None, s3),
             attempt=attempt,
             policy=GenerationPolicy(),
-            fields={"seconds": "4", **fields},
-            account="test",
+            fields=[{"seconds": "4", **fields}],
             aws_conn_id=None,
         )
         item = ManifestItem("gone.jpg", "s3://images/gone.jpg", "gone.jpg", str(TARGET))

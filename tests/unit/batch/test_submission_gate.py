@@ -83,9 +83,9 @@ def test_a_store_that_denies_access_is_not_waited_for(kind):
 
 async def test_a_change_that_comes_while_a_wait_begins_is_not_missed():
     """Without that, the last item of a batch would wait for the breaker until the batch gives up."""
-    gate = SubmissionGate(CircuitBreaker(), None, SegmentWaits(), check_patience=1.0)
-    async with gate.submission(), gate.submission(), gate.submission():
-        waiting = asyncio.create_task(gate._enter())
+    gate = SubmissionGate(CircuitBreaker(), SegmentWaits(), check_patience=1.0)
+    async with gate.submission(None), gate.submission(None), gate.submission(None):
+        waiting = asyncio.create_task(gate._enter(None))
         await asyncio.sleep(0)
         gate.stop(exceptions.VeoQuotaError("The account is empty."))
         with pytest.raises(StoppedError):

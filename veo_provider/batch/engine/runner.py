@@ -239,6 +239,7 @@ class BatchRunner:
         orphans = (each.item for each in item_tasks if self._feeder.is_orphan(each.item))
         checkpoint.leftovers = {item.output: item.image for item in orphans}
         checkpoint.breaker = state.gate.breaker.to_dict()
+        checkpoint.refused_routes = state.refused_routes.to_dict()
         checkpoint.window = state.limiter.size
         checkpoint.mean_seconds = state.throughput.mean_seconds
         checkpoint.done = len(item_tasks) == blocked and state.all_started

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.batch.engine.budget import Budget
+from veo_provider.batch.engine.refused_routes import RefusedRoutes
 from veo_provider.batch.engine.submission_gate import SubmissionGate
 from veo_provider.concurrency.circuit_breaker import CircuitBreaker
 from veo_provider.concurrency.concurrency_limiter import AdaptiveConcurrencyLimiter
@@ -22,7 +23,7 @@ from veo_provider.concurrency.executors import Executors
 from veo_provider.receipts.charges import Charges, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -153,7 +154,8 @@ class SegmentState:
     :param checkpoint: how far the earlier segments have come; it is brought up to date.
     :param tuning: of the engine.
     :param store_videos: whether this segment stores completed videos, as on a worker.
-    :param session: for polls, and for the permits of submissions.
+    :param sessions: for polls, and for the permits of submissions, by the connection of a route.
+    :param refused_routes: which routes the images need not ask.
     :param executors: the threads of the segment.
     :param gate: before each submission.
     :param limiter: hands out a slot for each generation in flight.
@@ -168,7 +170,8 @@ class SegmentState:
     checkpoint: Checkpoint
     tuning: BatchTuning
     store_videos: bool
-    session: PollingSession
+    sessions: Mapping[str, PollingSession]
+    refused_routes: RefusedRoutes
     executors: Executors
     gate: SubmissionGate
     limiter: AdaptiveConcurrencyLimiter
@@ -207,11 +210,14 @@ class SegmentState:
         tuning: BatchTuning,
         *,
         store_videos: bool,
+        others: Sequence[PollingSession] = (),
     ) -> Self:
         """Return the state of a segment that starts at a checkpoint.
 
         :param attempt: the id of the segment in receipts, see
             :class:`~veo_provider.receipts.attempt.Attempt`.
+        :param session: of the first route.
+        :param others: the sessions of the other routes.
         """
         waits = SegmentWaits()
         breaker = CircuitBreaker(
@@ -225,11 +231,11 @@ class SegmentState:
             checkpoint=checkpoint,
             tuning=tuning,
             store_videos=store_videos,
-            session=session,
+            sessions=dict(zip(spec.conn_ids, (session, *others), strict=False)),
+            refused_routes=RefusedRoutes(checkpoint.refused_routes, pause=tuning.route_pause),
             executors=Executors(tuning.io_threads, tuning.transfer_threads),
             gate=SubmissionGate(
                 breaker,
-                session,
                 waits,
                 check_patience=tuning.check_patience,
                 stopped=checkpoint.stopped,

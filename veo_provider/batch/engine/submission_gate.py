@@ -140,7 +140,6 @@ class SubmissionGate:
     """Lets submissions pass, pauses them after failures, and closes for good. Belongs to one event loop.
 
     :param breaker: counts the failures.
-    :param session: for the free check of the service.
     :param waits: cancelled at the end of the segment.
     :param check_patience: seconds that the free check may wait for its permit.
     :param stopped: why an earlier segment has closed the gate; empty if it is open.
@@ -150,7 +149,6 @@ class SubmissionGate:
     def __init__(
         self,
         breaker: CircuitBreaker,
-        session: PollingSession,
         waits: SegmentWaits,
         *,
         check_patience: float,
@@ -162,7 +160,6 @@ class SubmissionGate:
         self.stopped_for_now = stopped_for_now
         self.starting = 0
         """Items that have a slot, and wait here or are being submitted."""
-        self._session = session
         self._waits = waits
         self._check_patience = check_patience
         self._loop = asyncio.get_running_loop()
@@ -184,14 +181,15 @@ class SubmissionGate:
         self._notify()
 
     @asynccontextmanager
-    async def submission(self) -> AsyncIterator[None]:
+    async def submission(self, session: PollingSession) -> AsyncIterator[None]:
         """Wait until one more submission may be sent, and count it if it fails.
 
         The body calls :meth:`on_accepted` if it was accepted.
 
+        :param session: of the service, for a free check of it.
         :raises StoppedError: the batch has stopped meanwhile.
         """
-        await self._enter()
+        await self._enter(session)
         try:
             yield
         except Exception as error:
@@ -200,7 +198,7 @@ class SubmissionGate:
         finally:
             self._leave()
 
-    async def _enter(self) -> None:
+    async def _enter(self, session: PollingSession) -> None:
         breaker = self.breaker
         while not self.stopped:
             if not breaker.try_acquire():
@@ -210,7 +208,7 @@ class SubmissionGate:
             else:
                 well = False
                 try:
-                    well = await self._is_well()
+                    well = await self._is_well(session)
                 finally:
                     if not well:
                         self._leave()
@@ -255,14 +253,14 @@ class SubmissionGate:
             )
         )
 
-    async def _is_well(self) -> bool:
+    async def _is_well(self, session: PollingSession) -> bool:
         """Ask the service for a task that cannot exist, which is free, before an image is risked.
 
         Some gateways answer 500 for such a task although they are well, so that answer passes.
         """
         try:
             with self._waits.cancel_at_end():
-                await self._session.get(_CHECKED_TASK_ID, until=time.time() + self._check_patience)
+                await session.get(_CHECKED_TASK_ID, until=time.time() + self._check_patience)
         except VeoTaskNotFoundError:
             return True
         except VeoError as error:

@@ -11,13 +11,15 @@ from veo_provider.batch.engine.item.errors import may_be_charged
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.engine.submission_gate import StoppedError
 from veo_provider.exceptions import VeoError, VeoNotSentError, VeoRateLimitError, VeoSubmissionUnknown
+from veo_provider.generation.fallbacks import ROUTE_REFUSALS
 from veo_provider.generation.state_machine import Submit
 from veo_provider.metrics import count
 
 if TYPE_CHECKING:
     from veo_provider.batch.engine.item.account import ItemAccount
     from veo_provider.batch.engine.state import SegmentState
-    from veo_provider.generation.lifecycle import VideoJob
+    from veo_provider.generation.routed_job import RoutedVideoJob
+    from veo_provider.polling.session import PollingSession
     from veo_provider.receipts.store import VersionedReceipt
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class ItemSubmission:
     :param account: what the item occupies in the segment.
     """
 
-    def __init__(self, image: str, job: VideoJob, state: SegmentState, account: ItemAccount) -> None:
+    def __init__(self, image: str, job: RoutedVideoJob, state: SegmentState, account: ItemAccount) -> None:
         self._image = image
         self._job = job
         self._state = state
@@ -51,6 +53,7 @@ class ItemSubmission:
         """
         if self._state.gate.stopped:
             await self._account.block()
+        self._job.start_over()
         await self._account.reserve()
         try:
             return await self._prepare_and_submit(current)
@@ -83,13 +86,39 @@ class ItemSubmission:
                 await self._account.wait_for_slot()
             state.gate.starting += 1
             try:
-                async with state.gate.submission():
-                    await self._acquire_permit()
-                    return await self._submit_once()
+                self._job.skip(state.refused_routes.paused)
+                async with state.gate.submission(self._session):
+                    return await self._submit_by_routes()
             except _NOT_ACCEPTED as error:
                 log.warning("%s: %s", self._image, error)
             finally:
                 state.gate.starting -= 1
+
+    async def _submit_by_routes(self) -> tuple[VersionedReceipt | None, bool]:
+        """Submit, and ask the next route after a refusal that permits it; the following images do as well.
+
+        :raises VeoError: nothing was submitted, or the last route that was asked has refused.
+        """
+        # While it waited for the gate, other images may have learned more.
+        self._job.skip(self._state.refused_routes.pass_image())
+        while True:
+            await self._acquire_permit()
+            number = self._job.next_number
+            try:
+                current, accepted = await self._submit_once()
+            except VeoError as error:
+                refusal = self._job.use_next_route(error)
+                if type(error) in ROUTE_REFUSALS:
+                    self._state.refused_routes.add(number, refusal)
+            else:
+                if accepted:
+                    self._state.refused_routes.remove(number)
+                return current, accepted
+
+    @property
+    def _session(self) -> PollingSession:
+        """The session of the route that is asked next."""
+        return self._state.sessions[self._job.next_route.veo_conn_id]
 
     async def _acquire_permit(self) -> None:
         """Wait for a permit of the rate limit; a connection that does not work concerns every image.
@@ -99,7 +128,7 @@ class ItemSubmission:
         state = self._state
         try:
             with state.waits.cancel_at_end():
-                await state.session.acquire(math.inf)
+                await self._session.acquire(math.inf)
         except VeoError as error:
             state.gate.stop(error)
         if state.gate.stopped:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from veo_provider.batch.engine.state import SegmentState
     from veo_provider.batch.manifest import ManifestItem
     from veo_provider.batch.report.row import SummaryRow
-    from veo_provider.generation.lifecycle import VideoJob
+    from veo_provider.generation.routed_job import RoutedVideoJob
     from veo_provider.generation.state_machine import Step
     from veo_provider.receipts.store import VersionedReceipt
 
@@ -54,7 +54,7 @@ class ItemTask:
     """
 
     def __init__(
-        self, item: ManifestItem, job: VideoJob, state: SegmentState, known: SummaryRow | None = None
+        self, item: ManifestItem, job: RoutedVideoJob, state: SegmentState, known: SummaryRow | None = None
     ) -> None:
         self.item = item
         self._job = job
@@ -202,7 +202,11 @@ class ItemTask:
         fresh, self._fresh = self._fresh, False
         self._account.enter(Phase.GENERATING if fresh else Phase.ATTACHING)
         video = await watch(
-            self._state, current.receipt, fresh=fresh, polled=lambda: self._account.enter(Phase.GENERATING)
+            self._state,
+            self._state.sessions[self._job.route_of(current.receipt).veo_conn_id],
+            current.receipt,
+            fresh=fresh,
+            polled=lambda: self._account.enter(Phase.GENERATING),
         )
         self._account.release_slot()
         return video

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from veo_provider.api.video import Video
     from veo_provider.batch.engine.state import SegmentState
     from veo_provider.polling.poller import Decision
+    from veo_provider.polling.session import PollingSession
     from veo_provider.receipts.receipt import Receipt
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,18 @@ IN_BATCH = Patience(ends_when_permanent=False, repeated=(*STOPPERS, VeoTaskNotFo
 be temporary, and the batch still has other generations in flight."""
 
 
-async def watch(state: SegmentState, receipt: Receipt, *, fresh: bool, polled: Callable[[], None]) -> Video:
+async def watch(
+    state: SegmentState,
+    session: PollingSession,
+    receipt: Receipt,
+    *,
+    fresh: bool,
+    polled: Callable[[], None],
+) -> Video:
     """Poll a generation until it is finished, and return it.
 
     :param state: what the items of the segment share.
+    :param session: of the connection that has accepted the generation.
     :param receipt: the generation's receipt.
     :param fresh: whether it was submitted just now.
     :param polled: called after each poll that found it unfinished or failed.
@@ -60,7 +69,7 @@ async def watch(state: SegmentState, receipt: Receipt, *, fresh: bool, polled: C
     if fresh:
         await state.waits.sleep(poller.next_delay())
     while True:
-        match await _poll(state, veo_task_id, poller):
+        match await _poll(state, session, veo_task_id, poller):
             case PollAgain(seconds):
                 polled()
                 await state.waits.sleep(seconds)
@@ -77,11 +86,11 @@ async def watch(state: SegmentState, receipt: Receipt, *, fresh: bool, polled: C
                 raise _not_finished(veo_task_id, error.what, state.spec.timeout)
 
 
-async def _poll(state: SegmentState, veo_task_id: str, poller: Poller) -> Decision:
+async def _poll(state: SegmentState, session: PollingSession, veo_task_id: str, poller: Poller) -> Decision:
     """Poll once; a wrong key also stops submissions."""
     try:
         with state.waits.cancel_at_end():
-            video = await state.session.get(veo_task_id, until=poller.permit_deadline)
+            video = await session.get(veo_task_id, until=poller.permit_deadline)
     except VeoError as error:
         if isinstance(error, STOPPERS):
             state.gate.stop(error)
