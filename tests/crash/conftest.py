@@ -84,6 +84,10 @@ class Task:
             end = self._process("resume", event=event["event"])
         return end
 
+    def add_connection(self, name, connection):
+        """Let its processes know another connection."""
+        self._env = {**self._env, f"AIRFLOW_CONN_{name}": connection}
+
     def until_resume(self):
         """Begin a try, and return the event with which it would resume."""
         self.tries += 1

@@ -270,3 +270,53 @@ def shorten_claims(task):
     """Let a claim run out after seconds instead of minutes, for those who wait until it has."""
     task.settings["veo_provider.generation.submission:CLAIM_SECONDS"] = 4
     task.settings["veo_provider.generation.submission:RECORD_SECONDS"] = 1
+
+
+BACKUP = [["backup", "veo-3.1-generate-preview"]]
+NO_CHANNEL = {"call": "submit", "no_channel": 503}
+
+
+@pytest.fixture
+def task_with_fallback(new_task, sandbox, backup):
+    """A task whose first service has no channel, and whose second one makes the video."""
+    task = new_task(fallbacks=BACKUP)
+    task.add_connection("BACKUP", backup.veo_conn())
+    sandbox.add_faults([NO_CHANNEL])
+    return task
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "execute: after record refused",
+        "execute: after record submitted",
+        "execute: deferred",
+        "wait: before poll",
+        "resume: before record stored",
+    ],
+)
+def test_a_fallback_makes_one_video_whatever_is_killed(world, sandbox, backup, task_with_fallback, moment):
+    """After the refusal, all is asked again; after the second submission, only the second service is."""
+    end = task_with_fallback.run(moment)
+    assert end["outcome"] == "success", end
+    assert (len(sandbox.tasks()), len(backup.tasks())) == (0, 1)
+    assert (sandbox.charges()["count"], backup.charges()["usd"]) == (0, pytest.approx(1.2))
+    receipt = world.receipt()
+    assert (receipt.state.value, receipt.price_usd, receipt.veo_task_id) == (
+        "stored",
+        1.2,
+        backup.tasks()[0]["task_id"],
+    )
+
+
+def test_a_fallback_without_a_record_is_not_repeated_by_any_route(world, sandbox, backup, task_with_fallback):
+    """The second service has accepted and the worker died: the first is well again, and is not asked."""
+    pid = task_with_fallback.start("execute", moment="execute: before record submitted")
+    assert task_with_fallback.finish("execute", pid)["outcome"] == "killed"
+    task_with_fallback.tries = 1
+    sandbox.clear_faults()
+    end = task_with_fallback.run()
+    assert end["outcome"] == "failed", end
+    assert any("Unknown" in name for name in end["error"])
+    assert (len(sandbox.tasks()), len(backup.tasks())) == (0, 1)
+    assert world.receipt().request["account"].startswith("backup at ")

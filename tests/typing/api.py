@@ -95,6 +95,8 @@ def image_to_video(context: Context) -> None:
     """One task from image to stored video."""
     operator = VeoImageToVideoOperator(
         task_id="clip",
+        fallbacks=[("backup", "veo-ga")],
+        fallback_on_moderation=True,
         image="s3://images/a.jpg",
         prompt="A boat at dawn",
         output="s3://videos/a.mp4",
@@ -110,7 +112,12 @@ def image_to_video(context: Context) -> None:
 def batch(context: Context) -> None:
     """An archive of images in one task."""
     VeoBatchOperator(
-        task_id="listed", images=["s3://images/a.jpg"], output_prefix="s3://v/", prompt={"a": "x"}
+        task_id="listed",
+        images=["s3://images/a.jpg"],
+        output_prefix="s3://v/",
+        prompt={"a": "x"},
+        fallbacks=[("backup", "veo-ga")],
+        fallback_on_moderation=True,
     )
     operator = VeoBatchOperator(
         task_id="archive",

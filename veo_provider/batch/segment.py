@@ -130,7 +130,7 @@ def jobs_of(spec: BatchSpec, clients: Sequence[VeoClient], s3: S3Client) -> Item
     fields_by_route = spec.fields_by_route
     return ItemJobs(
         routes=[
-            Route(conn_id, fields["model"], client)
+            Route(conn_id, fields.get("model") or client.gateway.default_model, client)
             for conn_id, fields, client in zip(spec.conn_ids, fields_by_route, clients, strict=True)
         ],
         s3=s3,
