@@ -32,9 +32,11 @@ _SOURCES = (
     "resolution",
     "effective_resolution",
     "resolution_without_size",
+    "resolution_unless_size",
     "aspect_ratio",
     "effective_aspect_ratio",
     "aspect_ratio_without_size",
+    "aspect_ratio_unless_size",
     "seed",
     "negative_prompt",
 )
