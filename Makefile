@@ -83,6 +83,14 @@ some-chaos: $(VENV)/.test ## A few videos and a small archive in a real Airflow,
 chaos: $(VENV)/.test ## The same with 300 videos: most of an hour
 	CHAOS_VIDEOS=300 $(PYTEST) -s tests/chaos/test_chaos.py
 
+.PHONY: gateways-chaos
+gateways-chaos: $(VENV)/.test ## Each gateway that the sandbox plays, with every crash, every fault and random kills: an hour
+	GATEWAY_MOMENTS=all $(PYTEST) tests/crash/test_gateways.py
+	GATEWAY_VIDEOS=100 $(PYTEST) -s tests/integration/gateways/test_faults.py
+	for gateway in openai litellm openrouter inworld; do \
+	    CHAOS_GATEWAY=$$gateway CHAOS_VIDEOS=40 $(PYTEST) -s tests/chaos/test_chaos.py || exit; \
+	done
+
 .PHONY: archives
 archives: $(VENV)/.test ## Archives of 500 and 10,000 images, and 10,000 with random kills: an hour and a half
 	ARCHIVE_IMAGES=500 ARCHIVE_IN_FLIGHT=10 ARCHIVE_SECONDS=20 $(PYTEST) -s tests/chaos/test_archive.py
