@@ -1,7 +1,7 @@
 """Everything that can go wrong, at once: faults of every class, and processes killed at random.
 
-``CHAOS_VIDEOS`` says how many videos; ``make chaos`` makes 300 of them, ``make test`` a few. ``CHAOS_GATEWAY``
-says which gateway the sandbox plays; ``make gateways-chaos`` goes through all of them.
+``CHAOS_VIDEOS`` says how many videos; ``make chaos`` makes 300 of them, ``make test`` a few.
+``CHAOS_GATEWAY`` says which gateway the sandbox plays; ``make gateways-chaos`` goes through all of them.
 """
 
 import hashlib
