@@ -19,6 +19,7 @@ from veo_provider.api.parsing.error_mapping import (
     check_error,
     poll_error,
     refusal,
+    relayed_fallbacks,
     undecided_sentence,
 )
 from veo_provider.api.parsing.service_error import describes_task, parse_service_error
@@ -262,7 +263,9 @@ def _with_told(video: Video, response: Response, gateway: Gateway) -> Video:
 def _extra_generations(response: Response, gateway: Gateway) -> int:
     """Return how many further submissions the gateway says that it has made by itself."""
     values = (response.headers.get(name, "") for name in gateway.extra_generations_headers)
-    return sum(int(value) for value in values if re.fullmatch(r"\d{1,4}", value.strip()))
+    told = sum(int(value) for value in values if re.fullmatch(r"\d{1,4}", value.strip()))
+    # LiteLLM's errors have no such header, but say it in words.
+    return told or relayed_fallbacks(response)
 
 
 def _amount(value: object) -> float | None:

@@ -18,9 +18,21 @@ _COMPLETED = frozenset({"completed", "complete", "succeeded", "success", "succee
 _FAILED = frozenset({"failed", "failure", "fail", "error", "rejected"})
 """OpenAI ``failed``; new-api's own task ``FAILURE``; Kie ``fail``; aimlapi ``error``."""
 _ENDED = frozenset(
-    {"cancelled", "canceled", "aborted", "expired", "deleted", "timeout", "timed_out", "timedout", "timeoutd"}
+    {
+        "cancelled",
+        "canceled",
+        "aborted",
+        "expired",
+        "deleted",
+        "dead",
+        "timeout",
+        "timed_out",
+        "timedout",
+        "timeoutd",
+    }
 )
-"""OpenRouter and Inworld ``cancelled`` and ``expired``; DashScope ``CANCELED``; Replicate ``aborted``
+"""OpenRouter and Inworld ``cancelled`` and ``expired``; OpenRouter's own provider for the AI SDK also ends at
+``dead``; DashScope ``CANCELED``; Replicate ``aborted``
 (https://github.com/replicate/replicate-python/pull/460); SGLang ``deleted``. It is not
 documented anywhere that such a generation is not charged."""
 _QUEUED = frozenset({"queued", "pending", "submitted", "not_start", "not_started", "in_queue"})
