@@ -61,3 +61,23 @@ def test_a_video_that_the_upstream_does_not_know_ends_the_wait(relayed):
     sensor = VeoTaskSensor(task_id="wait", veo_task_id=veo_task_id, deferrable=False, poke_interval=0.1)
     with pytest.raises((AirflowFailException, VeoTaskNotFoundError), match="not found"):
         sensor.execute({})
+
+
+def test_a_link_is_lost_in_the_proxy(relayed, make_one, receipt):
+    """The proxy calls the JSON with the link a video: it is not stored, and nothing is paid again."""
+    relayed.add_faults([{"call": "content", "json_url": True}])
+    for _ in range(2):
+        with pytest.raises(FAILS, match="is still to be fetched"):
+            make_one()
+    assert receipt().state.value == "submitted"
+    assert len(relayed.tasks()) == 1
+
+
+def test_a_failed_job_with_an_error_status_is_lost_in_the_proxy(relayed, make_one, receipt):
+    """vLLM-Omni answers so: the proxy hides the object in a text, and the wait ends at its deadline."""
+    failed = {"id": "video_of_vllm", "status": "failed", "error": {"code": "x", "message": "out of memory"}}
+    relayed.add_faults([{"call": "poll", "status": 500, "body": failed}])
+    with pytest.raises(FAILS):
+        make_one(timeout=3)
+    assert receipt().state.value == "submitted"
+    assert len(relayed.tasks()) == 1

@@ -351,6 +351,8 @@ _GATEWAY_FIELDS: dict[str, Callable[[str, Any], Any]] = {
     "look_up": _look_up,
     "check": _one_of("missing_video", "models"),
     "task_log": _text,
+    "key_kind": _text,
+    "kept": _text,
     "models": _models,
     "default_model": _text,
     "unknown_model": _unknown_model,

@@ -109,6 +109,8 @@ def check_error(response: Response) -> exceptions.VeoAPIError:
     """Return the error of a call that is about no generation: the connection test, or the balance."""
     found = _error_in(response)
     exception_class = _poll_class(response.status, found)
+    if found.is_key_without_database:
+        exception_class = exceptions.VeoAuthenticationError
     transient = response.status in _TRANSIENT_STATUSES or found.upstream_trouble
     if exception_class is exceptions.VeoServerError and not transient:
         exception_class = exceptions.VeoUnexpectedAnswerError
@@ -154,9 +156,7 @@ def _refusal_class(  # noqa: PLR0911 - a table
 def _poll_class(status: int, error: ServiceError) -> type[exceptions.VeoAPIError]:
     if status == HTTPStatus.TOO_MANY_REQUESTS or (error.is_rate_limit and error.well_formed):
         return exceptions.VeoRateLimitError
-    if status == HTTPStatus.UNAUTHORIZED or error.is_key_without_database:
-        return exceptions.VeoAuthenticationError
-    if status == HTTPStatus.FORBIDDEN and error.is_refused_key(status):
+    if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and error.is_refused_key(status)):
         return exceptions.VeoAuthenticationError
     if status in _UNKNOWN_TASK_STATUSES and error.is_unknown_task:
         return exceptions.VeoTaskNotFoundError
@@ -172,7 +172,7 @@ def _content_class(  # noqa: PLR0911 - a table
         return exceptions.VeoContentServerError
     if error.well_formed and error.is_moderation:
         return exceptions.VeoContentFilteredError
-    if (status == HTTPStatus.UNAUTHORIZED and error.well_formed) or error.is_key_without_database:
+    if status == HTTPStatus.UNAUTHORIZED and error.well_formed:
         return exceptions.VeoAuthenticationError
     if status == HTTPStatus.FORBIDDEN and error.is_refused_key(status):
         return exceptions.VeoAuthenticationError

@@ -277,10 +277,8 @@ def test_a_relayed_error_that_may_hide_an_acceptance_is_unknown(status, body, ex
         (404, {"detail": "Not Found"}, exceptions.VeoServerError),
         (500, {"detail": "Video not found"}, exceptions.VeoServerError),
         (404, litellm(upstream(RETIRED)), exceptions.VeoServerError),
-        (400, {"error": {"message": "No connected db.", "type": "no_db_connection", "code": "400"}},
-         exceptions.VeoAuthenticationError),
     ],
-)  # fmt: skip
+)
 def test_a_poll_understands_fastapi_and_what_litellm_relays(status, body, kind):
     """FastAPI's own error names the video; the proxy's one has it inside; an unknown route is no task."""
     with pytest.raises(kind) as caught:
