@@ -24,6 +24,8 @@ MYPY_API    := $(BIN)/mypy tests/typing/api.py
 PARALLEL    := -n auto --dist loadfile --no-loadscope-reorder
 # The pip that comes with Python 3.11 takes twice as long.
 FAST_PIP    := "pip>=25.1"
+# LiteLLM's proxy pins what Airflow pins otherwise.
+GATEWAYS    := .venv-gateways
 
 # Importing Airflow writes a configuration into its home: keep that out of the user's own.
 export AIRFLOW_HOME := $(CURDIR)/.run/home
@@ -83,6 +85,18 @@ some-chaos: $(VENV)/.test ## A few videos and a small archive in a real Airflow,
 chaos: $(VENV)/.test ## The same with 300 videos: most of an hour
 	CHAOS_VIDEOS=300 $(PYTEST) -s tests/chaos/test_chaos.py
 
+.PHONY: gateways-chaos
+gateways-chaos: $(VENV)/.test ## Each gateway that the sandbox plays, with every crash, every fault and random kills: an hour
+	GATEWAY_MOMENTS=all $(PYTEST) tests/crash/test_gateways.py
+	GATEWAY_VIDEOS=100 $(PYTEST) -s tests/integration/gateways/test_faults.py
+	for gateway in openai litellm openrouter inworld; do \
+	    CHAOS_GATEWAY=$$gateway CHAOS_VIDEOS=40 $(PYTEST) -s tests/chaos/test_chaos.py || exit; \
+	done
+
+.PHONY: gateways
+gateways: $(VENV)/.test $(GATEWAYS)/.test ## LiteLLM's proxy, aimock and others' clients against client and sandbox: four minutes
+	$(PYTEST) tests/gateways
+
 .PHONY: archives
 archives: $(VENV)/.test ## Archives of 500 and 10,000 images, and 10,000 with random kills: an hour and a half
 	ARCHIVE_IMAGES=500 ARCHIVE_IN_FLIGHT=10 ARCHIVE_SECONDS=20 $(PYTEST) -s tests/chaos/test_archive.py
@@ -141,7 +155,7 @@ venv: $(VENV)/.test ## Build the virtual environment with everything that tests 
 .PHONY: clean
 clean: ## Remove the virtual environments and all output
 	rm -rf .venv .venv-* .run build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -rf .import_linter_cache
+	rm -rf .import_linter_cache tests/gateways/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: constraints
@@ -173,6 +187,14 @@ $(VENV)/.test: $(VENV)/pyvenv.cfg pyproject.toml
 	@echo "Installing Airflow $(AIRFLOW) and what the tests need into $(VENV): a minute or two, once."
 	@$(PIP) install -c $(CONSTRAINTS) -e '.[test]'
 	@touch $(VENV)/.sandbox $@
+
+$(GATEWAYS)/.test: constraints/gateways.txt tests/gateways/package.json
+	@echo "Installing LiteLLM's proxy and some clients into $(GATEWAYS): some minutes, once. It needs Node.js and npm."
+	$(PYTHON) -m venv --clear $(GATEWAYS)
+	@$(GATEWAYS)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
+	@$(GATEWAYS)/bin/python -m pip -qq install -c constraints/gateways.txt 'litellm[proxy]' openai
+	@npm install --prefix tests/gateways --no-package-lock --no-audit --no-fund --silent
+	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test
 	@$(PIP) install -c $(CONSTRAINTS) -e '.[bench]'

@@ -62,12 +62,22 @@ Each message is up to three sentences: what happened, whether money was spent, w
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Self
 
 TASK_LOG = "the service's task log (APIYI's is https://api.apiyi.com/task)"
 """Where a user can look up what the account generated and paid; the API itself has no list."""
 
-_HOST_ADVICE = "Check that the connection's host is the API's base URL, such as https://api.apiyi.com/v1."
+HOST_EXAMPLE = ", such as https://api.apiyi.com/v1"
+KEY_KIND = "the key must be of type Pay-per-request or Pay-as-you-go Priority"
+KEPT = "The service keeps videos for about 2 days"
+"""What holds for APIYI, like :data:`TASK_LOG`: an error of another gateway has its own words instead."""
+
+_HOST_ADVICE = f"Check that the connection's host is the API's base URL{HOST_EXAMPLE}."
 
 
 class VeoError(Exception):
@@ -89,6 +99,15 @@ class VeoError(Exception):
         self.what = what
         if advice:
             self.advice = advice
+
+    def tell_in(self, words: Mapping[str, str]) -> Self:
+        """Replace what the advice says of APIYI by a gateway's own words, and return the error.
+
+        :param words: :attr:`~veo_provider.api.gateways.gateway.Gateway.words`.
+        """
+        for general, own in words.items():
+            self.advice = self.advice.replace(general, own)
+        return self
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.money, self.advice) if part)
@@ -202,10 +221,7 @@ class VeoWrongHostError(VeoAPIError):
 class VeoAuthenticationError(VeoAPIError):
     """The key is wrong, or of a type that cannot generate videos."""
 
-    advice = (
-        "Check the password of the connection: the key must be of type "
-        "Pay-per-request or Pay-as-you-go Priority."
-    )
+    advice = f"Check the password of the connection: {KEY_KIND}."
 
 
 class VeoWrongTokenError(VeoAPIError):
@@ -252,7 +268,7 @@ class VeoContentGoneError(VeoAPIError):
 
     money = "Downloading costs nothing, but the generation itself has been charged."
     advice = (
-        "The service keeps videos for about 2 days, and never has a file of a video that its safety filter "
+        f"{KEPT}, and never has a file of a video that its safety filter "
         f"withheld. Look the video up in {TASK_LOG} before you generate it again."
     )
 

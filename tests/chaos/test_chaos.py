@@ -1,6 +1,7 @@
 """Everything that can go wrong, at once: faults of every class, and processes killed at random.
 
 ``CHAOS_VIDEOS`` says how many videos; ``make chaos`` makes 300 of them, ``make test`` a few.
+``CHAOS_GATEWAY`` says which gateway the sandbox plays; ``make gateways-chaos`` goes through all of them.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.buckets import s3_client_of
+from support.faces import MODELS
 from support.killing import FAST_RECOVERY, kill_and_restart, running_tasks
 
 from demo.airflow import LocalAirflow
@@ -23,6 +25,7 @@ from veo_provider.media.mp4 import Mp4Parser
 from veo_provider.sandbox.process import Sandbox
 
 VIDEOS = int(os.environ.get("CHAOS_VIDEOS", "8"))
+GATEWAY = os.environ.get("CHAOS_GATEWAY", "apiyi")
 KILLED_TASKS = 0.2
 """The share of all task processes that is killed, each at some moment of its life."""
 TASK_SECONDS = 6.0
@@ -136,7 +139,8 @@ FAULTS = one_at_a_time(
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
-    with Sandbox(latency=10, faults=FAULTS, data=tmp_path_factory.mktemp("sandbox")) as running:
+    data = tmp_path_factory.mktemp("sandbox")
+    with Sandbox(gateway=GATEWAY, latency=10, faults=FAULTS, data=data) as running:
         yield running
 
 
@@ -148,6 +152,7 @@ def airflow(tmp_path_factory, sandbox):
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": str(VIDEOS),
         **FAST_RECOVERY,
         "CHAOS_VIDEOS": str(VIDEOS),
+        "CHAOS_MODEL": MODELS.get(GATEWAY, ""),
     }
     dags = Path(__file__).parent / "dags"
     with LocalAirflow(tmp_path_factory.mktemp("airflow"), dags, env=env) as running:

@@ -105,22 +105,24 @@ class AsyncVeoClient:
         }
         # From the start of the request to the end of the response.
         total = max(0.0, deadline - time.time()) + config.SUBMIT_TIMEOUT
-        try:
-            # A new connection: one that was kept alive may be dead, which shows only after the body was sent.
-            async with await self._new_session(config.SUBMIT_TIMEOUT, total) as session:
-                with closing(body):
-                    url = self.base_url + self.gateway.submit_path
-                    response = await self._call(session, "POST", url, data=_chunks(body), headers=headers)
-                    return protocol.parse_submission(response, whole=body.complete, gateway=self.gateway)
-        except (VeoAPIError, VeoSubmissionUnknown):
-            raise
-        # Also if the wait for the response is cancelled or exceeds a timeout.
-        except BaseException as error:
-            is_transport_error = isinstance(error, VeoConnectionError)
-            failure = body.classify_failure(error, _reason(error), is_transport_error=is_transport_error)
-            if failure is error:
+        with protocol.in_words_of(self.gateway):
+            try:
+                # A new connection: one that was kept alive may be dead, which shows only after the body was
+                # sent.
+                async with await self._new_session(config.SUBMIT_TIMEOUT, total) as session:
+                    with closing(body):
+                        url = self.base_url + self.gateway.submit_path
+                        response = await self._call(session, "POST", url, data=_chunks(body), headers=headers)
+                        return protocol.parse_submission(response, whole=body.complete, gateway=self.gateway)
+            except (VeoAPIError, VeoSubmissionUnknown):
                 raise
-            raise failure from error
+            # Also if the wait for the response is cancelled or exceeds a timeout.
+            except BaseException as error:
+                is_transport_error = isinstance(error, VeoConnectionError)
+                failure = body.classify_failure(error, _reason(error), is_transport_error=is_transport_error)
+                if failure is error:
+                    raise
+                raise failure from error
 
     async def get(self, veo_task_id: str) -> Video:
         """Poll a generation. Costs nothing.
@@ -130,8 +132,9 @@ class AsyncVeoClient:
         """
         session = self._session or await self._open()
         url = self.base_url + protocol.video_path(veo_task_id, self.gateway)
-        response = await self._call(session, "GET", url)
-        return protocol.parse_video(response, veo_task_id, self._aliases, self.gateway)
+        with protocol.in_words_of(self.gateway):
+            response = await self._call(session, "GET", url)
+            return protocol.parse_video(response, veo_task_id, self._aliases, self.gateway)
 
     async def _open(self) -> aiohttp.ClientSession:
         """Return the session that all calls share, even if many of them start together."""

@@ -155,30 +155,32 @@ class VeoClient:
         body = encode(request, submission_deadline(deadline))
         headers = protocol.submission_headers(self.gateway, idempotency_key)
         response_deadline = ResponseDeadline(config.SUBMIT_TIMEOUT)
-        try:
-            # A new connection: one that was kept alive may be dead, which shows only after the body was sent.
-            with closing(body), apply_deadline(response_deadline), _new_session() as session:
-                response = session.post(
-                    self.base_url + self.gateway.submit_path,
-                    data=body,
-                    headers={**headers, "Content-Type": body.content_type},
-                    auth=self._auth_for(self.base_url),
-                    timeout=(config.CONNECT_TIMEOUT, config.SUBMIT_TIMEOUT),
-                    stream=True,
-                    allow_redirects=False,
-                )
-                return protocol.parse_submission(
-                    self._read(response), whole=body.complete, gateway=self.gateway
-                )
-        except (VeoAPIError, VeoSubmissionUnknown):
-            raise
-        # Also if Airflow's execution_timeout or a signal interrupts the wait for the response.
-        except BaseException as error:
-            is_transport_error = isinstance(error, (VeoConnectionError, *_TRANSPORT_ERRORS))
-            failure = body.classify_failure(error, _reason(error), is_transport_error=is_transport_error)
-            if failure is error:
+        with protocol.in_words_of(self.gateway):
+            try:
+                # A new connection: one that was kept alive may be dead, which shows only after the body was
+                # sent.
+                with closing(body), apply_deadline(response_deadline), _new_session() as session:
+                    response = session.post(
+                        self.base_url + self.gateway.submit_path,
+                        data=body,
+                        headers={**headers, "Content-Type": body.content_type},
+                        auth=self._auth_for(self.base_url),
+                        timeout=(config.CONNECT_TIMEOUT, config.SUBMIT_TIMEOUT),
+                        stream=True,
+                        allow_redirects=False,
+                    )
+                    return protocol.parse_submission(
+                        self._read(response), whole=body.complete, gateway=self.gateway
+                    )
+            except (VeoAPIError, VeoSubmissionUnknown):
                 raise
-            raise failure from error
+            # Also if Airflow's execution_timeout or a signal interrupts the wait for the response.
+            except BaseException as error:
+                is_transport_error = isinstance(error, (VeoConnectionError, *_TRANSPORT_ERRORS))
+                failure = body.classify_failure(error, _reason(error), is_transport_error=is_transport_error)
+                if failure is error:
+                    raise
+                raise failure from error
 
     def get(self, veo_task_id: str) -> Video:
         """Poll a generation. Costs nothing.
@@ -186,8 +188,9 @@ class VeoClient:
         :raises VeoAPIError: the service returned an error.
         :raises VeoConnectionError: no response came.
         """
-        response = self._get_response(veo_task_id)
-        return protocol.parse_video(response, veo_task_id, self._aliases, self.gateway)
+        with protocol.in_words_of(self.gateway):
+            response = self._get_response(veo_task_id)
+            return protocol.parse_video(response, veo_task_id, self._aliases, self.gateway)
 
     @contextmanager
     def download(self, veo_task_id: str, wanted: ResumePoint = START) -> Iterator[Download]:
@@ -207,13 +210,14 @@ class VeoClient:
             deadline = self._new_deadline()
             with self._open(url, self._auth_for(url), headers, deadline) as response:
                 head = self._read_unless_video(response)
-                link = parse_content(
-                    head,
-                    url,
-                    own_host=self._is_own(url),
-                    wanted=wanted,
-                    link_keys=self.gateway.content_url,
-                )
+                with protocol.in_words_of(self.gateway):
+                    link = parse_content(
+                        head,
+                        url,
+                        own_host=self._is_own(url),
+                        wanted=wanted,
+                        link_keys=self.gateway.content_url,
+                    )
                 if link is None:
                     deadline.remove()
                     yield Download(response, video_position(head, wanted), self._timeout)
@@ -249,9 +253,10 @@ class VeoClient:
         :raises VeoAPIError: the key is wrong, or the host is not the API's.
         :raises VeoConnectionError: the host cannot be reached.
         """
-        learned = self._models_sentence() if self.gateway.check == "models" else ""
-        if not learned:
-            protocol.parse_check(self._get_response("task_connection_test"))
+        with protocol.in_words_of(self.gateway):
+            learned = self._models_sentence() if self.gateway.check == "models" else ""
+            if not learned:
+                protocol.parse_check(self._get_response("task_connection_test"))
         return f"{self.public_base_url} accepts the key.{learned}{self._balance_sentence()}"
 
     def _models_sentence(self) -> str:

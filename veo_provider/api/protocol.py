@@ -6,6 +6,7 @@ Both clients are shells around this module, so each quirk of the service is hand
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin
@@ -19,6 +20,7 @@ from veo_provider.api.parsing.error_mapping import (
     check_error,
     poll_error,
     refusal,
+    relayed_fallbacks,
     undecided_sentence,
 )
 from veo_provider.api.parsing.service_error import describes_task, parse_service_error
@@ -34,6 +36,8 @@ from veo_provider.api.parsing.task_ids import (
 from veo_provider.api.video import Video, VideoStatus, is_resubmittable, status_word
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from veo_provider.api.gateways.gateway import Gateway
     from veo_provider.api.parsing.task_ids import Aliases
     from veo_provider.api.request import VeoRequest
@@ -81,6 +85,16 @@ def require_gateway(request: VeoRequest, gateway: Gateway) -> None:
             f"The request was made for the gateway {request.gateway.name!r}, but the connection is one to "
             f"{gateway.name!r}. Make it with gateway=client.gateway."
         )
+
+
+@contextmanager
+def in_words_of(gateway: Gateway) -> Iterator[None]:
+    """Let an error say of this gateway what it says of APIYI: where to look, which key, which host."""
+    try:
+        yield
+    except exceptions.VeoError as error:
+        error.tell_in(gateway.words)
+        raise
 
 
 def account_url(base_url: str) -> str:
@@ -262,7 +276,9 @@ def _with_told(video: Video, response: Response, gateway: Gateway) -> Video:
 def _extra_generations(response: Response, gateway: Gateway) -> int:
     """Return how many further submissions the gateway says that it has made by itself."""
     values = (response.headers.get(name, "") for name in gateway.extra_generations_headers)
-    return sum(int(value) for value in values if re.fullmatch(r"\d{1,4}", value.strip()))
+    told = sum(int(value) for value in values if re.fullmatch(r"\d{1,4}", value.strip()))
+    # LiteLLM's errors have no such header, but say it in words.
+    return told or relayed_fallbacks(response)
 
 
 def _amount(value: object) -> float | None:

@@ -109,6 +109,16 @@ class VeoRequest:
         return None if self.effective_size else self.effective_aspect_ratio
 
     @property
+    def resolution_unless_size(self) -> str | None:
+        """The resolution, for a gateway that reads no output pixels unless they are given."""
+        return None if self.size else self.effective_resolution
+
+    @property
+    def aspect_ratio_unless_size(self) -> str | None:
+        """The aspect ratio, for a gateway that reads no output pixels unless they are given."""
+        return None if self.size else self.effective_aspect_ratio
+
+    @property
     def price_usd(self) -> float | None:
         """The price of the video in USD; None if it is not known."""
         return self.price_with(images=0 if self.image is None else 1)

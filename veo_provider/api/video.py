@@ -7,10 +7,13 @@ import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from veo_provider.exceptions import TASK_LOG, VeoGenerationFailed
+from veo_provider.api.gateways.apiyi import APIYI
+from veo_provider.exceptions import VeoGenerationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from veo_provider.api.gateways.gateway import Gateway
 
 _COMPLETED = frozenset({"completed", "complete", "succeeded", "success", "succeed", "done", "finished"})
 """OpenAI and most others say ``completed``; Ark and Together ``succeeded``; new-api's own task ``SUCCESS``
@@ -18,9 +21,21 @@ _COMPLETED = frozenset({"completed", "complete", "succeeded", "success", "succee
 _FAILED = frozenset({"failed", "failure", "fail", "error", "rejected"})
 """OpenAI ``failed``; new-api's own task ``FAILURE``; Kie ``fail``; aimlapi ``error``."""
 _ENDED = frozenset(
-    {"cancelled", "canceled", "aborted", "expired", "deleted", "timeout", "timed_out", "timedout", "timeoutd"}
+    {
+        "cancelled",
+        "canceled",
+        "aborted",
+        "expired",
+        "deleted",
+        "dead",
+        "timeout",
+        "timed_out",
+        "timedout",
+        "timeoutd",
+    }
 )
-"""OpenRouter and Inworld ``cancelled`` and ``expired``; DashScope ``CANCELED``; Replicate ``aborted``
+"""OpenRouter and Inworld ``cancelled`` and ``expired``; OpenRouter's own provider for the AI SDK also ends at
+``dead``; DashScope ``CANCELED``; Replicate ``aborted``
 (https://github.com/replicate/replicate-python/pull/460); SGLang ``deleted``. It is not
 documented anywhere that such a generation is not charged."""
 _QUEUED = frozenset({"queued", "pending", "submitted", "not_start", "not_started", "in_queue"})
@@ -153,17 +168,27 @@ class Video:
         reason = ": ".join(part for part in (ending, self.error_code, self.error_message) if part)
         return reason or "the service gave no reason"
 
-    def raise_if_failed(self) -> None:
-        """Raise :class:`VeoGenerationFailed` with the service's reason, if the generation failed."""
+    def raise_if_failed(self, gateway: Gateway = APIYI) -> None:
+        """Raise :class:`VeoGenerationFailed` with the service's reason, if the generation failed.
+
+        :param gateway: says whether a failure is charged, and where to look.
+        """
         if self.status is not VideoStatus.FAILED:
             return
+        charged = gateway.charging.charges_failure(moderated=self.moderated)
+        free = charged is False
+        look_up = f"Look it up in {gateway.task_log} before you generate it again."
         error = VeoGenerationFailed(
             f"The generation of {self.id} failed: {self.failure_reason}.",
             moderated=self.moderated,
-            advice="" if self.resubmittable else f"Look it up in {TASK_LOG} before you generate it again.",
+            advice="" if self.resubmittable and free else look_up,
         )
         if not self.resubmittable:
             error.money = "It is not documented whether a generation that ended like this is charged."
+        elif charged:
+            error.money = "This gateway charges a generation that failed like this."
+        elif not free:
+            error.money = "It may have been charged: the gateway does not say."
         raise error
 
     def to_dict(self) -> dict[str, Any]:

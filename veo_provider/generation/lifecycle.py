@@ -14,6 +14,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from veo_provider.api.protocol import in_words_of
 from veo_provider.exceptions import ReceiptConflictError, VeoError, VeoRequestError
 from veo_provider.generation import recording, storage, submission
 from veo_provider.generation.fingerprint import is_moved
@@ -122,6 +123,8 @@ class GenerationJob:
         step = next_step(
             receipt, fingerprint, self.attempt, self._policy, now=time.time(), stored=stored, moved=moved
         )
+        if isinstance(step, Refuse):
+            step.error.tell_in(self._client.gateway.words)
         if not isinstance(step, (NeedsImage, Submit)):
             return step
         if self._refusal is not None:
@@ -217,8 +220,9 @@ class GenerationJob:
 
         The errors are those of :func:`~veo_provider.generation.recording.record_failure`.
         """
-        charging = self._client.gateway.charging
-        return recording.record_failure(self.receipts, current, video, self.attempt, charging)
+        gateway = self._client.gateway
+        with in_words_of(gateway):
+            return recording.record_failure(self.receipts, current, video, self.attempt, gateway.charging)
 
     def is_stored(self, receipt: Receipt) -> bool:  # noqa: ARG002 - this job has no output to look at
         """Whether the receipt's video is at its output; a job without an output believes the receipt."""
@@ -305,9 +309,8 @@ class VideoJob(GenerationJob):
         try:
             stored = self._find_or_transfer(current.receipt)
         except VeoError as error:
-            raise recording.record_storing_error(
-                self.receipts, current, error, video, self.attempt
-            ) from error
+            ended = recording.record_storing_error(self.receipts, current, error, video, self.attempt)
+            raise ended.tell_in(self._client.gateway.words) from error
         told_usd = video.cost_usd if video else None
         current = recording.record_video(self.receipts, current, stored.to_dict(), self.attempt, told_usd)
         self._stored = current.receipt.veo_task_id

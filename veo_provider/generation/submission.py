@@ -94,7 +94,8 @@ def claim_and_submit(
         recorded = _try_to_record(store, claimed, attempt, ReceiptState.UNKNOWN, unknown)
         if recorded and error.veo_task_id:
             return recorded
-        raise VeoUnknownReceiptError(f"{error.what} Its receipt is {store.uri}.") from error
+        unknown_receipt = VeoUnknownReceiptError(f"{error.what} Its receipt is {store.uri}.")
+        raise unknown_receipt.tell_in(client.gateway.words) from error
     except VeoError as error:
         _try_to_record(store, claimed, attempt, ReceiptState.REFUSED, {"reason": str(error)})
         raise
@@ -121,7 +122,7 @@ def verify(
             raise VeoUnknownReceiptError(
                 f"The response to the submission of {receipt.claimed_by} was lost. It named {candidate}, "
                 "which the service does not know, at least not yet."
-            ) from error
+            ).tell_in(client.gateway.words) from error
         log.warning("The lost response named %s, but there is no such generation: %s", candidate, error)
         return None
     except VeoError as error:

@@ -24,14 +24,16 @@ sandbox with exit code 0 and leaves no process behind. Options:
 ``--latency-seed``  seed of that spread; default 0
 ``--content-delay`` seconds after completion during which content calls still get 400; default 3
 ``--film``          ``picture``: a video of each image; ``small``: the same small one for all
+``--gateway``       the one to play: ``apiyi`` (default), ``openai``, ``litellm``, ``openrouter``, ``inworld``
 ``--faults``        JSON file with fault rules: :mod:`veo_provider.sandbox.faults`
 ``--api-key``       default: the environment variable ``VEO_SANDBOX_API_KEY``, or a random key
 ``--balance``       US dollars on the account at the start; default 100
 ``--stop-on-eof``   also stop when standard input closes (for a parent that may be killed)
 =================== ==============================================================================
 
-Besides the API (``POST /v1/videos``, ``GET /v1/videos/{id}``, ``GET /v1/videos/{id}/content``,
-``GET /api/user/self``) there are endpoints about the sandbox itself, which need no key:
+Besides the API of the default gateway (``POST /v1/videos``, ``GET /v1/videos/{id}``,
+``GET /v1/videos/{id}/content``, ``GET /api/user/self``, ``GET /api/task/self``, ``GET /api/log/self``) or of
+another one (:mod:`veo_provider.sandbox.faces`) there are endpoints about the sandbox itself, without a key:
 
 ============================ ====================================================================
 ``GET /_sandbox/charges``    completed videos and their cost: ``{"count", "usd", "tasks": [...]}``

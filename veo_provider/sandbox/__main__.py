@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.sandbox import server
+from veo_provider.sandbox.faces.builtin import BY_NAME
 from veo_provider.sandbox.faults import FaultError, load
 from veo_provider.sandbox.latency import Latency
 from veo_provider.sandbox.s3_server import STOP_SIGNALS, S3Server, S3ServerError
@@ -121,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds until content is served (%(default)s)",
     )
     add("--film", choices=FILM_MODES, default="picture", help="a video of each image, or one small one")
+    add("--gateway", choices=tuple(BY_NAME), default="apiyi", help="which one to play (%(default)s)")
     add("--faults", type=Path, help="JSON file with fault rules")
     add("--api-key", default=os.environ.get("VEO_SANDBOX_API_KEY"), help="default: a random one")
     add("--balance", type=float, default=100.0, help="US dollars on the account (%(default)s)")
@@ -173,6 +175,7 @@ def _settings(
         balance=options.balance,
         faults=faults,
         film=options.film,
+        face=BY_NAME[options.gateway],
     )
 
 
@@ -190,7 +193,8 @@ async def _serve(
     runner, port = await server.start(service, options.host, options.port)
     try:
         host = "127.0.0.1" if options.host in ("0.0.0.0", "::", "") else options.host  # noqa: S104 - compared
-        print(json.dumps({"api": f"http://{host}:{port}/v1", **ready}), flush=True)
+        api = f"http://{host}:{port}{service.face.base_path}"
+        print(json.dumps({"api": api, **ready}), flush=True)
         await stopping.wait()
     finally:
         await runner.cleanup()

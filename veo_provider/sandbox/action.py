@@ -41,6 +41,15 @@ class Action:
     words: Mapping[str, str] = field(default_factory=dict)
     wrap: bool = False
     etag: str | None = None
+    row_delay: float = 0
+    no_row: bool = False
+    only_row: bool = False
+    foreign: str | None = None
+    empty: bool = False
+    stale: float = 0
+    skew: float = 0
+    keys: bool = False
+    input_object: bool = False
 
     @property
     def informational_statuses(self) -> Sequence[int]:

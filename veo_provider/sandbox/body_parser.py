@@ -19,7 +19,7 @@ from PIL import Image
 from veo_provider.sandbox.errors import ApiError, gateway_error, relay_error, upstream_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
 IMAGE_LIMIT = 20 * 1024 * 1024
@@ -27,6 +27,8 @@ IMAGE_LIMIT = 20 * 1024 * 1024
 
 FIELD_LIMIT = 64 * 1024 * 1024
 """Bytes of a text field or a JSON body, which can contain an image as Base64."""
+
+FORM, JSON = "multipart/form-data", "application/json"
 
 _MAX_IN_MEMORY = 1024 * 1024  # bytes; a larger file is spooled to disk while it is checked
 _STRINGS = ("model", "prompt", "seconds", "duration", "size", "input_reference")
@@ -53,10 +55,14 @@ class UploadedFile:
 
 @dataclass(slots=True)
 class ParsedBody:
-    """The body of a submission, not yet validated; names of nested JSON fields are dotted."""
+    """The body of a submission, not yet validated; names of nested JSON fields are dotted.
+
+    :param values: what JSON has at its top, without the image and with its types; empty for a form.
+    """
 
     is_json: bool
     fields: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     files: list[UploadedFile] = field(default_factory=list)
 
     def option(self, name: str) -> str | None:
@@ -74,24 +80,42 @@ class ParsedBody:
         return next((each for each in self.files if each.field == "input_reference"), None)
 
 
-async def parse_body(request: web.Request, uploads: Path | None) -> ParsedBody:
-    """Read and parse the body of ``POST /v1/videos``.
+@dataclass(frozen=True)
+class BodyFormat:
+    """What bodies a service reads.
+
+    :param types: the content types.
+    :param check_json: refuses JSON whose fields have wrong types; default as APIYI does.
+    :param pop_image: takes the image out of JSON, as Base64 or a data URL, and returns None if there is none;
+        default that of ``input_reference``.
+    """
+
+    types: tuple[str, ...] = (FORM, JSON)
+    check_json: Callable[[dict[str, Any]], None] | None = None
+    pop_image: Callable[[dict[str, Any]], str | None] | None = None
+
+
+async def parse_body(
+    request: web.Request, uploads: Path | None, body_format: BodyFormat | None = None
+) -> ParsedBody:
+    """Read and parse the body of a submission.
 
     :param request: the request; its body is read to the end even if it is refused, so that the
         client gets the response and not a broken pipe.
     :param uploads: directory to keep the files in, named by their SHA-256; None does not keep them.
+    :param body_format: what is read; default a form, or JSON with ``input_reference``.
     :raises ApiError: if the body cannot be parsed.
     """
-    if request.content_type == "multipart/form-data":
+    body_format = body_format or BodyFormat()
+    if request.content_type not in body_format.types:
+        await _discard(request)
+        wanted = " or ".join(body_format.types)
+        raise relay_error(
+            400, "unsupported_content_type", f"Content-Type must be {wanted}, not {request.content_type}"
+        )
+    if request.content_type == FORM:
         return await _parse_form(request, uploads)
-    if request.content_type == "application/json":
-        return await _parse_json(request, uploads)
-    await _discard(request)
-    raise relay_error(
-        400,
-        "unsupported_content_type",
-        f"Content-Type must be multipart/form-data or application/json, not {request.content_type}",
-    )
+    return await _parse_json(request, uploads, body_format)
 
 
 async def _discard(request: web.Request) -> None:
@@ -186,7 +210,7 @@ def _dimensions(file: IO[bytes]) -> tuple[int, int] | None:
         return None
 
 
-async def _parse_json(request: web.Request, uploads: Path | None) -> ParsedBody:
+async def _parse_json(request: web.Request, uploads: Path | None, body_format: BodyFormat) -> ParsedBody:
     parsed = ParsedBody(is_json=True)
     try:
         body = json.loads(await request.read())
@@ -194,12 +218,18 @@ async def _parse_json(request: web.Request, uploads: Path | None) -> ParsedBody:
         raise _parse_error(str(error)) from error
     if not isinstance(body, dict):
         raise _type_error(body, "", "TaskSubmitReq")
-    _check_types(body)
-    image = body.pop("input_reference", None)
+    (body_format.check_json or _check_types)(body)
+    image = (body_format.pop_image or _pop_input_reference)(body)
+    parsed.values.update(body)
     parsed.fields.update(_flatten(body))
     if image:
         parsed.files.append(await _decode_base64(image, uploads))
     return parsed
+
+
+def _pop_input_reference(body: dict[str, Any]) -> str | None:
+    image: str | None = body.pop("input_reference", None)
+    return image
 
 
 def _check_types(body: Mapping[str, Any]) -> None:

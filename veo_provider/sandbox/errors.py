@@ -7,8 +7,6 @@ import secrets
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
-
 
 class ApiError(Exception):
     """An error response, raised where it is detected and sent by the middleware.
@@ -22,9 +20,16 @@ class ApiError(Exception):
         self.status = status
         self.body = body
 
-    def response(self) -> web.Response:
-        """Return the HTTP response."""
-        return web.json_response(self.body, status=self.status)
+    @property
+    def code(self) -> str:
+        """Return the error's code."""
+        return str(self.body.get("error", self.body)["code"])
+
+    @property
+    def message(self) -> str:
+        """Return the error's message; of one inside another, the inner one's."""
+        message = str(self.body.get("error", self.body)["message"])
+        return str(json.loads(message)["error"]["message"]) if message.startswith("{") else message
 
 
 def gateway_error(

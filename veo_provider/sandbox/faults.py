@@ -15,9 +15,10 @@ Conditions (without one, a rule matches every call of its kind; with several, al
 =============== ========================== ===========================================================
 key             value                      meaning
 =============== ========================== ===========================================================
-``call``        ``submit`` ``poll``        required; ``file`` is the download that ``json_url`` returns
-                ``content`` ``file``
-                ``account``
+``call``        ``submit`` ``poll``        required; ``file`` is the download from a link; ``list`` is the
+                ``content`` ``file``       list of videos, or the account's tasks; ``log`` its charges
+                ``account`` ``list``
+                ``log``
 ``occurrence``  N or [N, ...]              the Nth call since the rule was added, from 1
 ``first``       N                          the first N calls
 ``after``       N                          all calls but the first N
@@ -76,6 +77,18 @@ key                 value                  meaning
 ``gone``            true                   content, file: 404, as after the two days of retention
 ``json_url``        true                   content: JSON with a URL on another host name, which refuses
                                            requests with Authorization
+``row_delay``       seconds                submit: the lists show the task only so long after acceptance
+``no_row``          true                   submit: the lists never show the task, which is charged
+``only_row``        true                   submit, with ``status`` or ``reset``: the lists show a task
+                                           that does not exist, and is not charged
+``foreign``         ``same`` ``other``     submit: somebody else submits at the same time with another
+                                           key of the account, the same or with another prompt; listed
+                                           and pollable, but not on this bill
+``empty``           true                   list, log: no rows
+``stale``           seconds                list, log: nothing that is younger
+``skew``            seconds                list, log: the times of the rows are so much later (or earlier)
+``keys``            true                   list: the task list's rows hold the key, as the log's always do
+``input_object``    true                   list: the task list's ``input`` is an object, not JSON text
 =================== ====================== ===========================================================
 
 More examples::
@@ -91,6 +104,8 @@ More examples::
     {"call": "poll", "set": {"model": "other", "completed_at": 1}, "drop": ["progress"]}
     {"call": "content", "occurrence": [1, 2], "truncate": 1000}
     {"call": "content", "pad": 536870912}                       half a gigabyte
+    {"call": "submit", "reset": "after", "row_delay": 20}       an answer is lost, and its row comes late
+    {"call": "submit", "status": 500, "foreign": "same"}        not accepted, but somebody's twin was
 """
 
 from __future__ import annotations

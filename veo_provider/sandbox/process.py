@@ -13,19 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from veo_provider.sandbox.faces.models import MODELS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from typing_extensions import Self
 
 _ROOT = Path(__file__).parents[2]
-_ENDED_MODELS = (
-    "veo-3.1-fast-generate-preview",
-    "veo-3.1-generate-preview",
-    "veo-3.1-fast-generate-preview-fl",
-    "veo-3.1-generate-preview-fl",
-)
-"""Models that Google has ended, and that the sandbox still serves."""
 _REQUEST_SECONDS = 30
 _STOP_SECONDS = 20
 _PAGE = 1000  # tasks
@@ -47,6 +42,7 @@ class Sandbox:
 
     It stops at the end of the block, and also when this process dies.
 
+    :param gateway: which one to play: ``apiyi``, ``openai``, ``litellm``, ``openrouter`` or ``inworld``.
     :param latency: average seconds from a submission to its completion.
     :param latency_sigma: spread of the latency, as the standard deviation of its logarithm; 0 for none, see
         :class:`veo_provider.sandbox.latency.Latency`.
@@ -68,6 +64,8 @@ class Sandbox:
 
     api: str
     """Base URL of the API, ending in ``/v1``."""
+    gateway: str
+    """The gateway that is played."""
     s3: str | None
     """Endpoint of S3, or None without it."""
     api_key: str
@@ -82,6 +80,7 @@ class Sandbox:
     def __init__(
         self,
         *,
+        gateway: str = "apiyi",
         latency: float = 0.5,
         latency_sigma: float = 0.0,
         latency_seed: int = 0,
@@ -97,7 +96,9 @@ class Sandbox:
         balance: float = 100.0,
         log: Path | str | None = None,
     ) -> None:
+        self.gateway = gateway
         self._options: dict[str, object] = {
+            "gateway": gateway,
             "latency": latency,
             "latency-sigma": latency_sigma,
             "latency-seed": latency_seed,
@@ -197,17 +198,18 @@ class Sandbox:
     def veo_conn(self) -> str:
         """Return an Airflow connection to the API as JSON, for ``AIRFLOW_CONN_VEO_DEFAULT``.
 
-        It says that the sandbox still serves the models that Google has ended.
+        It names the gateway and describes its models and their prices; of the default gateway's, it says that
+        the sandbox still serves those that Google has ended.
         """
+        own: dict[str, Any] = (
+            {"account_token": self.account_token} if self.gateway == "apiyi" else {"gateway": self.gateway}
+        )
         return json.dumps(
             {
                 "conn_type": "veo",
                 "host": self.api,
                 "password": self.api_key,
-                "extra": {
-                    "account_token": self.account_token,
-                    "models": {name: {"ends": None} for name in _ENDED_MODELS},
-                },
+                "extra": {**own, "models": MODELS[self.gateway]},
             }
         )
 

@@ -10,14 +10,15 @@ if TYPE_CHECKING:
 
     Check = Callable[[Any], bool]
 
-CALLS = ("submit", "poll", "content", "file", "account")
-"""Calls that a rule can match; ``file`` is the download from a URL that a content call returned."""
+CALLS = ("submit", "poll", "content", "file", "account", "list", "log")
+"""Calls that a rule can match; ``file`` is the download from a URL that another call returned."""
 
 FRAMINGS = ("chunk", "length", "cut", "encoding")
 """Ways to break the framing of a response after all or most of its body was sent."""
 
 _OBJECT_CALLS = ("submit", "poll")
 _TASK_CALLS = ("poll", "content", "file")
+_LIST_CALLS = ("list", "log")
 _DOWNLOAD_CALLS = ("content", "file")
 
 
@@ -119,4 +120,13 @@ ACTIONS = {
     "words": Field("an object of texts", _is_text_mapping, _OBJECT_CALLS),
     "wrap": Field("true", _one_of(True), _OBJECT_CALLS),
     "etag": Field("weak, none, new or mixed", _one_of("weak", "none", "new", "mixed"), _DOWNLOAD_CALLS),
+    "row_delay": Field("seconds from 0", _number(0), ("submit",)),
+    "no_row": Field("true", _one_of(True), ("submit",)),
+    "only_row": Field("true", _one_of(True), ("submit",), ("status", "reset")),
+    "foreign": Field("same or other", _one_of("same", "other"), ("submit",)),
+    "empty": Field("true", _one_of(True), _LIST_CALLS),
+    "stale": Field("seconds from 0", _number(0), _LIST_CALLS),
+    "skew": Field("a number of seconds", lambda value: type(value) in (int, float), _LIST_CALLS),
+    "keys": Field("true", _one_of(True), ("list",)),
+    "input_object": Field("true", _one_of(True), ("list",)),
 }

@@ -13,6 +13,8 @@ from veo_provider.sandbox.body_parser import FIELD_LIMIT
 from veo_provider.sandbox.errors import ApiError, gateway_error
 
 if TYPE_CHECKING:
+    from aiohttp.typedefs import Middleware
+
     from veo_provider.sandbox.service import Handler, Service
 
 _logger = logging.getLogger(__name__)
@@ -41,31 +43,38 @@ async def start(service: Service, host: str, port: int) -> tuple[web.AppRunner, 
 def create_app(service: Service) -> web.Application:
     """Return the aiohttp application of a service."""
     multipart.parse_content_disposition = _parse_once
-    app = web.Application(middlewares=[_handle_errors], client_max_size=FIELD_LIMIT)
+    app = web.Application(middlewares=[_error_handler(service)], client_max_size=FIELD_LIMIT)
     app.add_routes([*service.routes(), *AdminApi(service).routes()])
     app.on_response_prepare.append(_add_cors_headers)
     return app
 
 
-@web.middleware
-async def _handle_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn exceptions into the gateway's error responses."""
-    if request.method == "OPTIONS":
-        return web.Response(status=204)
-    try:
-        return await handler(request)
-    except ApiError as error:
-        return error.response()
-    except web.HTTPException as error:
-        return _api_error(request, error).response()
-    except (ConnectionError, ClientError):
-        # The client disconnected during its request: nothing was accepted, and nobody reads this.
-        return web.Response(status=499)
-    except Exception:
-        _logger.exception("%s %s", request.method, request.path)
-        return gateway_error(
-            500, "the sandbox has failed: see its log", "internal", "server_error"
-        ).response()
+def _error_handler(service: Service) -> Middleware:
+    """Return the middleware that turns exceptions into error responses of the gateway that is played."""
+
+    def response(error: ApiError) -> web.Response:
+        return web.json_response(service.face.error(error), status=error.status)
+
+    @web.middleware
+    async def handle_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method == "OPTIONS":
+            return web.Response(status=204)
+        try:
+            return await handler(request)
+        except ApiError as error:
+            return response(error)
+        except web.HTTPException as error:
+            return response(_api_error(request, error))
+        except (ConnectionError, ClientError):
+            # The client disconnected during its request: nothing was accepted, and nobody reads this.
+            return web.Response(status=499)
+        except Exception:
+            _logger.exception("%s %s", request.method, request.path)
+            return response(
+                gateway_error(500, "the sandbox has failed: see its log", "internal", "server_error")
+            )
+
+    return handle_errors
 
 
 def _api_error(request: web.Request, error: web.HTTPException) -> ApiError:

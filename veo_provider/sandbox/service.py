@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hmac
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -16,11 +18,15 @@ from aiohttp import web
 from veo_provider.sandbox.action import Action
 from veo_provider.sandbox.body_parser import ParsedBody, parse_body
 from veo_provider.sandbox.errors import gateway_error, no_channel_error, retired_model_error
+from veo_provider.sandbox.faces.apiyi import APIYI
+from veo_provider.sandbox.faces.face import View
+from veo_provider.sandbox.faces.models import MODELS
 from veo_provider.sandbox.faults import Faults
+from veo_provider.sandbox.idempotency import IdempotencyKeys
+from veo_provider.sandbox.listings import listed, log_page, task_page, video_page
 from veo_provider.sandbox.raw_response import RawResponse, is_final, send_informational
 from veo_provider.sandbox.renderer import Renderer, RenderSpec
-from veo_provider.sandbox.submission import Submission, validate
-from veo_provider.sandbox.tasks import Ledger, Task, new_id, outcome
+from veo_provider.sandbox.tasks import Ledger, Task, outcome
 from veo_provider.sandbox.video_response import VideoResponse, free_box, reset_connection
 
 if TYPE_CHECKING:
@@ -28,14 +34,18 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from veo_provider.sandbox.faces.face import Face
     from veo_provider.sandbox.latency import Latency
+    from veo_provider.sandbox.submission import Submission
 
 Responder: TypeAlias = Callable[[web.Request, Action], Awaitable[web.StreamResponse]]
+Authorize: TypeAlias = Callable[[web.Request], None]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 FILM_MODES = ("picture", "small")
 """What a video shows: the uploaded image, or the same small video for every task."""
 
+_LINK_SECONDS = 3600
 _SMALL_VIDEO = RenderSpec(None, "a small film", 1, 320, 180)
 
 _GARBAGE = {
@@ -57,6 +67,7 @@ class Settings:
     :param balance: US dollars on the account at the start.
     :param faults: the initial fault rules.
     :param film: one of :data:`FILM_MODES`.
+    :param face: the gateway that is played.
     """
 
     data: Path
@@ -67,6 +78,7 @@ class Settings:
     balance: float = 100.0
     faults: Sequence[Any] = ()
     film: str = FILM_MODES[0]
+    face: Face = APIYI
 
 
 class Service:
@@ -80,6 +92,9 @@ class Service:
         self.latency = settings.latency
         self.faults = Faults(settings.faults)
         self.ledger = Ledger(settings.balance)
+        self.face = settings.face
+        self._keys = IdempotencyKeys()
+        self._url_key = secrets.token_bytes(16)
         self._uploads = settings.data / "uploads"
         videos = settings.data / "videos"
         for directory in (self._uploads, videos):
@@ -97,32 +112,44 @@ class Service:
         """Restore the state of a fresh start; rendered videos are kept."""
         self.latency = self.settings.latency
         self.ledger.clear()
+        self._keys.clear()
         self.faults.reset()
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the API's endpoints, and the download that a content call can point to."""
-        return [
-            web.post("/v1/videos", self._handle_submission),
-            web.get("/v1/videos/{task_id}", self._handler("poll", self._poll), allow_head=False),
-            web.get(
-                "/v1/videos/{task_id}/content", self._handler("content", self._content), allow_head=False
-            ),
-            web.get("/_sandbox/files/{task_id}.mp4", self._handler("file", self._file), allow_head=False),
-            web.get("/api/user/self", self._handler("account", self._account), allow_head=False),
+        """Return the API's endpoints, and the download that a link points to."""
+        face, videos = self.face, f"{self.face.base_path}/videos"
+        routes = [web.post(videos, self._handle_submission)]
+        calls: list[tuple[bool, str, str, Authorize, Responder]] = [
+            (face.has_list, videos, "list", self._require_key, self._video_list),
+            (True, f"{videos}/{{task_id}}", "poll", self._require_key, self._poll),
+            (face.has_content, f"{videos}/{{task_id}}/content", "content", self._require_key, self._content),
+            (True, "/_sandbox/files/{task_id}.mp4", "file", self._require_signature, self._file),
+            (face.has_models, f"{face.base_path}/models", "account", self._require_key, self._models),
+            (face.has_account, "/api/user/self", "account", self._require_token, self._account),
+            (face.has_account, "/api/task/self", "list", self._require_token, self._task_list),
+            (face.has_account, "/api/log/self", "log", self._require_token, self._log),
         ]
+        routes += [
+            web.get(path, self._handler(call, authorize, respond), allow_head=False)
+            for exists, path, call, authorize, respond in calls
+            if exists
+        ]
+        return routes
 
     async def _handle_submission(self, request: web.Request) -> web.StreamResponse:
-        """Handle ``POST /v1/videos``; the body is read first, since a rule may depend on its model."""
-        self._authorize("submit", request)
-        body = await parse_body(request, self._uploads if self._small_video is None else None)
+        """Handle a submission; the body is read first, since a rule may depend on its model."""
+        self._require_key(request)
+        uploads = self._uploads if self._small_video is None else None
+        body = await parse_body(request, uploads, self.face.body)
         action = self.faults.pick("submit", model=body.model)
+        self._add_rows(body, action)
         return await self._respond(request, action, functools.partial(self._submit, body))
 
-    def _handler(self, call: str, respond: Responder) -> Handler:
+    def _handler(self, call: str, authorize: Authorize, respond: Responder) -> Handler:
         """Return the handler of any other call."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            self._authorize(call, request)
+            authorize(request)
             action = self._pick_action(call, request.match_info.get("task_id"))
             return await self._respond(request, action, respond)
 
@@ -140,18 +167,30 @@ class Service:
             return RawResponse(response, action.framing)
         return response
 
-    def _authorize(self, call: str, request: web.Request) -> None:
-        authorization = request.headers.get("Authorization", "")
-        if call == "file":
-            if authorization:
-                raise gateway_error(400, "Only one auth mechanism allowed: remove the Authorization header")
-        elif call == "account":
-            if authorization != self.settings.account_token:
-                raise gateway_error(
-                    401, "Invalid access token", "invalid_access_token", "authentication_error"
-                )
-        elif authorization != f"Bearer {self.settings.api_key}":
+    def _require_key(self, request: web.Request) -> None:
+        wanted = self.face.authorization.replace("{key}", self.settings.api_key)
+        if request.headers.get("Authorization", "") != wanted:
             raise gateway_error(401, "Invalid API key", "invalid_api_key", "authentication_error")
+
+    def _require_token(self, request: web.Request) -> None:
+        if request.headers.get("Authorization", "") != self.settings.account_token:
+            raise gateway_error(401, "Invalid access token", "invalid_access_token", "authentication_error")
+
+    def _require_signature(self, request: web.Request) -> None:
+        """Check a link: it must come without a key, and a signed one must not have expired."""
+        if request.headers.get("Authorization"):
+            raise gateway_error(400, "Only one auth mechanism allowed: remove the Authorization header")
+        if self.face.has_content:
+            return
+        expires = request.query.get("expires", "")
+        signature = self._signature(request.match_info["task_id"], expires)
+        if not hmac.compare_digest(signature, request.query.get("signature", "")):
+            raise gateway_error(403, "The signature is not valid", "SignatureDoesNotMatch")
+        if int(expires) < time.time():
+            raise gateway_error(403, "Request has expired", "AccessDenied")
+
+    def _signature(self, task_id: str, expires: str) -> str:
+        return hmac.new(self._url_key, f"{task_id}/{expires}".encode(), "sha256").hexdigest()
 
     def _pick_action(self, call: str, task_id: str | None) -> Action:
         task = self.ledger.find(task_id or "")
@@ -164,21 +203,53 @@ class Service:
     async def _process(self, request: web.Request, action: Action, respond: Responder) -> web.StreamResponse:
         """Process the call unless the action prevents it, and return its response or the replacement."""
         response = await respond(request, action) if action.reaches_service else web.Response()
-        replacement = _replacement(action)
+        replacement = _replacement(action, self.face)
         # Not `replacement or response`: in older aiohttp, a response without keys is falsy.
         return response if replacement is None else replacement
 
-    async def _submit(self, body: ParsedBody, _request: web.Request, action: Action) -> web.Response:
-        submission = self._accept(body, action)
+    async def _submit(self, body: ParsedBody, request: web.Request, action: Action) -> web.Response:
         now = time.time()
+        key = request.headers.get("Idempotency-Key", "") if self.face.has_idempotency else ""
+        task, status = self._keys.task_of(key, body, now), None
+        if task is None:
+            task, status = self._new_task(self._accept(body, action), action, now), "queued"
+            self.ledger.add(task, row=not action.no_row)
+            self._keys.remember(key, body, task)
+        described = _edit(self._describe(request, task, now, status), action)
+        headers = self.face.headers(task)
+        return web.json_response(described, status=self.face.accepted, headers=headers)
+
+    def _new_task(self, submission: Submission, action: Action, now: float) -> Task:
+        """Return the task of an accepted submission, which starts to render."""
         ending = outcome(action)
         rendering = None if any(value is not None for value in ending.values()) else self._render(submission)
         number = self.ledger.next_number()
-        task = Task(number, submission, now, self.latency.for_task(number), rendering, **ending)
+        task = Task(
+            number,
+            submission,
+            now,
+            self.latency.for_task(number),
+            rendering,
+            cents=self.face.price(submission),
+            charging=self.face.charging,
+            row_delay=action.row_delay,
+            id=self.face.new_id(),
+            **ending,
+        )
         if rendering is not None:
             rendering.add_done_callback(lambda _: setattr(task, "rendered", time.time()))
-        self.ledger.add(task)
-        return web.json_response(_edit(task.api_object(now, "queued"), action))
+        return task
+
+    def _add_rows(self, body: ParsedBody, action: Action) -> None:
+        """Add what fault rules let the account's lists show besides an accepted task."""
+        if not (action.foreign or action.only_row):
+            return
+        submission, now = self.face.read(body), time.time()
+        if action.foreign:
+            other = "Somebody else's prompt" if action.foreign == "other" else submission.prompt
+            self.ledger.add_foreign(self._new_task(replace(submission, prompt=other), Action(), now))
+        if action.only_row:
+            self.ledger.add_row(self._new_task(submission, action, now))
 
     def _accept(self, body: ParsedBody, action: Action) -> Submission:
         """Check a submission in the gateway's order: channel, fields, funds, and last the model.
@@ -187,8 +258,8 @@ class Service:
         """
         if action.no_channel:
             raise no_channel_error(body.model, 503 if action.no_channel is True else action.no_channel)
-        submission = validate(body)
-        self.ledger.check_funds(submission.model, time.time())
+        submission = self.face.read(body)
+        self.ledger.check_funds(self.face.price(submission), time.time())
         if action.retired:
             raise retired_model_error(submission.model, 404 if action.retired is True else action.retired)
         return submission
@@ -202,20 +273,56 @@ class Service:
 
     async def _poll(self, request: web.Request, action: Action) -> web.Response:
         task = self.ledger.get(request.match_info["task_id"])
-        return web.json_response(_edit(self._api_object(task, action, time.time()), action))
+        return web.json_response(_edit(self._polled(request, task, action), action))
 
-    def _api_object(self, task: Task, action: Action, now: float) -> dict[str, Any]:
+    def _polled(self, request: web.Request, task: Task, action: Action) -> dict[str, Any]:
         """Return a task's JSON object, or that of another task if a rule swaps them."""
+        now = time.time()
         if not action.other_task:
-            return task.api_object(now, action.task_status)
+            return self._describe(request, task, now, action.task_status)
         if isinstance(action.other_task, str):
             task_id, other = action.other_task, self.ledger.find(action.other_task)
         else:
-            task_id, other = new_id(), self.ledger.other_than(task, now)
+            task_id, other = self.face.new_id(), self.ledger.other_than(task, now)
         if other is not None:
-            return other.api_object(now, action.task_status)
+            return self._describe(request, other, now, action.task_status)
         error = {"code": "INTERNAL", "message": "another generation failed"}
-        return {**task.api_object(now, "failed"), "id": task_id, "task_id": task_id, "error": error}
+        described = self._describe(request, task, now, "failed")
+        return {**described, "id": task_id, "task_id": task_id, "error": error}
+
+    def _describe(self, request: web.Request, task: Task, now: float, status: str | None) -> dict[str, Any]:
+        """Return the JSON object of a task."""
+        base_url = f"http://{request.host}{self.face.base_path}"
+        return self.face.describe(task, View(now, status, base_url, self._signed_url(request, task, now)))
+
+    def _signed_url(self, request: web.Request, task: Task, now: float) -> str:
+        """Return a link to a video that needs no key, and expires after an hour."""
+        expires = str(int(now) + _LINK_SECONDS)
+        signature = self._signature(task.id, expires)
+        return f"{_url_on_other_host(request, task)}?expires={expires}&signature={signature}"
+
+    async def _video_list(self, request: web.Request, action: Action) -> web.Response:
+        now = time.time()
+
+        def describe(task: Task) -> dict[str, Any]:
+            described = self.face.describe(task, View(now, None, "", ""))
+            return {**described, "created_at": int(task.created + action.skew)}
+
+        return web.json_response(video_page(listed(self.ledger.rows(), action, now), request.query, describe))
+
+    async def _task_list(self, request: web.Request, action: Action) -> web.Response:
+        now = time.time()
+        rows = listed(self.ledger.rows(), action, now)
+        return web.json_response(task_page(rows, request.query, action, now, self.settings.api_key))
+
+    async def _log(self, request: web.Request, action: Action) -> web.Response:
+        now = time.time()
+        rows = listed(self.ledger.rows(), action, now)
+        return web.json_response(log_page(rows, request.query, action, now, self.settings.api_key))
+
+    async def _models(self, _request: web.Request, _action: Action) -> web.Response:
+        data = [{"id": name, "object": "model"} for name in MODELS[self.face.name]]
+        return web.json_response({"object": "list", "data": data})
 
     async def _content(self, request: web.Request, action: Action) -> web.StreamResponse:
         task = self.ledger.get(request.match_info["task_id"])
@@ -264,16 +371,16 @@ class Service:
         return web.json_response({"success": True, "message": "", "data": data})
 
 
-def _replacement(action: Action) -> web.Response | None:
+def _replacement(action: Action, face: Face) -> web.Response | None:
     """Return the response that replaces the true one, or None."""
     if action.status is not None:
         if action.text is not None:
             kind = "text/html" if action.text.lstrip().startswith("<") else "text/plain"
             return web.Response(text=action.text, status=action.status, content_type=kind)
-        error = {"message": f"fault rule: {action.status}", "type": "api_error", "code": "fault_rule"}
-        return web.json_response(
-            {"error": error} if action.body is None else action.body, status=action.status
+        error = face.error(
+            gateway_error(action.status, f"fault rule: {action.status}", "fault_rule", "api_error")
         )
+        return web.json_response(error if action.body is None else action.body, status=action.status)
     if action.garbage:
         body, kind = _GARBAGE["html" if action.garbage is True else str(action.garbage)]
         return web.Response(body=body, content_type=kind)

@@ -24,7 +24,7 @@ SIZES = {
     ("4k", "16:9"): (3840, 2160),
     ("4k", "9:16"): (2160, 3840),
 }
-_SIZE_NAMES = {f"{width}x{height}": format_ for format_, (width, height) in SIZES.items()}
+SIZE_NAMES = {f"{width}x{height}": format_ for format_, (width, height) in SIZES.items()}
 _RESOLUTIONS = {resolution for resolution, _ in SIZES}
 
 
@@ -77,7 +77,7 @@ def validate(body: ParsedBody) -> Submission:
     """
     _check_audio(body.fields)
     model, prompt = _required(body.fields, "model"), _required(body.fields, "prompt")
-    _check_image(body)
+    check_image(body, required=not body.is_json)
     resolution, aspect_ratio = _format(body)
     _check_seed(body.option("seed"))
     seconds = _seconds(body.fields)
@@ -98,10 +98,15 @@ def _required(fields: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _check_image(body: ParsedBody) -> None:
+def check_image(body: ParsedBody, *, required: bool) -> None:
+    """Check the image of a submission.
+
+    :param required: whether there must be one.
+    :raises ApiError: it is missing, too large, or not an image of a known type.
+    """
     image = body.image
     if image is None:
-        if body.is_json:
+        if not required:
             return
         raise relay_error(400, "invalid_request", "input_reference is required")
     if image.bytes > IMAGE_LIMIT:
@@ -119,10 +124,10 @@ def _check_image(body: ParsedBody) -> None:
 def _format(body: ParsedBody) -> tuple[str, str]:
     """Return resolution and aspect ratio; their own fields win over ``size``; default 720p, 16:9."""
     size = body.fields.get("size", "1280x720")
-    if size not in _SIZE_NAMES:
-        raise upstream_error(f"Unsupported size '{size}': use one of {', '.join(_SIZE_NAMES)}.")
-    resolution = body.option("resolution") or _SIZE_NAMES[size][0]
-    aspect_ratio = body.option("aspectRatio") or _SIZE_NAMES[size][1]
+    if size not in SIZE_NAMES:
+        raise upstream_error(f"Unsupported size '{size}': use one of {', '.join(SIZE_NAMES)}.")
+    resolution = body.option("resolution") or SIZE_NAMES[size][0]
+    aspect_ratio = body.option("aspectRatio") or SIZE_NAMES[size][1]
     if resolution not in _RESOLUTIONS:
         raise upstream_error(f"Unsupported resolution '{resolution}': use 720p, 1080p or 4k.")
     if aspect_ratio not in RATIOS:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from veo_provider.sandbox.charging import Charging
 from veo_provider.sandbox.errors import relay_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 QUOTA_PER_USD = 500_000
 """Quota units per US dollar."""
+
+QUOTA_PER_CENT = QUOTA_PER_USD // 100
 
 QUEUED_SHARE = 0.25
 """Share of the latency in which a task is still queued."""
@@ -56,6 +59,9 @@ class Task:
     :param fail: the error that it will fail with; an empty mapping for no reason given, None for success.
     :param filtered: HTTP status of every content call, if the video is filtered.
     :param completed_error: the error in its object once it is completed.
+    :param cents: its price in US cents.
+    :param charging: when it is charged.
+    :param row_delay: seconds after acceptance until it is in the lists of the account.
     """
 
     number: int
@@ -66,7 +72,11 @@ class Task:
     fail: Mapping[str, str] | None = None
     filtered: int | None = None
     completed_error: Mapping[str, str] | None = None
+    cents: int = 0
+    charging: Charging = field(default_factory=Charging)
+    row_delay: float = 0
     id: str = field(default_factory=new_id)
+    request_id: str = field(default_factory=lambda: secrets.token_hex(16))
     rendered: float | None = None
     polls: int = 0
     content_requests: int = 0
@@ -91,6 +101,16 @@ class Task:
         if self.rendering is not None and self.rendering.done() and self.rendering.exception() is not None:
             return {"code": "INTERNAL", "message": f"rendering failed: {self.rendering.exception()!r}"}
         return self.fail
+
+    @property
+    def moderated(self) -> bool:
+        """Return whether moderation lets it fail."""
+        code = (self.error or {}).get("code", "")
+        return code.startswith("PUBLIC_") or "moderation" in code
+
+    def charged_cents(self, now: float) -> int:
+        """Return what the bill says of it at a time."""
+        return self.cents if self.charging.charges(self.status(now), moderated=self.moderated) else 0
 
     @property
     def video_path(self) -> Path | None:
@@ -134,7 +154,7 @@ class Task:
             "status": status,
             "created_at": self.created,
             "ended_at": self.ended if status in ("completed", "failed") else None,
-            "charged_usd": price(self.submission.model) / 100 if status == "completed" else 0.0,
+            "charged_usd": self.charged_cents(now) / 100,
             "polls": self.polls,
             "content_requests": self.content_requests,
         }
@@ -149,6 +169,8 @@ class Ledger:
     def __init__(self, balance: float) -> None:
         self._cents = round(balance * 100)
         self._tasks: dict[str, Task] = {}
+        self._others: dict[str, Task] = {}
+        self._rows: list[Task] = []
         self._running: list[Task] = []
         self._spent = 0
 
@@ -156,24 +178,45 @@ class Ledger:
         """Return the number of the next task, from 1."""
         return len(self._tasks) + 1
 
-    def check_funds(self, model: str, now: float) -> None:
+    def check_funds(self, cents: int, now: float) -> None:
         """Check that the account can pay for one more video.
+
+        :param cents: its price.
+        :param now: Unix seconds.
 
         :raises ApiError: if it cannot.
         """
-        if self._available_cents(now) < price(model):
+        if self._available_cents(now) < cents:
             raise relay_error(
                 403, "insufficient_user_quota", "user quota is not enough, please top up the balance"
             )
 
-    def add(self, task: Task) -> None:
-        """Add an accepted task."""
+    def add(self, task: Task, *, row: bool = True) -> None:
+        """Add an accepted task.
+
+        :param row: whether the lists of the account show it.
+        """
         self._tasks[task.id] = task
         self._running.append(task)
+        if row:
+            self._rows.append(task)
+
+    def add_foreign(self, task: Task) -> None:
+        """Add a task that somebody else has submitted with another key: listed, but not on this bill."""
+        self._others[task.id] = task
+        self._rows.append(task)
+
+    def add_row(self, task: Task) -> None:
+        """Add a row of the lists without a task."""
+        self._rows.append(task)
+
+    def rows(self) -> Sequence[Task]:
+        """Return the tasks that the lists of the account show, in the order of acceptance."""
+        return self._rows
 
     def find(self, task_id: str) -> Task | None:
         """Return the task with an id, or None."""
-        return self._tasks.get(task_id)
+        return self._tasks.get(task_id) or self._others.get(task_id)
 
     def get(self, task_id: str) -> Task:
         """Return the task with an id.
@@ -194,44 +237,45 @@ class Ledger:
     def clear(self) -> None:
         """Remove all tasks and restore the initial balance."""
         self._tasks.clear()
+        self._others.clear()
+        self._rows.clear()
         self._running.clear()
         self._spent = 0
 
     def quota(self, now: float) -> int:
         """Return the quota left: reduced at submission, refunded on failure."""
-        return self._available_cents(now) * QUOTA_PER_USD // 100
+        return self._available_cents(now) * QUOTA_PER_CENT
 
     def used_quota(self, now: float) -> int:
         """Return the quota that completed videos have cost."""
         self._settle(now)
-        return self._spent * QUOTA_PER_USD // 100
+        return self._spent * QUOTA_PER_CENT
 
     def _available_cents(self, now: float) -> int:
         self._settle(now)
-        return self._cents - self._spent - sum(price(task.submission.model) for task in self._running)
+        return self._cents - self._spent - sum(task.cents for task in self._running)
 
     def _settle(self, now: float) -> None:
         """Charge what has ended, so that a long history does not make the account slow."""
         running = []
         for task in self._running:
-            status = task.status(now)
-            if status == "completed":
-                self._spent += price(task.submission.model)
-            elif status != "failed":
+            if task.status(now) in ("completed", "failed"):
+                self._spent += task.charged_cents(now)
+            else:
                 running.append(task)
         self._running = running
 
     def charges(self, now: float) -> dict[str, Any]:
-        """Return the charges: completed tasks only, polled or not."""
-        charged = [task for task in self._tasks.values() if task.status(now) == "completed"]
+        """Return the charges, polled or not."""
+        charged = [task for task in self._tasks.values() if task.charged_cents(now)]
         return {
             "count": len(charged),
-            "usd": sum(price(task.submission.model) for task in charged) / 100,
+            "usd": sum(task.cents for task in charged) / 100,
             "tasks": [
                 {
                     "task_id": task.id,
                     "model": task.submission.model,
-                    "usd": price(task.submission.model) / 100,
+                    "usd": task.cents / 100,
                     "completed_at": int(task.ended or now),
                 }
                 for task in charged
@@ -253,9 +297,10 @@ class Ledger:
         tasks = self._tasks.values()
         statuses = Counter(task.status(now) for task in tasks)
         self._settle(now)
+        unsettled = sum(task.charged_cents(now) for task in self._running)
         return {
-            "count": statuses["completed"],
-            "usd": self._spent / 100,
+            "count": sum(task.charged_cents(now) > 0 for task in tasks),
+            "usd": (self._spent + unsettled) / 100,
             "accepted": len(tasks),
             "statuses": dict(statuses),
             "polls": sum(task.polls for task in tasks),

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from veo_provider.airflow_config import default_deferrable
-from veo_provider.api.video import Video
+from veo_provider.api.video import Video, VideoStatus
 from veo_provider.exceptions import (
     VeoAuthenticationError,
     VeoContentGoneError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from veo_provider.api.client import VeoClient
+    from veo_provider.api.gateways.gateway import Gateway
 
 
 class VeoTaskSensor(BaseSensorOperator):
@@ -198,7 +199,8 @@ class VeoTaskSensor(BaseSensorOperator):
         """Return whether the generation is finished, and the XCom value; fail if the generation has."""
         self.log.info("%s is %s (%d %%).", self.veo_task_id, video.status.value, video.progress)
         try:
-            video.raise_if_failed()
+            if video.status is VideoStatus.FAILED:
+                video.raise_if_failed(self._gateway())
         except VeoError as error:
             self._fail(str(error))
         if video.completed_with_error:
@@ -226,12 +228,18 @@ class VeoTaskSensor(BaseSensorOperator):
                     f"The generation {video.id} was completed, but it has no video: its status says "
                     f"{video.failure_reason}; {error.what}"
                 )
-                raise AirflowFailException(str(lost)) from None
+                raise AirflowFailException(str(lost.tell_in(client.gateway.words))) from None
             except VeoError as error:
                 # After an outage or a wrong key the video may still exist: a soft sensor must not skip it.
                 self._trouble = VeoNotFetchedError.of(video.id, error)
                 raise self._trouble from error
         self.log.warning("%s has a video, though its status says %s.", video.id, video.failure_reason)
+
+    def _gateway(self) -> Gateway:
+        """Return the gateway, which says whether failures are charged."""
+        from veo_provider.hooks.veo import VeoHook
+
+        return VeoHook(self.veo_conn_id).get_settings().gateway
 
     def _give_up(self, reason: str) -> NoReturn:
         """Fail the task without a retry, even a soft sensor: nothing is wrong with the generation."""

@@ -153,7 +153,7 @@ class VeoToS3Operator(BaseOperator):
 
         # Just after a submission, the service may not know its id yet.
         video = until_known(partial(retries.store_retries(), client.get), self.veo_task_id)
-        video.raise_if_failed()
+        video.raise_if_failed(client.gateway)
         if not video.finished:
             raise VeoContentNotReadyError(
                 f"{self.veo_task_id} is {video.status.value}: wait for it with VeoTaskSensor first."

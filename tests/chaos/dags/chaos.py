@@ -13,6 +13,7 @@ IMAGES = ("rocket.jpg", "chelsea.png", "hubble_portrait.webp")
 with DAG(dag_id="chaos", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
     VeoImageToVideoOperator.partial(
         task_id="make",
+        model=os.environ.get("CHAOS_MODEL") or None,
         seconds="4",
         poll_interval=4,
         timeout=600,

@@ -10,6 +10,7 @@ NEW_API_VIDEO = "https://github.com/QuantumNous/new-api/blob/main/controller/vid
 OPENAI = "https://platform.openai.com/docs/guides/error-codes"
 APIYI = "https://docs.apiyi.com/ja/api-capabilities/veo-3-1-official/overview"
 VLLM_OMNI = "https://github.com/vllm-project/vllm-omni"
+LITELLM = "https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/exception_mapping_utils.py"
 RFC = "https://www.rfc-editor.org/rfc/rfc9110.html#section-15.5"
 GOOGLE = json.dumps(
     {"error": {"code": 404, "message": "models/x is no longer available", "status": "NOT_FOUND"}}
@@ -26,6 +27,14 @@ DETAIL = {
 NO_TASK = {"code": "task_not_exist", "message": "task_not_exist", "data": None}
 UNSAFE = error("PUBLIC_ERROR_UNSAFE_GENERATION", "")
 PROMPT = "The prompt could not be submitted. It contains words that violate Vertex AI's usage guidelines."
+
+
+def relayed(upstream: object, outcome: str) -> dict[str, object]:
+    """Return what LiteLLM's proxy makes of an upstream's error."""
+    text = f"litellm.BadRequestError: OpenAIException - {json.dumps(upstream)}"
+    return error(f"{text}\n\nLiteLLM: model group 'veo' failed with the error above. {outcome}", "400")
+
+
 CHALLENGE = b"<!DOCTYPE html><html><head><title>Just a moment...</title>"
 
 REFUSALS = Group(
@@ -121,7 +130,7 @@ REFUSALS = Group(
         Row(
             "400 for a wrong key without a database",
             (answer("400 Bad Request", error("No connected db.", "400", "no_db_connection")),),
-            Submit.REFUSED,
+            Submit.KEY,
             source=github("BerriAI/litellm#20837"),
         ),
         Row(
@@ -184,6 +193,35 @@ REFUSALS = Group(
             source=github("BerriAI/litellm#39555"),
         ),
         Row("404 of FastAPI", (answer("404 Not Found", {"detail": "Not Found"}),), source=VLLM_OMNI),
+        Row(
+            "404 of FastAPI that names the video",
+            (answer("404 Not Found", {"detail": "Video not found"}),),
+            poll=Poll.NO_TASK,
+            source=VLLM_OMNI,
+        ),
+        Row(
+            "400 that LiteLLM relays",
+            (answer("400 Bad Request", relayed(UNSAFE, "No fallback was attempted.")),),
+            Submit.MODERATED,
+            content=Content.HELD,
+            source=LITELLM,
+        ),
+        Row(
+            "400 that LiteLLM relays after a fallback",
+            (answer("400 Bad Request", relayed(UNSAFE, "Fallback to other also failed: litellm.Timeout")),),
+            content=Content.HELD,
+            source=LITELLM,
+        ),
+        Row(
+            "429 that LiteLLM makes of a word",
+            (
+                answer(
+                    "429 Too Many Requests",
+                    relayed(error("a rate limit upstream"), "No fallback was attempted."),
+                ),
+            ),
+            source=LITELLM,
+        ),
         Row("404 of nginx", (page("404 Not Found", b"<html><center>nginx</center>"),)),
         Row("405 as a page", (page("405 Not Allowed", b"<html>"),)),
         Row(

@@ -56,6 +56,7 @@ class Actor:
     """
 
     uri = "memory"
+    gateway = APIYI
 
     def __init__(self, world, task_instance, plan, policy):
         self.world = world

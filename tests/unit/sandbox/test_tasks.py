@@ -30,6 +30,7 @@ def task(model: str = FAST, **changes: Any) -> Task:
     submission = validate(ParsedBody(is_json=True, fields={"model": model, "prompt": "x"}))
     return Task(
         **{"number": 1, "submission": submission, "created": 1000.0, "latency": 8.0}
+        | {"cents": price(model)}
         | {"rendering": rendered(), "rendered": 1001.0}
         | changes
     )
@@ -151,10 +152,10 @@ def test_quota_is_taken_at_submission_and_given_back_on_failure() -> None:
 def test_an_empty_account_is_refused() -> None:
     """Money that is held for unfinished tasks is not there for others."""
     ledger = Ledger(0.5)
-    ledger.check_funds(FAST, 1000)
+    ledger.check_funds(price(FAST), 1000)
     ledger.add(task())
     with pytest.raises(ApiError) as caught:
-        ledger.check_funds(FAST, 1000)
+        ledger.check_funds(price(FAST), 1000)
     assert (caught.value.status, caught.value.body["code"]) == (403, "insufficient_user_quota")
 
 

@@ -6,6 +6,7 @@ from datetime import date
 
 from veo_provider.api.gateways.gateway import Charging, Field, Gateway, LookUp
 from veo_provider.api.model import SIZES, Model, Price
+from veo_provider.exceptions import KEPT, KEY_KIND, TASK_LOG
 
 _RETIRED = date(2026, 10, 22)
 """The day on which Google has ended the preview models (https://ai.google.dev/gemini-api/docs/deprecations)."""
@@ -58,7 +59,9 @@ APIYI = Gateway(
     # "Per completed request … failed is not charged"; a moderated one is a failed one.
     charging=Charging(at="completion", failed=False, moderated=False),
     look_up=LookUp.TASK_LOG,
-    task_log="the service's task log (APIYI's is https://api.apiyi.com/task)",
+    task_log=TASK_LOG,
+    key_kind=KEY_KIND,
+    kept=KEPT,
     models={model.name: model for model in _MODELS},
     default_model=FAST_MODEL,
     unknown_model=Model(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from veo_provider.api.model import Model
+from veo_provider.exceptions import HOST_EXAMPLE, KEPT, KEY_KIND, TASK_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +96,8 @@ class Gateway:
     :param look_up: how a lost submission can be looked up.
     :param check: what the connection test asks for: a video that does not exist, or the list of models.
     :param task_log: where a person sees what the gateway has done.
+    :param key_kind: which key it takes, as the end of a sentence.
+    :param kept: how long it keeps videos, as the beginning of a sentence.
     :param models: what is known about its models, by name.
     :param default_model: the model where none is given; empty if one must be given.
     :param unknown_model: what holds for a model that is not in the table; its name is replaced.
@@ -124,9 +127,22 @@ class Gateway:
     look_up: LookUp = LookUp.NONE
     check: Literal["missing_video", "models"] = "missing_video"
     task_log: str = "the gateway's task log"
+    key_kind: str = "it must be an API key of the gateway"
+    kept: str = "The service keeps videos for some time only"
     models: Mapping[str, Model] = field(default_factory=dict)
     default_model: str = ""
     unknown_model: Model = field(default_factory=lambda: Model(name="", known=False))
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What the errors say of APIYI, each with what they say of this gateway instead."""
+        example = f", such as {self.base_url}" if self.base_url else ""
+        return {
+            TASK_LOG: self.task_log,
+            KEY_KIND: self.key_kind,
+            KEPT: self.kept,
+            HOST_EXAMPLE: example,
+        }
 
     def model(self, name: str) -> Model:
         """Return what is known about a model; one that is not in the table has no limits."""

@@ -21,4 +21,6 @@ INWORLD = replace(
     look_up=LookUp.IDEMPOTENCY_KEY,
     check="missing_video",
     task_log="Inworld's portal",
+    key_kind="it must be an API key of the gateway, in Base64 as its portal shows it",
+    kept="Inworld keeps videos for 7 days",
 )

@@ -21,5 +21,8 @@ LITELLM = replace(
     # Its list needs a provider, and asks that provider's default host.
     look_up=LookUp.NONE,
     check="models",
-    task_log="LiteLLM's own log (its UI: Logs) and that of the provider after it",
+    # It has no list: without a database, not even its UI shows what it has sent.
+    task_log="the log of the provider after LiteLLM (LiteLLM's own, in its UI under Logs, needs a database)",
+    key_kind="it must be a key of the proxy, not of the provider after it",
+    kept="The provider after LiteLLM keeps videos for some time only",
 )

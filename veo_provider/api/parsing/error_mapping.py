@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from veo_provider import exceptions
+from veo_provider.api.parsing.relayed_error import relayed_error, unrelayed
 from veo_provider.api.parsing.service_error import describes_task, parse_service_error
 
 if TYPE_CHECKING:
@@ -49,9 +50,12 @@ def refusal(response: Response) -> exceptions.VeoAPIError | None:
 
     Certain are: a status of :data:`REFUSAL_STATUSES` with a well-formed error that is not about trouble
     upstream; :data:`NO_CHANNEL_ERRORS`; and a model that has ended. A body that describes a task never is.
+    Nor is an error that LiteLLM relays, unless upstream's own error is one and no other model was asked.
     """
     found = _error_in(response)
-    if not found.well_formed or found.is_success or describes_task(response.json()):
+    if not found.well_formed or found.is_success or describes_task(unrelayed(response.json())):
+        return None
+    if not _is_status_of_all(response, found):
         return None
     if _is_retired_model(response.status, found):
         return _exception(exceptions.VeoModelRetiredError, response, found)
@@ -60,6 +64,27 @@ def refusal(response: Response) -> exceptions.VeoAPIError | None:
     if response.status not in REFUSAL_STATUSES or found.upstream_trouble:
         return None
     return _exception(_refusal_class(response.status, found), response, found)
+
+
+def relayed_fallbacks(response: Response) -> int:
+    """Return how many other models an error says that LiteLLM's proxy has asked as well."""
+    relayed = relayed_error(response.json())
+    return relayed.fallbacks if relayed else 0
+
+
+def _is_status_of_all(response: Response, error: ServiceError) -> bool:
+    """Whether the status holds for all that a proxy has done with a submission.
+
+    LiteLLM reports the first model's error where its fallbacks failed as well, one of them perhaps after it
+    was accepted. It turns any status into 429 if upstream's text speaks of a rate limit.
+    """
+    relayed = relayed_error(response.json())
+    if relayed is None:
+        return True
+    if not relayed.alone or relayed.body is None:
+        return False
+    by_words = response.status == HTTPStatus.TOO_MANY_REQUESTS and relayed.speaks_of_rate_limit
+    return not by_words or error.names_rate_limit
 
 
 def undecided_sentence(response: Response) -> str:
@@ -84,6 +109,8 @@ def check_error(response: Response) -> exceptions.VeoAPIError:
     """Return the error of a call that is about no generation: the connection test, or the balance."""
     found = _error_in(response)
     exception_class = _poll_class(response.status, found)
+    if found.is_key_without_database:
+        exception_class = exceptions.VeoAuthenticationError
     transient = response.status in _TRANSIENT_STATUSES or found.upstream_trouble
     if exception_class is exceptions.VeoServerError and not transient:
         exception_class = exceptions.VeoUnexpectedAnswerError
@@ -117,7 +144,7 @@ def _refusal_class(  # noqa: PLR0911 - a table
         return exceptions.VeoQuotaError
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return exceptions.VeoRateLimitError
-    if status == HTTPStatus.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED or error.is_key_without_database:
         return exceptions.VeoAuthenticationError
     if error.is_moderation:
         return exceptions.VeoModerationError
@@ -163,8 +190,9 @@ def _content_class(  # noqa: PLR0911 - a table
 def _is_retired_model(status: int, error: ServiceError) -> bool:
     if not error.is_retired_model:
         return False
-    if error.outer_code == "fail_to_fetch_task" and status in _RETIRED_MODEL_STATUSES:
-        return bool(error.numbers & {400, 404})
+    relayed = error.outer_code == "fail_to_fetch_task" and status in _RETIRED_MODEL_STATUSES
+    if relayed and error.numbers & {400, 404}:
+        return True
     return status in _UNKNOWN_TASK_STATUSES and not error.upstream_trouble
 
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.api.http.response import one_line
+from veo_provider.api.parsing.relayed_error import unrelayed
 from veo_provider.api.video import VideoStatus, is_moderation_message
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ _UNKNOWN_TASK_MESSAGE = re.compile(
     r"task_not_exist|no such (?:task|video)\b|(?:the )?(?:task|video)\b.{0,250}\bnot (?:exist|found)\b",
     re.IGNORECASE,
 )
+_NO_DATABASE = "no_db_connection"
+"""LiteLLM without a database answers any key but its own so: 400, "No connected db." (run, 1.108.7)."""
 _FIREWALL = re.compile(
     r"\b(?:firewall|waf|cloudflare|captcha|blocked|bot|security polic\w+)\b", re.IGNORECASE
 )
@@ -85,6 +88,8 @@ class ServiceError:
     :param numbers: all codes that are numbers.
     :param well_formed: whether the body has the API's form of an error.
     :param upstream_trouble: whether a code or a type is about trouble upstream.
+    :param detail: the text in FastAPI's form of an error, ``{"detail": text}``, which decides about no
+        submission.
     """
 
     code: str = ""
@@ -95,6 +100,7 @@ class ServiceError:
     numbers: frozenset[int] = frozenset()
     well_formed: bool = False
     upstream_trouble: bool = False
+    detail: str = ""
 
     @property
     def is_success(self) -> bool:
@@ -117,6 +123,16 @@ class ServiceError:
         return bool(self.codes & _RATE_LIMIT_CODES)
 
     @property
+    def names_rate_limit(self) -> bool:
+        """Whether a code is about too many requests, be it a word or a number."""
+        return self.is_rate_limit or HTTPStatus.TOO_MANY_REQUESTS in self.numbers
+
+    @property
+    def is_key_without_database(self) -> bool:
+        """Whether a LiteLLM proxy without a database does not know the key."""
+        return _NO_DATABASE in self.codes
+
+    @property
     def has_quota_code(self) -> bool:
         """Whether a code is about the account's money."""
         return bool(self.codes & _QUOTA_CODES)
@@ -129,6 +145,8 @@ class ServiceError:
     @property
     def is_unknown_task(self) -> bool:
         """Whether the gateway itself does not know the task; what it repeats from upstream may pass."""
+        if _UNKNOWN_TASK_MESSAGE.match(self.detail):
+            return True  # vLLM-Omni and SGLang
         if not self.well_formed or self.upstream_trouble or self.is_retired_model:
             return False
         return self.outer_code in _UNKNOWN_TASK_CODES or bool(_UNKNOWN_TASK_MESSAGE.match(self.outer_message))
@@ -161,7 +179,11 @@ class ServiceError:
 
 
 def parse_service_error(data: Any) -> ServiceError:
-    """Parse either form of an error, and an error whose message is the JSON text of another."""
+    """Parse either form of an error, and an error whose message is the JSON text of another.
+
+    Of an error that LiteLLM relays, upstream's own one counts.
+    """
+    data = unrelayed(data)
     layers = list(_layers(data))
     if not layers:
         return ServiceError()
@@ -182,6 +204,7 @@ def parse_service_error(data: Any) -> ServiceError:
         upstream_trouble=any(_TROUBLE_CODES.fullmatch(each) for each in named)
         or any(_TROUBLE_TYPES.fullmatch(each) for each in types)
         or any(number >= HTTPStatus.INTERNAL_SERVER_ERROR for number in numbers),
+        detail=one_line(data["detail"]) if isinstance(data, dict) and _is_text(data.get("detail")) else "",
     )
 
 

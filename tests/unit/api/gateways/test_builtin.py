@@ -62,6 +62,17 @@ def test_openrouter_gets_json_with_the_image_as_a_data_url(gateway):
     assert data == {"model": "m", "prompt": "A rocket", "duration": 8, "resolution": "720p", "seed": 7}
 
 
+@pytest.mark.parametrize("gateway", [OPENROUTER, INWORLD], ids=lambda gateway: gateway.name)
+def test_openrouter_is_told_the_format_in_one_way(gateway):
+    """A resolution and an aspect ratio as they are; a size alone, which says both."""
+    both = sent(ask(gateway, resolution="1080p", aspect_ratio="9:16"))
+    assert (both["resolution"], both["aspect_ratio"]) == ("1080p", "9:16")
+    assert "size" not in both
+    alone = sent(ask(gateway, size="1080x1920"))
+    assert alone["size"] == "1080x1920"
+    assert not alone.keys() & {"resolution", "aspect_ratio"}
+
+
 @given(size=st.integers(0, 200_000), reads=st.integers(1, 70_000))
 def test_an_image_in_base64_has_the_announced_length(size, reads):
     """However long the image is, and in whatever portions it is read, it is the Base64 of its bytes."""

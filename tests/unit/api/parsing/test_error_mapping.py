@@ -213,3 +213,74 @@ def test_a_refused_submission_is_not_unknown():
     """A definite no costs nothing and is told as such."""
     with pytest.raises(exceptions.VeoBadRequestError, match="Nothing was charged"):
         protocol.parse_submission(response_with(400, gateway_shape("bad field", "invalid_request")))
+
+
+def litellm(upstream_body, outcome="No fallback was attempted.", kind="BadRequestError: OpenAIException"):
+    """What LiteLLM's proxy 1.108.7 makes of an upstream's error."""
+    text = upstream_body if isinstance(upstream_body, str) else json.dumps(upstream_body)
+    message = f"litellm.{kind} - {text}\n\nLiteLLM: model group 'veo' failed with the error above. {outcome}"
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "400"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, litellm(openai_shape("blocked", "PUBLIC_ERROR_UNSAFE")), exceptions.VeoModerationError),
+        (400, litellm(openai_shape("Invalid size", "invalid_value")), exceptions.VeoBadRequestError),
+        (404, litellm(upstream(RETIRED)), exceptions.VeoModelRetiredError),
+        (402, litellm(openai_shape("quota", "insufficient_user_quota")), exceptions.VeoQuotaError),
+        (401, litellm(openai_shape("bad key", "invalid_api_key")), exceptions.VeoAuthenticationError),
+        (429, litellm(openai_shape("slow down", "busy")), exceptions.VeoRateLimitError),
+        (429, litellm(openai_shape("Rate limit", "rate_limit_exceeded")), exceptions.VeoRateLimitError),
+        (400, {"error": {"message": "No connected db.", "type": "no_db_connection", "code": "400"}},
+         exceptions.VeoAuthenticationError),
+    ],
+)  # fmt: skip
+def test_a_relayed_refusal_is_the_upstreams_own(status, body, kind):
+    """LiteLLM writes its own words around upstream's error, which still decides."""
+    with pytest.raises(kind) as caught:
+        protocol.parse_submission(response_with(status, body))
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "extra"),
+    [
+        # The first model refused; the fallback may have been accepted before it failed.
+        (400, litellm(openai_shape("no"), "Fallback to second also failed: litellm.InternalServerError"), 1),
+        (400, litellm(openai_shape("no"), "Fallback to a, b also failed: litellm.Timeout"), 2),
+        (400, litellm(openai_shape("no"), "Fallback model group(s) configured: second."), 0),
+        # LiteLLM answers 429 to any upstream's status whose text speaks of a rate limit.
+        (429, litellm({"error": {"message": "upstream rate limit", "code": "upstream"}}), 0),
+        (429, litellm("rate limit"), 0),
+        (403, litellm("<html>Blocked"), 0),
+        (400, litellm(openai_shape("oops", "internal_error")), 0),
+        (400, litellm({"id": TASK, "object": "video", "status": "queued"}), 0),
+        (503, litellm(openai_shape("busy")), 0),
+    ],
+)
+def test_a_relayed_error_that_may_hide_an_acceptance_is_unknown(status, body, extra):
+    """A status of the proxy is not one of its upstream, and says nothing about its fallbacks."""
+    with pytest.raises(exceptions.VeoSubmissionUnknown) as caught:
+        protocol.parse_submission(response_with(status, body))
+    assert caught.value.extra_generations == extra
+    assert caught.value.veo_task_id is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, litellm(gateway_shape("task_not_exist", "task_not_exist")), exceptions.VeoTaskNotFoundError),
+        (404, {"detail": "Video not found"}, exceptions.VeoTaskNotFoundError),
+        (404, {"detail": "Video video_7 not found"}, exceptions.VeoTaskNotFoundError),
+        (404, litellm({"detail": "Video not found"}), exceptions.VeoTaskNotFoundError),
+        (404, {"detail": "Not Found"}, exceptions.VeoServerError),
+        (500, {"detail": "Video not found"}, exceptions.VeoServerError),
+        (404, litellm(upstream(RETIRED)), exceptions.VeoServerError),
+    ],
+)
+def test_a_poll_understands_fastapi_and_what_litellm_relays(status, body, kind):
+    """FastAPI's own error names the video; the proxy's one has it inside; an unknown route is no task."""
+    with pytest.raises(kind) as caught:
+        protocol.parse_video(response_with(status, body), TASK)
+    assert type(caught.value) is kind
