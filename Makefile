@@ -147,6 +147,24 @@ coverage: $(VENV)/.test ## Unit and integration tests again, and which lines the
 bench: $(VENV)/.bench ## Measure every figure and its rivals again, and write the tables of the documentation
 	$(BIN)/python -m benchmarks
 
+##: The package
+
+.PHONY: package
+package: .run/tools/.ready ## Build wheel and sdist into dist/, and check what is in them
+	rm -rf dist
+	.run/tools/bin/python -m build -q --installer=pip --outdir dist .
+	.run/tools/bin/twine check --strict dist/*
+	.run/tools/bin/check-wheel-contents dist/*.whl
+
+.PHONY: clean-installs
+clean-installs: package ## Install the wheel beside each Airflow of constraints/: it may change no version. Ten minutes
+	$(PYTHON) constraints/clean_installs.py dist/*.whl
+
+.run/tools/.ready: constraints/package.txt
+	$(PYTHON) -m venv --clear .run/tools
+	.run/tools/bin/python -m pip --disable-pip-version-check -qq install -r constraints/package.txt
+	@touch $@
+
 ##: Upkeep
 
 .PHONY: venv

@@ -1,20 +1,25 @@
 """What Airflow sees of the provider."""
 
+import importlib
 import json
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import airflow
+import jsonschema
 import pytest
+import yaml
 from airflow.providers.common.compat.sdk import DAG
 
 import veo_provider
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "dags").glob("*.py"))
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "dags").glob("*.py"))
 
 
-def airflow(*command):
+def run_airflow(*command):
     result = subprocess.run(
         [sys.executable, "-m", "airflow", *command], check=True, capture_output=True, text=True
     )
@@ -23,13 +28,49 @@ def airflow(*command):
 
 def test_airflow_lists_the_provider():
     """`airflow providers list` shows the distribution and its version."""
-    (line,) = [line for line in airflow("providers", "list").splitlines() if "airflow-provider-veo" in line]
+    (line,) = [
+        line for line in run_airflow("providers", "list").splitlines() if "airflow-provider-veo" in line
+    ]
     assert veo_provider.__version__ in line
+
+
+def test_airflow_shows_the_provider():
+    """`airflow providers get` knows the distribution and its version."""
+    shown = json.loads(run_airflow("providers", "get", "airflow-provider-veo", "--output", "json"))
+    assert shown == [{"Provider": "airflow-provider-veo", "Version": veo_provider.__version__}]
+
+
+def test_the_provider_info_fits_the_schema_of_this_airflow():
+    """Each version of Airflow brings a schema of what a provider tells about itself."""
+    schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
+    jsonschema.validate(veo_provider.get_provider_info(), schema)
+
+
+def test_the_registrys_file_names_what_there_is():
+    """Each class in .airflow-registry.yaml can be imported, and each module that Airflow knows is there."""
+    registry = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text())
+    info = veo_provider.get_provider_info()
+    assert registry["package-name"] == info["package-name"]
+    named = [
+        one["module"].rpartition(".")
+        for kind in ("operators", "sensors", "transfers", "hooks")
+        for one in registry[kind]
+    ]
+    for module, _, name in named:
+        assert hasattr(importlib.import_module(module), name)
+    told = {
+        module
+        for kind in ("operators", "sensors", "hooks")
+        for one in info[kind]
+        for module in one["python-modules"]
+    }
+    told |= {one["python-module"] for one in info["transfers"]}
+    assert {module for module, *_ in named} == told
 
 
 def test_airflow_lists_the_hook():
     """`airflow providers hooks` shows the connection type and its class, imported without a failure."""
-    (line,) = [line for line in airflow("providers", "hooks").splitlines() if "VeoHook" in line]
+    (line,) = [line for line in run_airflow("providers", "hooks").splitlines() if "VeoHook" in line]
     assert "veo_conn_id" in line
     assert line.split()[0] == "veo"
 

@@ -13,6 +13,7 @@ import urllib3
 from veo_provider.api import config, protocol
 from veo_provider.api.body import encode, submission_deadline
 from veo_provider.api.gateways.apiyi import APIYI
+from veo_provider.api.http.addresses import leads_inside
 from veo_provider.api.http.deadline import ResponseDeadline, apply_deadline
 from veo_provider.api.http.response import ACCEPT_ENCODING, MAX_BODY_BYTES, Response
 from veo_provider.api.http.transport import new_session
@@ -20,6 +21,7 @@ from veo_provider.api.http.urls import same_host, without_credentials
 from veo_provider.api.parsing.download import (
     START,
     ResumePoint,
+    inner_link,
     is_video,
     parse_content,
     too_many_links,
@@ -222,6 +224,8 @@ class VeoClient:
                     deadline.remove()
                     yield Download(response, video_position(head, wanted), self._timeout)
                     return
+                if leads_inside(link, self.base_url):
+                    raise inner_link(veo_task_id, head.status)
                 url = link
         raise too_many_links(veo_task_id, _MAX_LINKS)
 

@@ -41,6 +41,13 @@ class ByteStream(Protocol):
         """Close the source."""
 
 
+def beginning(header: bytes) -> str:
+    """Tell how a file begins, except for a text: it may be a secret that is not meant as an image."""
+    if header.isascii() and header.decode("ascii").replace("\n", " ").isprintable():
+        return "it is a text"
+    return f"it begins with {header!r}"
+
+
 @dataclass(frozen=True)
 class Image:
     """An image that the API accepts, checked by its first bytes and its size.
@@ -118,7 +125,7 @@ class Image:
         content_type = detect_content_type(header)
         if content_type is None:
             raise VeoImageUnfitError(
-                f"The image {name} is not a JPEG, PNG or WebP: it begins with {header[:HEADER_BYTES]!r}."
+                f"The image {name} is not a JPEG, PNG or WebP: {beginning(header[:HEADER_BYTES])}."
             )
         return cls(name.rsplit("/", 1)[-1], size, content_type, open_stream)
 

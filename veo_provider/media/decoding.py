@@ -14,7 +14,7 @@ import warnings
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from veo_provider.api.image import Image, changed
+from veo_provider.api.image import Image, beginning, changed
 from veo_provider.exceptions import VeoError, VeoImageError, VeoRequestError
 from veo_provider.media.formats import damage, jpeg, kinds, png
 from veo_provider.media.formats.tiff import read_tiff
@@ -111,9 +111,7 @@ def undecodable(name: str, data: memoryview, reason: str = "") -> VeoImageError:
         )
     if kind := kinds.other_kind(data):
         return VeoImageError(f"The image {name} is not an image: it is {kind}.")
-    return VeoImageError(
-        f"The image {name} is not in a known image format: it starts with {bytes(data[:12])!r}."
-    )
+    return VeoImageError(f"The image {name} is not in a known image format: {beginning(bytes(data[:12]))}.")
 
 
 def _too_many_pixels(name: str) -> VeoImageError:

@@ -106,6 +106,17 @@ def too_many_links(veo_task_id: str, max_links: int) -> exceptions.VeoUnexpected
     return error
 
 
+def inner_link(veo_task_id: str, status: int) -> exceptions.VeoUnexpectedAnswerError:
+    """Return the error for a link into the network of the worker; it does not repeat the address."""
+    error = exceptions.VeoUnexpectedAnswerError(
+        f"The video {veo_task_id} is said to be at an address that only this network reaches, such as a "
+        "loopback, private or link-local one; a gateway outside of it must not lead there.",
+        status=status,
+    )
+    error.money = CONTENT_MONEY
+    return error
+
+
 def is_video(response: Response) -> bool:
     """Whether the response's body is the video itself."""
     return response.ok and not response.content_type.startswith(_NO_VIDEO_TYPES)
