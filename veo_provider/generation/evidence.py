@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LATE_ROW_SECONDS = 600.0
 """How long after a submission its row may still be missing from the list."""
+LONGEST_CLAIM_SECONDS = 900.0
+"""No claim lasts longer."""
 EARLY_SECONDS, LATE_SECONDS = 2.0, 5.0
 """What is added to the time in which a submission may have been accepted: gateways tell whole seconds."""
 MOST_CANDIDATES = 5
@@ -164,12 +166,18 @@ def _absence(lost: Sent, seen: Iterable[tuple[Sent, Entry]], listing: Listing, *
         number = listing.unexplained_charges
         charges = "a charge" if number == 1 else f"{number} charges"
         return Open(f"The gateway's list does not have it, but its log has {charges} without a generation.")
-    if not any(sent.claimed_at > lost.ended_at for sent, _ in seen):
+    if not any(_is_later(sent, lost) for sent, _ in seen):
         return Open(
             "The gateway's list does not have it, but shows no known generation that was submitted later "
             "either, so that it may be out of date."
         )
     return Absent()
+
+
+def _is_later(sent: Sent, lost: Sent) -> bool:
+    """Whether a submission was sent after another one had ended, by whichever clocks."""
+    difference = 0.0 if sent.clock == lost.clock else CLOCK_DIFFERENCE
+    return sent.claimed_at > lost.ended_at + difference
 
 
 def _offsets(seen: Iterable[tuple[Sent, Entry]]) -> Offsets | None:
@@ -264,18 +272,17 @@ def _sent(steps: Sequence[Mapping[str, Any]], receipt: Receipt | None) -> Sent |
     veo_task_id = (receipt.veo_task_id if receipt else None) or (
         str(rest[named[0]]["veo_task_id"]) if named else None
     )
-    ended = rest[0] if rest else None
-    ended_at = _seconds(ended) if ended is not None else None
-    if ended_at is None:
-        ended_at = receipt.claimed_until if receipt else claimed_at + LATE_ROW_SECONDS
-    timed = bool(named) and named[0] == 0 and rest[0].get("claim") == claim.get("claim")
+    own = bool(rest) and rest[0].get("claim") == claim.get("claim")
+    ended_at = _seconds(rest[0]) if own else None
+    if ended_at is None:  # its attempt has not told the end: it is that of the claim
+        ended_at = receipt.claimed_until if receipt else claimed_at + LONGEST_CLAIM_SECONDS
     return Sent(
         claimed_at=claimed_at,
         ended_at=max(claimed_at, ended_at),
         veo_task_id=veo_task_id,
         request=receipt.request if receipt else {"model": claim["model"]} if claim.get("model") else {},
         clock=str(claim.get("claim") or ""),
-        timed=timed,
+        timed=own and bool(named) and named[0] == 0,
     )
 
 

@@ -57,7 +57,7 @@ def submit(client: VeoClient, request: VeoRequest) -> Video:
         :data:`~veo_provider.generation.retries.SUBMIT_PATIENCE` seconds; nothing was spent.
     """
     request.model_data.require_served(time.time())
-    return retries.submit_retries()(_send, client, request)
+    return retries.submit_retries()(send, client, request)
 
 
 def claim_and_submit(
@@ -66,19 +66,24 @@ def claim_and_submit(
     prepared: PreparedRequest,
     attempt: Attempt,
     current: VersionedReceipt | None,
+    *,
+    can_look_up: bool = False,
 ) -> VersionedReceipt:
     """Claim the receipt, submit once, and record the result, whatever it is. This spends money.
 
     :param current: the receipt as it was read; None if there is none.
-    :returns: the receipt with the task id; or, if the response was lost, with an id to verify.
+    :param can_look_up: whether the caller can look up what became of a submission whose response was lost.
+    :returns: the receipt with the task id; or, if the response was lost, with an id to verify, or without
+        one if it can be looked up.
     :raises ReceiptConflictError: another attempt has changed the receipt first; nothing was submitted.
-    :raises VeoUnknownReceiptError: the response was lost, and no id was found in it.
+    :raises VeoUnknownReceiptError: the response was lost, no id was found in it, and it cannot be looked up,
+        or the task was interrupted.
     :raises VeoRecordLostError: the submission was accepted, and its id could not be recorded.
     :raises VeoError: the submission was not accepted; nothing was spent.
     """
     claimed = recording.write(store, _claim(prepared, attempt, current.receipt if current else None), current)
     try:
-        video = _send(
+        video = send(
             client,
             prepared.request,
             claimed.receipt.claimed_until - RECORD_SECONDS,
@@ -92,7 +97,8 @@ def claim_and_submit(
             "extra_generations": error.extra_generations,
         }
         recorded = _try_to_record(store, claimed, attempt, ReceiptState.UNKNOWN, unknown)
-        if recorded and error.veo_task_id:
+        if recorded and (error.veo_task_id or (can_look_up and not _was_interrupted(error))):
+            log.warning("%s", error.what)
             return recorded
         unknown_receipt = VeoUnknownReceiptError(f"{error.what} Its receipt is {store.uri}.")
         raise unknown_receipt.tell_in(client.gateway.words) from error
@@ -131,7 +137,7 @@ def verify(
             f"not be asked whether there is such a generation: {error.what}"
         ) from error
     log.info("The lost response named %s, and there is such a generation: using it.", candidate)
-    return recording.record(store, current, _submitted(receipt, attempt, candidate))
+    return recording.record(store, current, accepted(receipt, attempt, candidate))
 
 
 def _claim(prepared: PreparedRequest, attempt: Attempt, before: Receipt | None) -> Receipt:
@@ -150,10 +156,16 @@ def _claim(prepared: PreparedRequest, attempt: Attempt, before: Receipt | None) 
     )
 
 
-def _send(
+def send(
     client: VeoClient, request: VeoRequest, deadline: float | None = None, idempotency_key: str = ""
 ) -> Video:
-    """Submit once. After any error but the client's own, the submission may have been accepted."""
+    """Submit once, without a receipt. This spends money.
+
+    :param deadline: Unix seconds after which the rest of the request is not sent.
+    :param idempotency_key: by which the gateway recognises a repeated submission.
+    :raises VeoSubmissionUnknown: also after any error but the client's own: it may have been accepted.
+    :raises VeoError: it was not accepted.
+    """
     try:
         return client.submit(request, deadline=deadline, idempotency_key=idempotency_key)
     except VeoError:
@@ -164,12 +176,17 @@ def _send(
         ) from error
 
 
+def _was_interrupted(error: VeoError) -> bool:
+    """Whether a timeout or a signal has ended the submission, so that the task has to end, too."""
+    return error.__cause__ is not None and not isinstance(error.__cause__, Exception)
+
+
 def _record_submission(
     store: ReceiptStore, claimed: VersionedReceipt, attempt: Attempt, video: Video
 ) -> VersionedReceipt:
     """Record the task id, without which the generation is lost."""
     _tell_extra_generations(video.extra_generations)
-    submitted = _submitted(claimed.receipt, attempt, video.id, video)
+    submitted = accepted(claimed.receipt, attempt, video.id, video)
     try:
         return recording.write(store, submitted, claimed)
     except (VeoError, ReceiptConflictError) as error:
@@ -194,7 +211,7 @@ def _tell_extra_generations(number: int) -> None:
         )
 
 
-def _submitted(receipt: Receipt, attempt: Attempt, veo_task_id: str, told: Video | None = None) -> Receipt:
+def accepted(receipt: Receipt, attempt: Attempt, veo_task_id: str, told: Video | None = None) -> Receipt:
     """Return the receipt of a submission that was accepted.
 
     :param told: the response to it; None if that was lost.

@@ -104,6 +104,17 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         state = context.get("task_state_store")
         return None if state is None else TaskStateReceiptStore(state)
 
+    def _warn_of_short_memory(self, attempt: Attempt, *, found_none: bool) -> None:
+        """Warn that the task state store keeps no receipt for ever.
+
+        :param found_none: whether a retry has found none of the tries before it.
+        """
+        self._warn_of_paying_again(
+            f"{attempt} finds no receipt of the earlier tries, so that it"
+            if found_none
+            else "Airflow discards the receipt when the task is cleared. A cleared task"
+        )
+
     def _warn_of_paying_again(self, what: str) -> None:
         self.log.warning("%s may pay again. Set receipt=s3://… to rule that out.", what)
 
@@ -120,6 +131,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         from veo_provider.generation import state_machine as steps
         from veo_provider.generation.fallbacks import Route
         from veo_provider.generation.lifecycle import GenerationJob, require_receipt
+        from veo_provider.generation.look_up import look_up_patiently
         from veo_provider.generation.retries import submit_retries
 
         route = Route(self.veo_conn_id, self._model(client.gateway), client)
@@ -127,12 +139,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         job = GenerationJob(receipts, client, attempt, self._policy(), prepare=prepare)
         current = job.read()
         if not self.receipt:
-            found_none = current is None and attempt.try_number > 1
-            self._warn_of_paying_again(
-                f"{attempt} finds no receipt of the earlier tries, so that it"
-                if found_none
-                else "Airflow discards the receipt when the task is cleared. A cleared task"
-            )
+            self._warn_of_short_memory(attempt, found_none=current is None and attempt.try_number > 1)
         while True:
             step = job.decide(current)
             match step:
@@ -142,6 +149,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                     current = submit_retries()(job.submit_once)
                 case steps.Verify():
                     current = job.verify(require_receipt(current))
+                case steps.LookUp():
+                    current = look_up_patiently(job, require_receipt(current))
                 case steps.WaitForClaim(holder):
                     self.log.info("%s is submitting this video. Waiting for it.", holder)
                     time.sleep(steps.CLAIM_POLL_SECONDS)
@@ -265,6 +274,8 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
                         current = routed_job.submit(job, may_replace=partial(_is_of, awaited))
                     case steps.Verify():
                         current = job.verify(require_receipt(current))
+                    case steps.LookUp():
+                        current = look_up_patiently(job, require_receipt(current))
                     case steps.WaitForClaim(holder):
                         self._wait_for_claim(holder, deadline)
                         current = job.read()
