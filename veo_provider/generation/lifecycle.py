@@ -267,13 +267,12 @@ class GenerationJob:
 
     def _can_look_up(self, receipt: Receipt) -> bool:
         """Whether the gateway can be asked what became of a receipt's submission."""
-        if not is_account_of(receipt, self._client):
-            return False
-        if self._looks_up_in_list:
-            return True
-        # Another image or another prompt with the same key would be another request.
-        same = self._prepared is None or self._prepared.fingerprint == receipt.fingerprint
-        return self._looks_up_by_key and same and look_up.may_repeat_by_key(receipt)
+        if not self._looks_up_in_list:
+            # Another image or another prompt with the same key would be another request.
+            same = self._prepared is None or self._prepared.fingerprint == receipt.fingerprint
+            if not (self._looks_up_by_key and same and look_up.may_repeat_by_key(receipt)):
+                return False
+        return is_account_of(receipt, self._client)
 
     def record_failure(self, current: VersionedReceipt, video: Video) -> VersionedReceipt:
         """Record a failure, and return the receipt.

@@ -127,7 +127,6 @@ class VeoSubmitOperator(VeoImageRequestOperator):
 
     def _submit(self, client: VeoClient, receipts: ReceiptStore, attempt: Attempt) -> str:
         """Return the generation's id: submitted now, or found in the receipt and not failed."""
-        from veo_provider.api.video import VideoStatus
         from veo_provider.generation import state_machine as steps
         from veo_provider.generation.fallbacks import Route
         from veo_provider.generation.lifecycle import GenerationJob, require_receipt
@@ -160,11 +159,11 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                     if job.submitted_by_this_attempt(current):
                         price, charging = current.receipt.price_usd, client.gateway.charging
                         return self._log_submission(veo_task_id, price, charging)
-                    video = self._poll(client, veo_task_id)
-                    if video is None or video.status is not VideoStatus.FAILED:
+                    failed = self._failed(client, veo_task_id)
+                    if failed is None:
                         self.log.info("Submitted before, by %s: nothing is paid.", current.receipt.claimed_by)
                         return veo_task_id
-                    current = job.record_failure(current, video)
+                    current = job.record_failure(current, failed)
                 case steps.Done():
                     return require_receipt(current).receipt.veo_task_id or ""
                 case steps.Refuse(error):
@@ -172,13 +171,14 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 case _:
                     assert_never(step)
 
-    def _poll(self, client: VeoClient, veo_task_id: str) -> Video | None:
-        """Return the generation as it is, or None if its status cannot be read now."""
+    def _failed(self, client: VeoClient, veo_task_id: str) -> Video | None:
+        """Return the generation if it has failed; None if it has not, or its status cannot be read now."""
         try:
-            return client.get(veo_task_id)
+            video = client.get(veo_task_id)
         except VeoError as error:
             self.log.warning("The status of %s cannot be read now: %s", veo_task_id, error.what)
             return None
+        return video if video.status is video.status.FAILED else None
 
 
 class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
@@ -259,6 +259,7 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
         from veo_provider.generation import routed_job
         from veo_provider.generation import state_machine as steps
         from veo_provider.generation.lifecycle import require_receipt
+        from veo_provider.generation.look_up import look_up_patiently
 
         deadline = time.time() + self.timeout
         with self._open_routes() as routes:
