@@ -226,9 +226,9 @@ class VeoAuthenticationError(VeoAPIError):
 
 
 class VeoWrongTokenError(VeoAPIError):
-    """The account token, which is only for reading the balance, is refused."""
+    """The account token, which is for reading the balance and the list of tasks, is refused."""
 
-    advice = "Check account_token in the connection's extra, or remove it: only the balance needs it."
+    advice = "Check account_token in the connection's extra, or remove it: only those two need it."
 
 
 class VeoQuotaError(VeoAPIError):

@@ -219,10 +219,12 @@ def settle(
             refused = receipt.transition(ReceiptState.REFUSED, attempt, reason=reason)
             return recording.record(store, current, refused)
         _record_reason(store, current, reason, attempt)
-        raise VeoUnknownReceiptError(
+        error = VeoUnknownReceiptError(
             f"{_lost_sentence(receipt)} {reason}",
             advice='Run the task once with on_unknown_submission="look_up_or_resubmit" to send it again.',
         )
+        error.money = "Nothing was charged for it."
+        raise error
     if finding.early:
         raise VeoLookUpPendingError(f"{_lost_sentence(receipt)} {finding}")
     _record_reason(store, current, str(finding), attempt)

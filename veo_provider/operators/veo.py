@@ -105,10 +105,12 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         return None if state is None else TaskStateReceiptStore(state)
 
     def _warn_of_short_memory(self, attempt: Attempt, *, found_none: bool) -> None:
-        """Warn that the task state store keeps no receipt for ever.
+        """Warn that the task state store, unlike S3, keeps no receipt for ever.
 
         :param found_none: whether a retry has found none of the tries before it.
         """
+        if self.receipt:
+            return
         self._warn_of_paying_again(
             f"{attempt} finds no receipt of the earlier tries, so that it"
             if found_none
@@ -137,8 +139,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         prepare = partial(self._prepare, attempt, route)
         job = GenerationJob(receipts, client, attempt, self._policy(), prepare=prepare)
         current = job.read()
-        if not self.receipt:
-            self._warn_of_short_memory(attempt, found_none=current is None and attempt.try_number > 1)
+        self._warn_of_short_memory(attempt, found_none=current is None and attempt.try_number > 1)
         while True:
             step = job.decide(current)
             match step:
