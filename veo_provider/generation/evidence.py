@@ -121,7 +121,7 @@ def examine(lost: Sent, others: Sequence[Sent], listing: Listing, now: float) ->
     """Return what a list proves about a lost submission.
 
     :param lost: the submission.
-    :param others: the other submissions of the same account that are known, with the lost ones.
+    :param others: the other submissions of the same account that are known, lost ones among them.
     :param listing: what the gateway lists.
     :param now: Unix seconds at which the list was read.
     """
@@ -140,7 +140,7 @@ def examine(lost: Sent, others: Sequence[Sent], listing: Listing, now: float) ->
     fitting = [entry for entry in listing.entries if entry.id not in known and match.fits(entry, lost)]
     if not fitting:
         return _absence(lost, seen, listing, early=early)
-    rivals = [sent for sent in others if sent.veo_task_id is None and sent != lost]
+    rivals = [sent for sent in others if sent.veo_task_id is None]
     return _identity(fitting, [sent for sent in rivals if match.fits_any(fitting, sent)], match)
 
 

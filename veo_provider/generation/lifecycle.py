@@ -247,7 +247,7 @@ class GenerationJob:
         gateway = self._client.gateway
         with in_words_of(gateway):
             if self._look_ups is not None and self._looks_up_in_list:
-                finding = self._look_ups.find(self._client, current.receipt)
+                finding = self._look_ups.find(self._client, current.receipt, self.receipts.uri)
                 may_resubmit = self._policy.on_unknown_submission == "look_up_or_resubmit"
                 return look_up.settle(
                     self.receipts, current, finding, self.attempt, may_resubmit=may_resubmit

@@ -127,24 +127,26 @@ class LookUps:
         """
         return cls(store.client, store.target.folder)
 
-    def find(self, client: VeoClient, receipt: Receipt) -> Finding:
+    def find(self, client: VeoClient, receipt: Receipt, uri: str) -> Finding:
         """Return what the gateway's list proves about a receipt's lost submission. Costs nothing.
 
         :param client: of the account that the receipt names.
+        :param uri: of the receipt.
         """
-        lost = lost_of(receipt)
+        lost, account = lost_of(receipt), str(receipt.request.get("account"))
         if lost is None:
             return Open("Its receipt does not say when it was sent.")
         if not self._lock.acquire(blocking=False):
             return Open("The gateway's list is being read.", early=True)
         try:
-            records = self._current(client, str(receipt.request.get("account")), lost)
+            records = self._current(client, account, lost)
         except VeoError as error:
             early = time.time() < lost.ended_at + LATE_ROW_SECONDS
-            return self._open_after(error, str(receipt.request.get("account")), early=early)
+            return self._open_after(error, account, early=early)
         finally:
             self._lock.release()
-        others = [sent for each in records.sent.values() for sent in each]
+        others = [sent for where, each in records.sent.items() if where != uri for sent in each]
+        others += sent_of(receipt, account)[:-1]
         return examine(lost, others, records.listing, records.read_at)
 
     def _current(self, client: VeoClient, account: str, lost: Sent) -> _Records:
