@@ -478,7 +478,7 @@ class VeoUnknownReceiptError(VeoSubmissionUnknown):
 class VeoLookUpPendingError(VeoUnknownReceiptError):
     """What became of a submission could not be looked up yet; the gateway may tell later."""
 
-    advice = "It is looked up again by the next attempt, and never sent again without proof."
+    advice = f"The next attempt looks again. If there is none left: {VeoUnknownReceiptError.advice}"
     retryable = True
 
 

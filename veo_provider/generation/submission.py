@@ -190,6 +190,11 @@ def _record_submission(
     try:
         return recording.write(store, submitted, claimed)
     except (VeoError, ReceiptConflictError) as error:
+        # A retry that takes this worker for dead may have looked the id up and recorded it first.
+        with suppress(VeoError):
+            found = store.read()
+            if found is not None and found.receipt.has_task(video.id):
+                return found
         cause = error.what if isinstance(error, VeoError) else f"{error} was changed by another attempt."
         raise VeoRecordLostError(
             f"The submission was accepted as {video.id}, but {store.uri} was not written: {cause}"
