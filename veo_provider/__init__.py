@@ -53,6 +53,7 @@ def get_provider_info() -> dict[str, Any]:
             "veo_provider.links.VeoArchiveLink",
             "veo_provider.links.VeoTaskLogLink",
         ],
+        "cli": ["veo_provider.settle.airflow_commands"],
         "connection-types": [
             {
                 "connection-type": "veo",

@@ -262,16 +262,15 @@ class VeoImageRequestOperator(VeoRequestOperator):
 
 def attempt_of(context: Context) -> Attempt:
     """Return the attempt that acts, as receipts name it."""
-    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.attempt import Attempt, task_instance_name
 
     instance = context.get("ti")
     if instance is None:
         return Attempt("a call outside of Airflow")
-    name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
     map_index = getattr(instance, "map_index", -1)
     tries = frozen_request.tries_of(context)
     return Attempt(
-        name if map_index in (None, -1) else f"{name} [{map_index}]",
+        task_instance_name(instance.dag_id, instance.run_id, instance.task_id, map_index),
         instance.try_number,
         first_try=tries.first_try if tries else None,
         most_tries=tries.most_tries if tries else None,

@@ -226,6 +226,11 @@ class Receipt:
         return _time_of(self.history[-1:])
 
     @property
+    def claimed_at(self) -> float | None:
+        """Unix seconds of the last claim; None if its time is not valid."""
+        return _time_of([step for step in self.history if step.get("state") == ReceiptState.CLAIMED.value])
+
+    @property
     def submissions(self) -> list[Submission]:
         """The submissions in the history, oldest first."""
         found: list[tuple[str, list[tuple[dict[str, Any], Any]]]] = []

@@ -135,7 +135,7 @@ def test_a_lost_answer_ends_the_task_and_every_later_one(sandbox, s3):
         make()
     sandbox.clear_faults()
     for run_id in ("monday", "tuesday"):
-        with pytest.raises(AirflowFailException, match=r"its response was lost.*veo_task_id.*resubmit"):
+        with pytest.raises(AirflowFailException, match=r"its response was lost.*settle attach.*resubmit"):
             make(run_id, 2)
     assert len(sandbox.tasks()) == 1
 

@@ -72,7 +72,7 @@ def test_a_submission_of_unknown_fate_is_left_to_people(policy, state, claimant)
     step = decide(found, policy)
     assert issubclass(kind(step), exceptions.VeoSubmissionUnknown)
     assert "resubmit" in str(step.error)
-    assert "veo_task_id" in str(step.error)
+    assert "settle attach" in str(step.error)
 
 
 @pytest.mark.parametrize("claimant", ["dag / run / other", ME.task_instance])
