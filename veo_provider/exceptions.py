@@ -63,6 +63,7 @@ Each message is up to three sentences: what happened, whether money was spent, w
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ KEY_KIND = "the key must be of type Pay-per-request or Pay-as-you-go Priority"
 KEPT = "The service keeps videos for about 2 days"
 """What holds for APIYI, like :data:`TASK_LOG`: an error of another gateway has its own words instead."""
 
+_TWO_STOPS = re.compile(r"(?<!\.)\.\.(?= |$)")
+"""Where a sentence ends with somebody else's sentence, which has a full stop of its own."""
 _HOST_ADVICE = f"Check that the connection's host is the API's base URL{HOST_EXAMPLE}."
 
 
@@ -96,6 +99,7 @@ class VeoError(Exception):
     """Whether the same step may succeed later, unchanged and without paying twice."""
 
     def __init__(self, what: str, *, advice: str = "") -> None:
+        what = _TWO_STOPS.sub(".", what)
         super().__init__(what)
         self.what = what
         if advice:
