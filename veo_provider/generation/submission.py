@@ -105,7 +105,7 @@ def claim_and_submit(
     except VeoError as error:
         _try_to_record(store, claimed, attempt, ReceiptState.REFUSED, {"reason": str(error)})
         raise
-    log.info("Submitted as %s.", video.id)
+    log.info("Submitted as %s: %s", video.id, prepared.description.get("image") or store.uri)
     return _record_submission(store, claimed, attempt, video)
 
 
