@@ -10,6 +10,7 @@ import logging
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from veo_provider.api.parsing.download import START
 from veo_provider.exceptions import (
@@ -207,13 +208,16 @@ def _seconds(asked: str | None) -> float | None:
 
 
 def open_upload(
-    s3: S3Client, target: S3Uri, veo_task_id: str, model: str, *, replace: bool = True
+    s3: S3Client, target: S3Uri, veo_task_id: str, model: str, *, replace: bool = True, stored_by: str = ""
 ) -> MultipartUpload:
     """Return a new upload of a video; its object is identified by the task id in its metadata.
 
     :param replace: whether to replace an existing object; otherwise the completion of the upload fails.
+    :param stored_by: the task instance, where no receipt beside the video names it.
     """
     metadata = {"veo_task_id": veo_task_id, "veo_model": model}
+    if stored_by:
+        metadata["veo_stored_by"] = quote(stored_by)  # metadata are ASCII
     return MultipartUpload(s3, target, content_type="video/mp4", metadata=metadata, replace=replace)
 
 

@@ -258,6 +258,12 @@ class VeoImageRequestOperator(VeoRequestOperator):
             raise VeoRequestError(f"image={self.image!r} and text_to_video=True contradict each other.")
         return None
 
+    def _asked_for(self) -> dict[str, str]:
+        """Return what the task asks for, for people to read."""
+        names = ("image", "prompt", "model", "seconds", "resolution")
+        asked = {name: getattr(self, name) for name in names} | {"account": self.veo_conn_id}
+        return {name: str(value) for name, value in asked.items() if value is not None}
+
     def _prepare(
         self, attempt: Attempt, route: Route, receipt: Receipt | None, other: PreparedRequest | None = None
     ) -> PreparedRequest:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from veo_provider import reporting
 from veo_provider.airflow_config import default_deferrable
 from veo_provider.api.request import VeoRequest
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
@@ -146,6 +147,7 @@ class VeoBatchOperator(VeoFallbackOperator):
             context["ti"].xcom_push(key=FOLDER_KEY, value=run_folder(spec.output_prefix, spec.run))
             if estimate:
                 return self._estimate(spec)
+            reporting.push_batch(context, spec, run_folder(spec.output_prefix, spec.run))
             return self._run_segment(context, spec, Checkpoint(began=time.time()))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -337,6 +339,7 @@ class VeoBatchOperator(VeoFallbackOperator):
             summary.unknown_usd,
         )
         self._warn_if_empty(spec, summary)
+        reporting.push_batch(context, spec, folder_of(spec), summary)
         self._require_success(summary, checkpoint)
         result = self._result(summary, time.time() - checkpoint.began)
         report_to_outlets(context, self.outlets, result)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import assert_never
 
+from veo_provider import reporting
 from veo_provider.exceptions import VeoError
 from veo_provider.links import VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators.base import VeoImageRequestOperator, VeoRequestOperator, attempt_of
@@ -19,10 +20,12 @@ from veo_provider.operators.outlets import report_to_outlets
 from veo_provider.operators.template_fields import TemplateFields
 from veo_provider.operators.waiting import VeoWaitingOperator
 from veo_provider.parameters import as_bool, as_place, is_nothing
+from veo_provider.receipts.video_row import small_row
 from veo_provider.retry_policy import fail_on_permanent_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
     from mypy_boto3_s3 import S3Client
@@ -74,18 +77,25 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         from veo_provider.generation import submission
         from veo_provider.hooks.veo import VeoHook
 
-        with fail_on_permanent_errors():
+        attempt = attempt_of(context)
+        run, receipts_of = attempt.task_instance, partial(self._receipt_store, context)
+        failures = reporting.reporting_failure(context, run, self._asked_for, receipts_of, part="submit")
+        with fail_on_permanent_errors(), failures:
             self._freeze_request(context)
             with VeoHook(self.veo_conn_id).get_conn() as client:
                 receipts = self._receipt_store(context)
                 if receipts is not None:
-                    return self._submit(client, receipts, attempt_of(context))
+                    veo_task_id, receipt = self._submit(client, receipts, attempt)
+                    reporting.push_video(context, attempt.task_instance, receipt, receipts.uri, part="submit")
+                    return veo_task_id
                 self._warn_of_paying_again("No receipt is kept. A retry after a crash or a cleared task")
                 image = self._image()
                 # An image that changes after it was hashed is not sent.
                 request = self._request(client.gateway, image.hashed() if image else None)
                 video = submission.submit(client, request)
-                return self._log_submission(video.id, request.price_usd, client.gateway.charging)
+                self._log_submission(video.id, request.price_usd, client.gateway.charging)
+                self._report_without_receipt(context, video.id, request.price_usd, client.gateway.name)
+                return video.id
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
         from veo_provider.receipts.s3_store import S3ReceiptStore
@@ -127,8 +137,22 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         self.log.info("Submitted as %s; it %s.", veo_task_id, when.get(charging.at, "is not charged"))
         return veo_task_id
 
-    def _submit(self, client: VeoClient, receipts: ReceiptStore, attempt: Attempt) -> str:
-        """Return the generation's id: submitted now, or found in the receipt and not failed."""
+    def _report_without_receipt(
+        self, context: Context, veo_task_id: str, price_usd: float | None, gateway: str
+    ) -> None:
+        """Leave the row of a submission that no receipt records."""
+        money = {"price_usd": price_usd, "cost_usd": price_usd}
+        row = {
+            "state": "under way",
+            "part": "submit",
+            "veo_task_id": veo_task_id,
+            "gateway": gateway,
+            **money,
+        }
+        reporting.push_row(context, small_row({**row, **self._asked_for()}))
+
+    def _submit(self, client: VeoClient, receipts: ReceiptStore, attempt: Attempt) -> tuple[str, Receipt]:
+        """Return the generation's id, and its receipt: submitted now, or found and not failed."""
         from veo_provider.generation import state_machine as steps
         from veo_provider.generation.fallbacks import Route
         from veo_provider.generation.lifecycle import GenerationJob, require_receipt
@@ -159,14 +183,15 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                     current = require_receipt(current)
                     if job.submitted_by_this_attempt(current):
                         price, charging = current.receipt.price_usd, client.gateway.charging
-                        return self._log_submission(veo_task_id, price, charging)
+                        return self._log_submission(veo_task_id, price, charging), current.receipt
                     failed = self._failed(client, veo_task_id)
                     if failed is None:
                         self.log.info("Submitted before, by %s: nothing is paid.", current.receipt.claimed_by)
-                        return veo_task_id
+                        return veo_task_id, current.receipt
                     current = job.record_failure(current, failed)
                 case steps.Done():
-                    return require_receipt(current).receipt.veo_task_id or ""
+                    receipt = require_receipt(current).receipt
+                    return receipt.veo_task_id or "", receipt
                 case steps.Refuse(error):
                     raise error
                 case _:
@@ -224,13 +249,13 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Bring the video into S3, or defer until there is something to do."""
-        with fail_on_permanent_errors():
+        with fail_on_permanent_errors(), self._reporting(context):
             self._freeze_request(context)
             return self._run(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Resume after the trigger. The receipt is read again: it decides, not the trigger's event."""
-        with fail_on_permanent_errors():
+        with fail_on_permanent_errors(), self._reporting(context):
             self._freeze_request(context, event.get("request"))
             current, completed = self._resume(event, self._receipts())
             return self._run(context, current, completed, resumed=True)
@@ -274,6 +299,7 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
                     case steps.Submit():
                         awaited = self._let_others_finish(job, deadline, resumed=resumed)
                         current = routed_job.submit(job, may_replace=partial(_is_of, awaited))
+                        self._report(context, job, current)
                     case steps.Verify():
                         current = job.verify(require_receipt(current))
                     case steps.LookUp():
@@ -365,7 +391,18 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
         video = current.receipt.video or {}
         result = {**video, "receipt_uri": job.receipts.uri, "price_usd": current.receipt.price_usd}
         report_to_outlets(context, self.outlets, result)
+        self._report(context, job, current)
         return result
+
+    def _report(self, context: Context, job: VideoJob, current: VersionedReceipt | None) -> None:
+        """Leave the row of the video as it is now."""
+        if current is not None:
+            reporting.push_video(context, job.attempt.task_instance, current.receipt, job.receipts.uri)
+
+    def _reporting(self, context: Context) -> AbstractContextManager[None]:
+        """Leave a row if the task fails."""
+        run = attempt_of(context).task_instance
+        return reporting.reporting_failure(context, run, self._asked_for, self._receipts)
 
 
 def _is_of(veo_task_id: str | None, receipt: Receipt) -> bool:

@@ -10,6 +10,8 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from veo_provider.exceptions import VeoContentNotReadyError, VeoRequestError, VeoStorageDeniedError
 from veo_provider.links import VeoVideoLink
 from veo_provider.parameters import as_bool, as_connection, as_place, as_seconds, as_task_id, as_text
+from veo_provider.receipts.video_row import small_row
+from veo_provider.reporting import push_row, reporting_failure, task_instance_of
 from veo_provider.retry_policy import fail_on_permanent_errors, with_retry_policy
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ class VeoToS3Operator(BaseOperator):
 
     This is free, and never leads to another generation. The object appears only once the whole MP4 has
     arrived: a download that breaks off is resumed, and an interrupted upload is aborted. The content type is
-    ``video/mp4``, and the user metadata are ``veo_task_id`` and ``veo_model``. If the video is already there,
-    it is not downloaded again.
+    ``video/mp4``, and the user metadata are ``veo_task_id``, ``veo_model`` and ``veo_stored_by``, the task
+    instance. If the video is already there, it is not downloaded again.
 
     The XCom value is a dict: ``uri``, ``veo_task_id``, ``bytes``, ``sha256``, ``duration_seconds``,
     ``width`` and ``height``.
@@ -83,6 +85,7 @@ class VeoToS3Operator(BaseOperator):
         self.aws_conn_id = aws_conn_id
         self.s3_extra_args = s3_extra_args
         self._upload: MultipartUpload | None = None
+        self._task_instance = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store the video, and return the description of the stored object. This is free.
@@ -97,7 +100,10 @@ class VeoToS3Operator(BaseOperator):
         from veo_provider.s3.multipart_upload import abort_stale_uploads
         from veo_provider.s3.uri import S3Uri
 
-        with fail_on_permanent_errors():
+        self._task_instance = task_instance_of(context)
+        asked_id = str(self.veo_task_id)
+        failures = reporting_failure(context, self._task_instance, dict, part="store", veo_task_id=asked_id)
+        with fail_on_permanent_errors(), failures:
             self._read_parameters()
             target = S3Uri.parse(self.s3_key, "s3_key")
             s3 = s3_client(self.aws_conn_id, extra_args=self.s3_extra_args)
@@ -108,6 +114,8 @@ class VeoToS3Operator(BaseOperator):
                     stored = self._store(client, s3, target)
             abort_stale_uploads(s3, target)
         self.log.info("%s holds %d bytes, %.1f s.", target, stored.bytes, stored.duration_seconds)
+        row = {"state": "stored", "part": "store", "object": stored.uri, **stored.to_dict()}
+        push_row(context, small_row({**row, "uri": None, "sha256": None}))
         return stored.to_dict()
 
     def on_kill(self) -> None:
@@ -160,7 +168,12 @@ class VeoToS3Operator(BaseOperator):
             )
         model = self.model or video.model
         self._upload = storage.open_upload(
-            s3, target, self.veo_task_id, model, replace=as_bool("replace", self.replace)
+            s3,
+            target,
+            self.veo_task_id,
+            model,
+            replace=as_bool("replace", self.replace),
+            stored_by=self._task_instance,
         )
         return storage.transfer_video(
             client,

@@ -1,0 +1,1 @@
+"""The page in Airflow's UI: what was made, what it cost, and what needs a person."""
