@@ -19,7 +19,7 @@ KEY = "clips/rocket.mp4"
 URI = f"s3://{BUCKET}/{KEY}"
 RECEIPT = KEY + SUFFIX
 TRIES = 4
-HINTS = ("https://api.apiyi.com/task", "veo_task_id", "resubmit")
+HINTS = ("https://api.apiyi.com/task", "attach", "resubmit")
 """What an error about a lost submission says, whose gateway is APIYI."""
 
 
@@ -222,7 +222,7 @@ class World:
     def require_unknown(self, end, *, accepted, hints=HINTS, may_retry=False):
         """Assert that the task has failed, says what to check, and paid no more than it had."""
         assert end["outcome"] in (["failed", "up for retry"] if may_retry else ["failed"]), end
-        assert any("Unknown" in name for name in end["error"])
+        assert {"VeoUnknownReceiptError", "VeoLookUpPendingError"} & set(end["error"])
         for hint in hints:
             assert hint in end["message"]
         assert (len(self.submissions()), self.bill()) == (accepted, accepted)

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from support.moments import until
+from support.unasked import unasked
 
 UNPAID = [
     "execute: before PutObject of the probe",
@@ -280,7 +281,7 @@ NO_CHANNEL = {"call": "submit", "no_channel": 503}
 def task_with_fallback(new_task, sandbox, backup):
     """A task whose first service has no channel, and whose second one makes the video."""
     task = new_task(fallbacks=BACKUP)
-    task.add_connection("BACKUP", backup.veo_conn())
+    task.add_connection("BACKUP", unasked(backup))
     sandbox.add_faults([NO_CHANNEL])
     return task
 
