@@ -265,6 +265,23 @@ class LocalAirflow:
             body["task_ids"] = task_ids
         self._request("POST", f"dags/{dag_id}/clearTaskInstances", json=body)
 
+    def question(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Return what a task asks a person (Airflow 3.1 and later)."""
+        asked: dict[str, Any] = self._request("GET", self._question_path(dag_id, run_id, task_id))
+        return asked
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer what a task asks."""
+        body = {"chosen_options": [option], "params_input": {}}
+        self._request("PATCH", self._question_path(dag_id, run_id, task_id), json=body)
+
+    def asset_events(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return the events of assets that a DAG's tasks have emitted, oldest first."""
+        return self._all("asset_events", "assets/events", source_dag_id=dag_id)
+
+    def _question_path(self, dag_id: str, run_id: str, task_id: str) -> str:
+        return f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+
     # Inside
 
     def _prepare(self, mark: str) -> None:

@@ -77,6 +77,23 @@ def get_provider_info() -> dict[str, Any]:
             "veo_provider.links.VeoArchiveLink",
             "veo_provider.links.VeoTaskLogLink",
         ],
+        "config": {
+            "veo": {
+                "description": "Settings of the provider for Veo videos.",
+                "options": {
+                    "posters": {
+                        "description": (
+                            "Keep a poster beside each stored video, and a contact sheet beside the summary "
+                            "of each batch. Needs the extra posters."
+                        ),
+                        "version_added": None,
+                        "type": "boolean",
+                        "example": None,
+                        "default": "False",
+                    },
+                },
+            },
+        },
         "cli": ["veo_provider.settle.airflow_commands"],
         "connection-types": [
             {

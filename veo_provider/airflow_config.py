@@ -30,3 +30,8 @@ def _is_in_written_file() -> bool:
         return False
     options = set(ConfigParser.options(conf, "operators"))
     return "default_deferrable" in options and not options >= _GENERATED
+
+
+def makes_posters() -> bool:
+    """Return whether posters and contact sheets are made: ``[veo] posters``, by default not."""
+    return bool(conf.getboolean("veo", "posters", fallback=False))

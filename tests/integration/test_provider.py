@@ -110,3 +110,25 @@ def test_an_example_dag_loads_without_a_warning(file):
     """Each file under dags/ is a DAG of its own name, and warnings are errors here."""
     found = runpy.run_path(str(file))
     assert file.stem in {value.dag_id for value in found.values() if isinstance(value, DAG)}
+
+
+WITHOUT_QUESTIONS = """
+import runpy, sys
+
+sys.modules["airflow.providers.standard.operators.hitl"] = None
+found = runpy.run_path("dags/veo_human_review.py")
+review = found["dag"].get_task("review")
+print(type(review).__name__, sorted(review.upstream_task_ids), sorted(review.downstream_task_ids))
+"""
+
+
+def test_without_questions_the_review_is_done_by_hand():
+    """Before Airflow 3.1, the example has a task instead of the question, and publishes nothing by itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_QUESTIONS],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.stdout.splitlines()[-1] == "_PythonDecoratedOperator ['make'] ['publish']"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from veo_provider.batch.outcome import Outcome
 from veo_provider.exceptions import VeoArchiveUnavailableError, VeoRequestError
+from veo_provider.generation.posters import SUFFIX as POSTER_SUFFIX
 from veo_provider.receipts.receipt import SUFFIX as RECEIPT_SUFFIX
 from veo_provider.s3.client import iter_objects
 from veo_provider.s3.error_mapping import translate_errors
@@ -35,7 +36,12 @@ MAX_KEY_BYTES = 1024
 """The longest key that S3 accepts, in UTF-8."""
 
 _WILDCARDS = re.compile(r"[*?\[]")
-_OWN = (VIDEO_SUFFIX, RECEIPT_SUFFIX, "_$folder$")  # the last one is Hadoop's marker of a folder
+_OWN = (
+    VIDEO_SUFFIX,
+    RECEIPT_SUFFIX,
+    POSTER_SUFFIX,
+    "_$folder$",
+)  # the last one is Hadoop's marker of a folder
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from veo_provider.airflow_config import makes_posters
 from veo_provider.api.gateways.gateway import LookUp as LookUpBy
 from veo_provider.api.protocol import in_words_of
 from veo_provider.exceptions import ReceiptConflictError, VeoError, VeoRequestError
-from veo_provider.generation import look_up, recording, storage, submission
+from veo_provider.generation import look_up, posters, recording, storage, submission
 from veo_provider.generation.fingerprint import is_account_of, is_moved
 from veo_provider.generation.look_up import LookUps
 from veo_provider.generation.state_machine import (
@@ -383,6 +384,8 @@ class VideoJob(GenerationJob):
         told_usd = video.cost_usd if video else None
         current = recording.record_video(self.receipts, current, stored.to_dict(), self.attempt, told_usd)
         self._stored = current.receipt.veo_task_id
+        if makes_posters():
+            posters.keep_poster(self._s3, self.target)
         if stored.bytes > PART_BYTES:  # smaller ones are uploaded whole
             self.clean_up()
         return current

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from veo_provider import reporting
-from veo_provider.airflow_config import default_deferrable
+from veo_provider.airflow_config import default_deferrable, makes_posters
 from veo_provider.api.request import VeoRequest
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
 from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
@@ -323,12 +323,17 @@ class VeoBatchOperator(VeoFallbackOperator):
 
     def _finish(self, context: Context, spec: BatchSpec, checkpoint: Checkpoint) -> dict[str, Any]:
         """Write the summary, and return its result or fail."""
+        from veo_provider.batch.report.contact_sheet import ContactSheet
         from veo_provider.batch.report.summary import write_summary
         from veo_provider.batch.segment import folder_of, journal_of, summary_rows
         from veo_provider.s3.client import s3_client
 
         s3 = s3_client(spec.aws_conn_id, extra_args=spec.s3_extra_args)
-        summary = write_summary(summary_rows(spec, s3, checkpoint.stopped), s3, folder_of(spec))
+        sheet = ContactSheet()
+        rows = sheet.watch(summary_rows(spec, s3, checkpoint.stopped))
+        summary = write_summary(rows, s3, folder_of(spec))
+        if makes_posters():
+            sheet.write(s3, folder_of(spec))
         # A cleared task reads the receipts: anything may have been changed in the meantime.
         journal_of(spec, s3).clear()
         self.log.info(
