@@ -40,7 +40,12 @@ for dag_id, dry_run in (("veo_archive_estimate", True), ("veo_archive_backfill",
         max_active_runs=1,
         default_args={"retries": 2},
         params={
-            "prompt": Param("Slow zoom into $stem, the sounds of the place", type="string", minLength=1),
+            "prompt": Param(
+                "Slow zoom into $stem, the sounds of the place",
+                type="string",
+                format="multiline",
+                minLength=1,
+            ),
             "max_cost_usd": Param(30, type="number", description="Maximum cost of one day, in USD"),
         },
         tags=["veo", "example"],

@@ -15,6 +15,11 @@ from veo_provider.operators.veo import VeoSubmitOperator
 from veo_provider.sensors.veo import VeoTaskSensor
 from veo_provider.transfers.veo_to_s3 import VeoToS3Operator
 
+MODELS = {
+    "veo-3.1-fast-generate-preview": "fast, $0.30 a video",
+    "veo-3.1-generate-preview": "standard, $1.20 a video",
+}
+
 with DAG(
     dag_id="veo_image_to_video",
     schedule="@daily",
@@ -23,8 +28,16 @@ with DAG(
     default_args={"retries": 2},
     params={
         "image": Param("s3://images/rocket.jpg", type="string", description="Path or URI of the image"),
-        "prompt": Param("The rocket lifts off, slow zoom, engine roar", type="string", minLength=1),
-        "model": Param("veo-3.1-fast-generate-preview", type="string"),
+        "prompt": Param(
+            "The rocket lifts off, slow zoom, engine roar", type="string", format="multiline", minLength=1
+        ),
+        "model": Param(
+            "veo-3.1-fast-generate-preview",
+            type="string",
+            enum=list(MODELS),
+            values_display=MODELS,
+            description="Add what your gateway offers to MODELS in the DAG's file",
+        ),
     },
     tags=["veo", "example"],
     doc_md=__doc__,

@@ -5,8 +5,9 @@ Copy this file, change the constants, set the connections ``veo_default`` (passw
 
     airflow pools set veo 10 "Veo generations in flight" --include-deferred
 
-Airflow's grid shows the task of each image, with its log and its retries. This suits up to 1,024 images a run
-(Airflow's ``max_map_length``); for archives, ``veo_archive_backfill`` makes thousands with one task.
+Airflow's grid shows the task of each image by its name, with its log and its retries. This suits up to 1,024
+images a run (Airflow's ``max_map_length``); for archives, ``veo_archive_backfill`` makes thousands with one
+task.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ with DAG(
         task_id="make",
         prompt="The picture comes to life, slow zoom, natural sounds",
         pool="veo",
+        map_index_template="{{ task.image.rpartition('/')[2] }}",
     ).expand_kwargs(new)
 
     # Some images may fail: the videos of the others are reported all the same.

@@ -13,6 +13,11 @@ from airflow.providers.common.compat.sdk import DAG, Asset, Param
 
 from veo_provider.operators.veo import VeoImageToVideoOperator
 
+MODELS = {
+    "veo-3.1-fast-generate-preview": "fast, $0.30 a video",
+    "veo-3.1-generate-preview": "standard, $1.20 a video",
+}
+
 with DAG(
     dag_id="veo_video_asset",
     schedule="@daily",
@@ -21,7 +26,16 @@ with DAG(
     default_args={"retries": 2},
     params={
         "image": Param("s3://images/rocket.jpg", type="string", description="Path or URI of the image"),
-        "prompt": Param("The rocket lifts off, slow zoom, engine roar", type="string", minLength=1),
+        "prompt": Param(
+            "The rocket lifts off, slow zoom, engine roar", type="string", format="multiline", minLength=1
+        ),
+        "model": Param(
+            "veo-3.1-fast-generate-preview",
+            type="string",
+            enum=list(MODELS),
+            values_display=MODELS,
+            description="Add what your gateway offers to MODELS in the DAG's file",
+        ),
         "output": Param("s3://videos/veo_video_asset/rocket.mp4", type="string"),
     },
     tags=["veo", "example"],
@@ -31,6 +45,7 @@ with DAG(
         task_id="make",
         image="{{ params.image }}",
         prompt="{{ params.prompt }}",
+        model="{{ params.model }}",
         output="{{ params.output }}",
         outlets=[Asset("s3://videos/veo_video_asset/rocket.mp4")],
     )

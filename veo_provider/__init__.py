@@ -12,6 +12,30 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "placeholders": {"host": "https://api.apiyi.com/v1", "password": "sk-…"},
 }
 
+CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
+    "gateway": {
+        "label": "Gateway",
+        "description": "apiyi (default), openai, litellm, openrouter, inworld, or JSON.",
+        "schema": {"type": ["string", "null"], "default": "apiyi"},
+    },
+    "account_token": {
+        "label": "Account token",
+        "description": "Separate access token that shows the account's balance (optional).",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "timeout": {
+        "label": "Timeout (seconds)",
+        "description": "Seconds without a byte from the server before a call is given up.",
+        "schema": {"type": ["number", "null"], "default": 60},
+    },
+    "polls_per_second": {
+        "label": "Polls per second",
+        "description": "How often a triggerer polls all its generations together.",
+        "schema": {"type": ["number", "null"], "default": 100},
+    },
+}
+"""The fields of a connection's extra, for the forms of all versions of Airflow."""
+
 
 def get_provider_info() -> dict[str, Any]:
     """Tell Airflow what this provider brings; Airflow finds it by its entry point."""
@@ -53,34 +77,14 @@ def get_provider_info() -> dict[str, Any]:
             "veo_provider.links.VeoArchiveLink",
             "veo_provider.links.VeoTaskLogLink",
         ],
+        "cli": ["veo_provider.settle.airflow_commands"],
         "connection-types": [
             {
                 "connection-type": "veo",
                 "hook-name": "Veo",
                 "hook-class-name": "veo_provider.hooks.veo.VeoHook",
                 "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
-                "conn-fields": {
-                    "gateway": {
-                        "label": "Gateway",
-                        "description": "apiyi (default), openai, litellm, openrouter, inworld, or JSON.",
-                        "schema": {"type": ["string", "null"], "default": "apiyi"},
-                    },
-                    "account_token": {
-                        "label": "Account token",
-                        "description": "Separate access token that shows the account's balance (optional).",
-                        "schema": {"type": ["string", "null"], "format": "password"},
-                    },
-                    "timeout": {
-                        "label": "Timeout (seconds)",
-                        "description": "Seconds without a byte from the server before a call is given up.",
-                        "schema": {"type": ["number", "null"], "default": 60},
-                    },
-                    "polls_per_second": {
-                        "label": "Polls per second",
-                        "description": "How often a triggerer polls all its generations together.",
-                        "schema": {"type": ["number", "null"], "default": 100},
-                    },
-                },
+                "conn-fields": CONNECTION_FIELDS,
             }
         ],
     }

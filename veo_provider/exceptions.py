@@ -39,6 +39,7 @@
     │   └── VeoReceiptDeniedError     the store refuses receipts
     ├── VeoReceiptUnavailableError    a receipt cannot be read or written now
     ├── VeoReceiptChangedError        another attempt has changed the receipt
+    ├── VeoSettlementError            a lost response cannot be settled by hand as a person says
     ├── VeoRecordLostError            accepted, but the receipt could not be written
     ├── VeoRequestChangedError        the output was generated from another request
     │   └── VeoAlreadyPaidError       this attempt, or another task, has paid for the output
@@ -62,6 +63,7 @@ Each message is up to three sentences: what happened, whether money was spent, w
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -77,6 +79,8 @@ KEY_KIND = "the key must be of type Pay-per-request or Pay-as-you-go Priority"
 KEPT = "The service keeps videos for about 2 days"
 """What holds for APIYI, like :data:`TASK_LOG`: an error of another gateway has its own words instead."""
 
+_TWO_STOPS = re.compile(r"(?<!\.)\.\.(?= |$)")
+"""Where a sentence ends with somebody else's sentence, which has a full stop of its own."""
 _HOST_ADVICE = f"Check that the connection's host is the API's base URL{HOST_EXAMPLE}."
 
 
@@ -95,6 +99,7 @@ class VeoError(Exception):
     """Whether the same step may succeed later, unchanged and without paying twice."""
 
     def __init__(self, what: str, *, advice: str = "") -> None:
+        what = _TWO_STOPS.sub(".", what)
         super().__init__(what)
         self.what = what
         if advice:
@@ -465,9 +470,9 @@ class VeoUnknownReceiptError(VeoSubmissionUnknown):
     """A receipt records a submission of unknown fate, so nothing is submitted again."""
 
     advice = (
-        f'Look for it in {TASK_LOG}. If it is there, put its id as "veo_task_id" and "state": "submitted" '
-        "into the receipt; if it is not, run the task once with "
-        'on_unknown_submission="resubmit". Then clear this task.'
+        f"Look for it in {TASK_LOG}. If it is there, write its id into the receipt: python -m "
+        "veo_provider.settle attach RECEIPT ID. If it is not: python -m veo_provider.settle never-happened "
+        'RECEIPT, or run the task once with on_unknown_submission="resubmit". Then clear this task.'
     )
 
 
@@ -479,11 +484,19 @@ class VeoReceiptChangedError(VeoError):
     retryable = True
 
 
+class VeoSettlementError(VeoError):
+    """A lost response cannot be settled as a person says; the receipt is unchanged."""
+
+    money = "The receipt is unchanged, and nothing was spent."
+
+
 class VeoRecordLostError(VeoError):
     """A submission was accepted, but its receipt could not be written."""
 
     money = "It will be charged when it completes."
-    advice = 'To continue with it, put "state": "submitted" and the id as "veo_task_id" into the receipt.'
+    advice = (
+        "To continue with it, write its id into the receipt: python -m veo_provider.settle attach RECEIPT ID."
+    )
 
 
 class VeoReceiptError(VeoError):

@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 def fail_on_permanent_errors() -> Iterator[None]:
     """Fail the task without a retry if a retry cannot help or would pay twice.
 
-    A retryable error is raised unchanged, for the task's own ``retries``. In both cases the last line of the
-    log says what happened, what it cost and what to do; the chain of causes is logged at DEBUG level.
+    A retryable error is raised unchanged, for the task's own ``retries``. In both cases the last lines of the
+    log say what happened, what it cost and what to do, in a line each, before Airflow's own traceback; the
+    chain of causes is logged at DEBUG level.
     """
     from airflow.providers.common.compat.sdk import AirflowFailException
 
@@ -32,10 +33,18 @@ def fail_on_permanent_errors() -> Iterator[None]:
         yield
     except VeoError as error:
         log.debug("The causes of the error that ends the task:", exc_info=error)
+        log_failure(error)
+        error.__cause__ = error.__context__ = None
         if error.retryable:
             raise error from None
-        error.__cause__ = error.__context__ = None
         raise AirflowFailException(str(error)) from error.with_traceback(None)
+
+
+def log_failure(error: VeoError) -> None:
+    """Log what happened, whether money was spent and what to do, in a line each."""
+    for name, text in (("Cause", error.what), ("Money", error.money), ("What to do", error.advice)):
+        if text:
+            log.error("%s: %s", name, text)
 
 
 def with_retry_policy(operator: object, arguments: dict[str, Any]) -> dict[str, Any]:

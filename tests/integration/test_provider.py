@@ -85,21 +85,23 @@ except ImportError:  # Airflow 2 builds the form out of the provider manager
 
     manager = ProvidersManager()
     label = manager.field_behaviours["veo"]["relabeling"]["password"]
-    fields = [name.split("__")[-1] for name in manager.connection_form_widgets if "__veo__" in name]
+    widgets = manager.connection_form_widgets.items()
+    widgets = {name.split("__")[-1]: one for name, one in widgets if "__veo__" in name}
+    fields = {name: one.field.kwargs["description"] for name, one in widgets.items()}
 else:
     (meta,) = (meta for meta in HookMetaService.hook_meta_data() if meta.connection_type == "veo")
     label = meta.standard_fields.password.title
-    fields = list(meta.extra_fields)
-print(json.dumps([label, sorted(fields)]))
+    fields = {name: field["description"] for name, field in meta.extra_fields.items()}
+print(json.dumps([label, fields]))
 """
 
 
 def test_the_connection_form_has_its_fields():
-    """In the UI the form labels the password as the API key, and has the fields of the extra."""
+    """In the UI the form labels the password as the API key, and has the extra's fields, each described."""
     done = subprocess.run([sys.executable, "-c", FORM], check=True, capture_output=True, text=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [
         "API key",
-        ["account_token", "gateway", "polls_per_second", "timeout"],
+        {name: field["description"] for name, field in veo_provider.CONNECTION_FIELDS.items()},
     ]
 
 

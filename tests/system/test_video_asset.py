@@ -58,13 +58,15 @@ def test_the_video_and_its_receipt_are_there(sandbox: Sandbox, first: tuple[str,
     assert result["price_usd"] == 0.30
 
 
-def test_the_task_links_to_its_video(airflow: LocalAirflow, first: tuple[str, dict[str, Any]]) -> None:
-    """In the UI the task has links to the stored object and to the service's task log."""
+def test_the_task_links_to_its_video(
+    airflow: LocalAirflow, sandbox: Sandbox, first: tuple[str, dict[str, Any]]
+) -> None:
+    """In the UI the task has links to the stored object and to the task log, where its connections lead."""
     run_id, _ = first
     links = airflow.links(DAG_ID, run_id, "make")
     assert links == {
-        "Video in S3": f"https://console.aws.amazon.com/s3/object/videos?prefix={KEY}",
-        "Veo task log": "https://api.apiyi.com/task",
+        "Video in S3": f"{sandbox.s3}/videos/{KEY}",
+        "Veo task log": f"{sandbox.api.removesuffix('/v1')}/task",
     }
 
 

@@ -39,3 +39,17 @@ def test_what_may_have_been_paid_is_never_temporary():
     """No retry, by us or by Airflow, follows a submission of unknown fate."""
     assert not exceptions.VeoSubmissionUnknown.retryable
     assert not exceptions.VeoGenerationFailed.retryable
+
+
+@pytest.mark.parametrize(
+    ("what", "shown"),
+    [
+        ("It failed: no such model..", "It failed: no such model."),
+        ("It failed: no such model.. Try another.", "It failed: no such model. Try another."),
+        ("It failed: and so on...", "It failed: and so on..."),
+        ("s3://bucket/a..b/../c is gone.", "s3://bucket/a..b/../c is gone."),
+    ],
+)
+def test_a_sentence_that_ends_with_another_ones_has_one_full_stop(what, shown):
+    """The services' own messages end with a full stop, or do not."""
+    assert exceptions.VeoError(what).what == shown

@@ -285,10 +285,10 @@ def _repeat_failed(receipt: Receipt, policy: GenerationPolicy) -> Step:
     """Decide about a failed generation, which is not charged; moderation would only refuse it again."""
     if not receipt.moderated and receipt.generations < policy.max_generations:
         return Submit()
+    times = "once" if receipt.generations == 1 else f"{receipt.generations} times, last"
     return Refuse(
         VeoGenerationFailed(
-            f"The generation failed {receipt.generations} times, last as {receipt.veo_task_id}: "
-            f"{receipt.reason}.",
+            f"The generation failed {times} as {receipt.veo_task_id}: {receipt.reason}.",
             moderated=receipt.moderated,
             advice="To generate it again, raise max_generations or delete the receipt.",
         )

@@ -99,7 +99,7 @@ def claim_and_submit(
     except VeoError as error:
         _try_to_record(store, claimed, attempt, ReceiptState.REFUSED, {"reason": str(error)})
         raise
-    log.info("Submitted as %s.", video.id)
+    log.info("Submitted as %s: %s", video.id, prepared.description.get("image") or store.uri)
     return _record_submission(store, claimed, attempt, video)
 
 
@@ -131,7 +131,7 @@ def verify(
             f"not be asked whether there is such a generation: {error.what}"
         ) from error
     log.info("The lost response named %s, and there is such a generation: using it.", candidate)
-    return recording.record(store, current, _submitted(receipt, attempt, candidate))
+    return recording.record(store, current, accepted(receipt, attempt, candidate))
 
 
 def _claim(prepared: PreparedRequest, attempt: Attempt, before: Receipt | None) -> Receipt:
@@ -169,7 +169,7 @@ def _record_submission(
 ) -> VersionedReceipt:
     """Record the task id, without which the generation is lost."""
     _tell_extra_generations(video.extra_generations)
-    submitted = _submitted(claimed.receipt, attempt, video.id, video)
+    submitted = accepted(claimed.receipt, attempt, video.id, video)
     try:
         return recording.write(store, submitted, claimed)
     except (VeoError, ReceiptConflictError) as error:
@@ -194,7 +194,7 @@ def _tell_extra_generations(number: int) -> None:
         )
 
 
-def _submitted(receipt: Receipt, attempt: Attempt, veo_task_id: str, told: Video | None = None) -> Receipt:
+def accepted(receipt: Receipt, attempt: Attempt, veo_task_id: str, told: Video | None = None) -> Receipt:
     """Return the receipt of a submission that was accepted.
 
     :param told: the response to it; None if that was lost.

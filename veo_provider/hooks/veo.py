@@ -133,12 +133,16 @@ class VeoHook(BaseHook):
         from flask_babel import lazy_gettext
         from wtforms import PasswordField, StringField
 
-        return {
-            "gateway": StringField(lazy_gettext("Gateway"), widget=BS3TextFieldWidget()),
-            "account_token": PasswordField(lazy_gettext("Account token"), widget=BS3PasswordFieldWidget()),
-            "timeout": StringField(lazy_gettext("Timeout (seconds)"), widget=BS3TextFieldWidget()),
-            "polls_per_second": StringField(lazy_gettext("Polls per second"), widget=BS3TextFieldWidget()),
-        }
+        from veo_provider import CONNECTION_FIELDS
+
+        def field(told: dict[str, Any]) -> Any:
+            secret = told["schema"].get("format") == "password"
+            kind, widget = (
+                (PasswordField, BS3PasswordFieldWidget) if secret else (StringField, BS3TextFieldWidget)
+            )
+            return kind(lazy_gettext(told["label"]), description=told["description"], widget=widget())
+
+        return {name: field(told) for name, told in CONNECTION_FIELDS.items()}
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -146,6 +146,19 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
             if self._asked[name] != value:
                 setattr(self, name, self._asked[name])
         self._require_connections()
+        self._name_map_index(context)
+
+    def _name_map_index(self, context: Context) -> None:
+        """Name a mapped task in Airflow's UI by what it makes, unless it has a ``map_index_template``."""
+        mapped = getattr(context.get("ti"), "map_index", None)
+        name = self._map_index_name()
+        if name and mapped not in (None, -1) and not context.get("map_index_template"):
+            told: dict[str, Any] = {"map_index_template": "{{ veo_map_index }}", "veo_map_index": name}
+            cast("dict[str, Any]", context).update(told)
+
+    def _map_index_name(self) -> str:
+        """Return what this task makes. Native rendering must not take it for a number or another literal."""
+        return ""
 
     def _require_connections(self) -> None:
         """Read the connections' ids, which native rendering may have made numbers of."""
@@ -214,6 +227,12 @@ class VeoImageRequestOperator(VeoRequestOperator):
         self.prompt = prompt
         self.text_to_video = text_to_video
 
+    def _map_index_name(self) -> str:
+        """Return the end of the image's place, or the beginning of the prompt."""
+        folder, slash, name = str(self.image or "").rpartition("/")
+        shown = f"{folder.rpartition('/')[2]}{slash}{name}" if slash else f"“{self.image or self.prompt}”"
+        return shown[:100]
+
     def _request(self, gateway: Gateway, image: Image | None, *, model: str | None = None) -> VeoRequest:
         """Return the request; a template that rendered to nothing counts as not given.
 
@@ -268,16 +287,15 @@ class VeoImageRequestOperator(VeoRequestOperator):
 
 def attempt_of(context: Context) -> Attempt:
     """Return the attempt that acts, as receipts name it."""
-    from veo_provider.receipts.attempt import Attempt
+    from veo_provider.receipts.attempt import Attempt, task_instance_name
 
     instance = context.get("ti")
     if instance is None:
         return Attempt("a call outside of Airflow")
-    name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
     map_index = getattr(instance, "map_index", -1)
     tries = frozen_request.tries_of(context)
     return Attempt(
-        name if map_index in (None, -1) else f"{name} [{map_index}]",
+        task_instance_name(instance.dag_id, instance.run_id, instance.task_id, map_index),
         instance.try_number,
         first_try=tries.first_try if tries else None,
         most_tries=tries.most_tries if tries else None,

@@ -159,6 +159,7 @@ class VeoBatchOperator(VeoFallbackOperator):
                 if event["temporary"]:
                     raise VeoBatchUnfinishedError(event["message"])
                 raise AirflowFailException(event["message"])
+            self._name_map_index(context)
             checkpoint = Checkpoint.from_dict(event["progress"])
             return self._run_segment(context, self._of_this_try(context, event, checkpoint), checkpoint)
 
@@ -166,6 +167,10 @@ class VeoBatchOperator(VeoFallbackOperator):
         """Abort the uploads; generations in flight cannot be cancelled."""
         if self._runner is not None:
             self._runner.cancel()
+
+    def _map_index_name(self) -> str:
+        """Return the folder of the videos."""
+        return str(self.output_prefix)[-100:]
 
     def _of_first_try(self, context: Context, spec: BatchSpec) -> BatchSpec:
         """Return the request of the first try since the task was started or cleared, as far as it is known.

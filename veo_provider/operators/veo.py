@@ -369,6 +369,9 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
 
     def _done(self, context: Context, job: VideoJob, current: VersionedReceipt) -> dict[str, Any]:
         """Return the result of the task, and send it to the outlets."""
+        from veo_provider.receipts.receipt import describe
+
+        self.log.info("%s", describe(current.receipt))
         if not job.stored_by_this_attempt(current):
             self.log.info("%s exists already: nothing to do, nothing to pay.", job.target)
         job.clean_up()

@@ -1,4 +1,4 @@
-"""An attempt: one try of one task instance, which claims and changes receipts."""
+"""Who claims and changes receipts: an attempt, which is one try of one task instance, or a person."""
 
 from __future__ import annotations
 
@@ -39,3 +39,20 @@ class Attempt:
         if most_tries is not None and self.most_tries is not None:
             return most_tries == self.most_tries
         return self.first_try is not None and first_try >= self.first_try
+
+
+@dataclass(frozen=True)
+class Person(Attempt):
+    """A person who settles a receipt by hand; ``task_instance`` is who that is."""
+
+    def __str__(self) -> str:
+        return self.task_instance
+
+
+def task_instance_name(dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> str:
+    """Return a task instance's name, as receipts have it.
+
+    :param map_index: of a mapped task; None or -1 for any other.
+    """
+    name = f"{dag_id} / {run_id} / {task_id}"
+    return name if map_index in (None, -1) else f"{name} [{map_index}]"

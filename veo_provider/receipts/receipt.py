@@ -226,6 +226,11 @@ class Receipt:
         return _time_of(self.history[-1:])
 
     @property
+    def claimed_at(self) -> float | None:
+        """Unix seconds of the last claim; None if its time is not valid."""
+        return _time_of([step for step in self.history if step.get("state") == ReceiptState.CLAIMED.value])
+
+    @property
     def submissions(self) -> list[Submission]:
         """The submissions in the history, oldest first."""
         found: list[tuple[str, list[tuple[dict[str, Any], Any]]]] = []
@@ -374,3 +379,20 @@ def _require_valid(fields: dict[str, Any]) -> None:
         raise TypeError("each step of the history must be an object")
     if fields["state"] in (ReceiptState.SUBMITTED, ReceiptState.STORED) and not fields["veo_task_id"]:
         raise ValueError("veo_task_id is missing")
+
+
+def describe(receipt: Receipt) -> str:
+    """Return a stored video in one line, for the log: where it is, how long, its pixels, size and price."""
+    video = receipt.video or {}
+    parts = [str(video.get("uri", ""))]
+    if isinstance(seconds := video.get("duration_seconds"), (int, float)):
+        parts.append(f"{seconds:.1f} s")
+    if video.get("width") and video.get("height"):
+        parts.append(f"{video['width']}x{video['height']}")
+    if isinstance(size := video.get("bytes"), int):
+        parts.append(f"{size / 1e6:.1f} MB")
+    if _is_amount(receipt.price_usd):
+        parts.append(f"${receipt.price_usd:.2f}")
+    if receipt.told_usd is not None:
+        parts.append(f"${receipt.told_usd:.2f} according to the gateway")
+    return ", ".join(parts)

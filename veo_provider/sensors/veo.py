@@ -25,14 +25,16 @@ from veo_provider.exceptions import (
     VeoTaskNotFoundError,
     VeoVideoLostError,
 )
+from veo_provider.links import VeoTaskLogLink
 from veo_provider.parameters import as_connection, as_task_id
 from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller, Refused
+from veo_provider.retry_policy import fail_on_permanent_errors, log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from veo_provider.api.client import VeoClient
     from veo_provider.api.gateways.gateway import Gateway
@@ -59,6 +61,7 @@ class VeoTaskSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("veo_task_id", "veo_conn_id")
+    operator_extra_links: Sequence[BaseOperatorLink] = (VeoTaskLogLink(),)
     ui_color = "#d7e8ff"
 
     def __init__(
@@ -86,8 +89,6 @@ class VeoTaskSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Poll once, and defer if the generation is not finished."""
-        from veo_provider.retry_policy import fail_on_permanent_errors
-
         with fail_on_permanent_errors():
             self.veo_task_id = as_task_id(self.veo_task_id)
             self.veo_conn_id = as_connection("veo_conn_id", self.veo_conn_id) or ""
@@ -197,11 +198,15 @@ class VeoTaskSensor(BaseSensorOperator):
 
     def _judge(self, video: Video) -> PokeReturnValue:
         """Return whether the generation is finished, and the XCom value; fail if the generation has."""
-        self.log.info("%s is %s (%d %%).", self.veo_task_id, video.status.value, video.progress)
+        if video.status is VideoStatus.FAILED:
+            self.log.warning("%s has failed.", self.veo_task_id)
+        else:
+            self.log.info("%s is %s (%d %%).", self.veo_task_id, video.status.value, video.progress)
         try:
             if video.status is VideoStatus.FAILED:
                 video.raise_if_failed(self._gateway())
         except VeoError as error:
+            log_failure(error)
             self._fail(str(error))
         if video.completed_with_error:
             self._require_content(video)

@@ -72,7 +72,7 @@ def test_a_submission_of_unknown_fate_is_left_to_people(policy, state, claimant)
     step = decide(found, policy)
     assert issubclass(kind(step), exceptions.VeoSubmissionUnknown)
     assert "resubmit" in str(step.error)
-    assert "veo_task_id" in str(step.error)
+    assert "settle attach" in str(step.error)
 
 
 @pytest.mark.parametrize("claimant", ["dag / run / other", ME.task_instance])
@@ -300,3 +300,10 @@ def test_an_id_is_verified_before_the_image_is_read(policy):
     """The free status call may settle all of it."""
     found = receipt("unknown", veo_task_id=None, candidate_task_id="task_7")
     assert next_step(found, None, ME, policy, now=NOW, stored=False) == Verify("task_7")
+
+
+@pytest.mark.parametrize(("generations", "said"), [(1, "once as task_1"), (3, "3 times, last as task_1")])
+def test_a_failure_counts_in_english(generations, said):
+    """One time is once."""
+    step = decide(receipt("failed", generations=generations), GenerationPolicy(max_generations=1))
+    assert said in str(step.error)

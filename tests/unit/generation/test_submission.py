@@ -63,7 +63,7 @@ def test_an_id_that_cannot_be_recorded_is_told(clock):
         return write(receipt, after)
 
     store.write = once
-    with pytest.raises(exceptions.VeoRecordLostError, match=r"task_1.*will be charged.*veo_task_id"):
+    with pytest.raises(exceptions.VeoRecordLostError, match=r"task_1.*will be charged.*settle attach"):
         submitted_by(store, ME)
     assert len(writes) > 3
 

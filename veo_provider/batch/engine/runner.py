@@ -22,6 +22,7 @@ from veo_provider.batch.engine.state import Phase, happens
 from veo_provider.batch.outcome import WITH_VIDEO, ItemResult, Outcome
 from veo_provider.exceptions import VeoOutageError
 from veo_provider.receipts.charges import Charges
+from veo_provider.receipts.receipt import describe
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -277,6 +278,8 @@ class BatchRunner:
         self._journal.add(item, *result)
         if result.outcome not in (*WITH_VIDEO, Outcome.NOT_STARTED):
             log.warning("%s is %s: %s", item.image, result.outcome.value, result.reason)
+        elif result.outcome is Outcome.STORED and result.receipt is not None:
+            log.info("%s is stored: %s", item.image, describe(result.receipt))
 
 
 def _log_failure(helper: asyncio.Task[None]) -> None:
