@@ -257,6 +257,13 @@ class LocalAirflow:
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self._request("GET", path, params={"map_index": map_index})["value"]
 
+    def audit_log(self, event: str) -> list[dict[str, Any]]:
+        """Return the entries of Airflow's audit log about an event."""
+        entries: list[dict[str, Any]] = self._request("GET", "eventLogs", params={"event": event})[
+            "event_logs"
+        ]
+        return entries
+
     def edit_xcom(self, path: str, value: Any) -> None:
         """Change an XCom, as an editor of its DAG may."""
         self._request("PATCH", path, json={"value": value})

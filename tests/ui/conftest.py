@@ -41,9 +41,11 @@ class Page:
         headers = {"Authorization": f"Bearer {self.airflow.token((user, user))}"} if user else {}
         return httpx.Client(base_url=self.home, headers=headers, trust_env=False, timeout=30)
 
-    def make(self, dag_id: str, name: str, prompt: str = "A slow zoom", state: str = "success") -> None:
+    def make(
+        self, dag_id: str, name: str, prompt: str = "A slow zoom", state: str = "success", **conf: str
+    ) -> None:
         """Run a DAG to its end."""
-        run_id = self.airflow.trigger(dag_id, conf={"name": name, "prompt": prompt})
+        run_id = self.airflow.trigger(dag_id, conf={"name": name, "prompt": prompt, **conf})
         self.finish(dag_id, run_id, state)
         self.runs[name] = run_id
 

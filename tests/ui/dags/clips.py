@@ -16,11 +16,15 @@ for dag_id in ("open_clips", "secret_clips"):
         dag_id=dag_id,
         schedule=None,
         start_date=START,
-        params={"prompt": Param("A slow zoom", type="string"), "name": Param("one", type="string")},
+        params={
+            "prompt": Param("A slow zoom", type="string"),
+            "name": Param("one", type="string"),
+            "image": Param("rocket.jpg", type="string"),
+        },
     ) as dag:
         VeoImageToVideoOperator(
             task_id="make",
-            image="s3://images/rocket.jpg",
+            image="s3://images/{{ params.image }}",
             prompt="{{ params.prompt }}",
             output=f"s3://videos/{dag_id}/" + "{{ params.name }}.mp4",
             seconds="4",
