@@ -67,7 +67,8 @@ class LocalAirflow:
 
     Entering starts them afresh in ``home`` and waits until all are healthy. Leaving ends them with all
     that they started, even when this process is killed. ``env`` is added to their environment, which has
-    none of the caller's Airflow and AWS settings.
+    none of the caller's Airflow and AWS settings. ``login`` is the name and password of an admin, where not
+    everybody is one.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class LocalAirflow:
         env: Mapping[str, str] | None = None,
         on_progress: Callable[[str], None] = lambda _: None,
         patience: float = 180,
+        login: tuple[str, str] | None = None,
     ) -> None:
         self.home = home.resolve()
         self._dags = dags.resolve()
         self._extra_env = dict(env or {})
         self._on_progress = on_progress
         self._patience = patience
+        self._login = login
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._running: ExitStack
         self._port: int
@@ -147,6 +150,16 @@ class LocalAirflow:
     def component_log(self, component: str) -> Path:
         """Tell where a component's output is."""
         return self.home / "components" / f"{component}.log"
+
+    def token(self, login: tuple[str, str] | None) -> str:
+        """Return a token for the API: of a user with a password, or of an Airflow where all are admins."""
+        url = f"{self.url}/auth/token"
+        if login is None:
+            token: str = self._request("GET", url)["access_token"]
+        else:
+            body = {"username": login[0], "password": login[1]}
+            token = self._request("POST", url, json=body)["access_token"]
+        return token
 
     # The command line
 
@@ -244,6 +257,17 @@ class LocalAirflow:
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self._request("GET", path, params={"map_index": map_index})["value"]
 
+    def audit_log(self, event: str) -> list[dict[str, Any]]:
+        """Return the entries of Airflow's audit log about an event."""
+        entries: list[dict[str, Any]] = self._request("GET", "eventLogs", params={"event": event})[
+            "event_logs"
+        ]
+        return entries
+
+    def edit_xcom(self, path: str, value: Any) -> None:
+        """Change an XCom, as an editor of its DAG may."""
+        self._request("PATCH", path, json={"value": value})
+
     def task_log(
         self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
     ) -> str:
@@ -324,8 +348,7 @@ class LocalAirflow:
                 tails = "\n".join(self._tail(component) for component in sorted(awaited))
                 raise AirflowError(f"Not healthy after {self._patience:.0f} s: {sorted(awaited)}\n{tails}")
             time.sleep(0.25)
-        token = self._request("GET", f"{self.url}/auth/token")["access_token"]
-        self._http.headers["Authorization"] = f"Bearer {token}"
+        self._http.headers["Authorization"] = f"Bearer {self.token(self._login)}"
 
     def _healthy(self) -> set[str]:
         try:

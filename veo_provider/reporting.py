@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from veo_provider.exceptions import VeoError
+from veo_provider.receipts.attempt import task_instance_name
 from veo_provider.receipts.video_row import ROW_KEY, small_row, video_row
 
 if TYPE_CHECKING:
@@ -55,9 +56,8 @@ def task_instance_of(context: Context) -> str:
     instance = context.get("ti")
     if instance is None:
         return ""
-    name = f"{instance.dag_id} / {instance.run_id} / {instance.task_id}"
     map_index = getattr(instance, "map_index", -1)
-    return name if map_index in (None, -1) else f"{name} [{map_index}]"
+    return task_instance_name(instance.dag_id, instance.run_id, instance.task_id, map_index)
 
 
 @contextmanager

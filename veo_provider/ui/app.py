@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 from airflow.api_fastapi.core_api.security import GetUserDep  # noqa: TC002 - FastAPI reads it at run time
 from airflow.utils.session import create_session
@@ -11,7 +12,7 @@ from fastapi import FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from veo_provider.ui import batches, figures, ledger, media, rights, settings
+from veo_provider.ui import batches, figures, ledger, media, rights, settings, settling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +38,8 @@ def create_app() -> FastAPI:
     app.get("/api/videos")(videos)
     app.get("/api/spend.csv")(spend_csv)
     app.get("/api/batch/{dag_id}/{task_id}")(batch)
+    app.get("/api/settle/{dag_id}/{task_id}")(lost)
+    app.post("/api/settle/{dag_id}/{task_id}")(settle)
     app.get("/media/{token}")(video)
     return app
 
@@ -117,7 +120,11 @@ def batch(
     filters = _filters(request)
     links = media.MediaLinks(user)
     place: dict[str, Any] = {
-        name: own[name] for name in ("dag_id", "run_id", "task_id", "map_index", "account") if name in own
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "task_id": task_id,
+        "map_index": map_index,
+        "account": own.get("account", ""),
     }
     rows = batches.summary_rows(own) if own.get("summary") else []
     shown = [row for row in rows if filters.accept(row)]
@@ -133,6 +140,55 @@ def batch(
 def video(token: str, asked: Range = None) -> Response:
     """Return a video or an image; the link is the right to it, for a while."""
     return media.serve(token, asked)
+
+
+def lost(user: GetUserDep, dag_id: str, task_id: str, run_id: str, map_index: int = -1) -> dict[str, Any]:
+    """Return the lost submission of a task as its receipt is now, for a person to settle."""
+    rights.require_settler(user, dag_id)
+    return settling.read(_row_of(ledger.Place(dag_id, run_id, task_id, map_index)))
+
+
+def settle(
+    user: GetUserDep,
+    request: Request,
+    dag_id: str,
+    task_id: str,
+    run_id: str,
+    answer: settling.Answer,
+    map_index: int = -1,
+    if_match: Annotated[str, Header()] = "",
+) -> dict[str, Any]:
+    """Record what a person has found out about a lost submission. This spends nothing."""
+    _require_own_page(request)
+    rights.require_settler(user, dag_id)
+    row = _row_of(ledger.Place(dag_id, run_id, task_id, map_index))
+    return settling.settle(row, answer, etag=if_match, user=user)
+
+
+def _require_own_page(request: Request) -> None:
+    """Check that no page of another site sends a request with a viewer's cookie.
+
+    :raises HTTPException: 403.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    is_foreign = site not in (None, "same-origin")
+    if site is None and origin is not None:
+        is_foreign = urlsplit(origin).netloc != request.headers.get("host")
+    if is_foreign:
+        raise HTTPException(403, "Only Airflow's own page may ask for this.")
+
+
+def _row_of(place: ledger.Place) -> dict[str, Any]:
+    """Return the row of a task instance.
+
+    :raises HTTPException: 404.
+    """
+    with create_session() as session:
+        found = ledger.read_rows(session, {place.dag_id or ""}, place, None)
+    for row in found:
+        if row.get("receipt"):
+            return row
+    raise HTTPException(404, "This task has no receipt in S3.")
 
 
 def _rows(user: Any, place: ledger.Place, days: int | None) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from fastapi import HTTPException
 
 from veo_provider.batch.report.run_folder import run_folder
 from veo_provider.exceptions import VeoError
+from veo_provider.receipts.attempt import task_instance_name
 from veo_provider.receipts.receipt import SUFFIX
 from veo_provider.s3.uri import S3Uri
 from veo_provider.ui import ledger, media
@@ -64,8 +65,7 @@ def _own(row: Mapping[str, Any], name: str, file: str) -> S3Uri:
 
     :raises HTTPException: 404.
     """
-    index = "" if row["map_index"] == -1 else f" [{row['map_index']}]"
-    run = f"{row['dag_id']} / {row['run_id']} / {row['task_id']}{index}"
+    run = task_instance_name(row["dag_id"], row["run_id"], row["task_id"], row["map_index"])
     uri = str(row.get(name, ""))
     uri = uri if uri.endswith(file) else f"{uri}{file}"
     try:

@@ -36,8 +36,8 @@ GROUPS = {
 _ADVICE = {
     UNDER_WAY: "The task has ended while its generation was in flight: clear the task to fetch the video, "
     "which pays nothing more.",
-    "unknown": "Look for it in the service's task log. If it is there, attach its id to the receipt; if it "
-    "is not, say that it never happened. Then clear the task.",
+    "unknown": "Look for it in the service's task log. If it is there, attach its id; if it is not, "
+    "say that it never happened.",
 }
 _TEXTS = ("state", "receipt", "image", "prompt", "model", "account", "gateway", "cause", "advice", "part")
 _TEXTS_TOO = ("veo_task_id", "paid_by", "spent_at", "object", "summary", "folder", "kind", "key", "output")

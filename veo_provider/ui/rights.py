@@ -31,6 +31,16 @@ def require_reader(user: Any, dag_id: str) -> None:
         raise HTTPException(403, "You may not read the XComs of this DAG.")
 
 
+def require_settler(user: Any, dag_id: str) -> None:
+    """Check that a user may change the task instances of a DAG.
+
+    :raises HTTPException: 403.
+    """
+    require_reader(user, dag_id)
+    if not may_settle(user, dag_id):
+        raise HTTPException(403, "You may not change the tasks of this DAG.")
+
+
 def readable_dags(user: Any) -> set[str]:
     """Return the DAGs whose XComs a user may read."""
     listed = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")

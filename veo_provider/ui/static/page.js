@@ -203,8 +203,42 @@ function people(found) {
     row.advice ? make("div", { class: "advice" }, row.advice) : null,
     make("div", { class: "meta" }, `${money(row)}${row.receipt ? ` · ${row.receipt}` : ""}${row.veo_task_id ? ` · ${row.veo_task_id}` : ""}`),
     make("div", { class: "meta" }, task_link(row)),
-    window.settle_buttons ? window.settle_buttons(row) : null)));
+    row.may_settle && row.receipt && row.state === "unknown"
+      ? make("div", { class: "buttons" }, make("button", { type: "button", class: "settle", onclick: () => settle(row) }, "Settle…")) : null)));
 }
+
+// Settling: the receipt is read first, and is written only if it has not changed since.
+async function settle(row) {
+  const url = `${HOME}/api/settle/${path(row.dag_id, row.task_id)}?${new URLSearchParams({ run_id: row.run_id, map_index: row.map_index })}`;
+  const said = make("p", { class: "cause", role: "alert" });
+  const id = make("input", { name: "veo_task_id", placeholder: "task id", size: 44 });
+  const dialog = find("dialog");
+  let lost = null;
+  const send = async (answer) => {
+    try {
+      const done = await ask(url, { method: "POST", headers: { "Content-Type": "application/json", "If-Match": lost.etag }, body: JSON.stringify(answer) });
+      const task = row.map_index >= 0 ? [row.task_id, row.map_index] : row.task_id;
+      await ask(`${BASE}/api/v2/dags/${path(row.dag_id)}/clearTaskInstances`, { method: "POST", headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ dry_run: false, only_failed: false, dag_run_id: row.run_id, task_ids: [task] }) });
+      dialog.close();
+      await load();
+      find("message").textContent = `The receipt is ${done.state} now, and the task was cleared.`;
+    } catch (error) { said.textContent = error.message; }
+  };
+  const price = lost_price(row);
+  dialog.replaceChildren(make("h2", {}, "Was it submitted?"),
+    make("p", {}, row.cause || ""), make("p", { id: "lost" }, "Reading the receipt…"),
+    make("p", {}, id, " ", make("button", { type: "button", id: "attach", onclick: () => id.value.trim() && send({ veo_task_id: id.value.trim() }) }, "It is there: attach this id")),
+    make("p", {}, make("button", { type: "button", id: "never", onclick: () => send({ never_happened: true }) }, "It never happened: submit again"),
+      ` If the service has accepted it after all, the video is paid for twice: ${price} more.`),
+    make("p", {}, make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")), said);
+  dialog.showModal();
+  try {
+    lost = await ask(url);
+    find("lost").textContent = `Claimed at ${lost.claimed_at || "an unknown time"} by ${lost.claimed_by}, with ${lost.account}.${lost.candidate ? ` The broken response named ${lost.candidate}.` : ""}`;
+  } catch (error) { said.textContent = error.message; }
+}
+const lost_price = (row) => (row.price_usd === undefined ? "its price" : dollars(row.price_usd));
 
 function figures({ totals }) {
   const shown = [["videos", totals.videos, ""], ["spend", dollars(totals.cost_usd), ""],

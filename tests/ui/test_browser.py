@@ -1,0 +1,178 @@
+"""The page in a browser: log in, look, play, filter, settle. ``UI_PICTURES=folder`` keeps its pictures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.moments import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.ui.conftest import Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+PICTURES = os.environ.get("UI_PICTURES")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+
+@pytest.fixture(scope="module")
+def browser(page: Page) -> Iterator[Any]:
+    """Open a browser that the boss has logged in with, by Airflow's own form."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    for number, image in enumerate(("chelsea.png", "hubble_portrait.webp"), 3):
+        page.make("open_clips", f"clip-{number}", f"A slow zoom, number {number}", image=image)
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = running.new_context(viewport={"width": 1280, "height": 860})
+        opened = context.new_page()
+        opened.goto(page.airflow.url)
+        opened.locator("input[name=username]").fill("boss")
+        opened.locator("input[name=password]").fill("boss")
+        opened.locator("button[type=submit]").click()
+        opened.wait_for_url(lambda url: "/login" not in url)
+        yield opened
+        running.close()
+
+
+@pytest.fixture
+def gallery(page: Page, browser: Any) -> Any:
+    """Open the page by its URL."""
+    browser.goto(f"{page.home}/")
+    browser.locator(".card").first.wait_for()
+    return browser
+
+
+def figure(opened: Any, name: str) -> str:
+    """Return a figure above the gallery."""
+    return opened.locator(f"[data-figure={name!r}] b").inner_text()
+
+
+def view(opened: Any, name: str) -> None:
+    """Open another view of the page."""
+    opened.locator(f"[data-view={name}]").click()
+
+
+def shoot(opened: Any, name: str) -> None:
+    """Keep a picture for the documentation, light and dark, if it is asked for."""
+    if not PICTURES:
+        return
+    for theme in ("light", "dark"):
+        opened.evaluate("(dark) => document.documentElement.classList.toggle('dark', dark)", theme == "dark")
+        opened.screenshot(path=Path(PICTURES) / f"{name}-{theme}.jpg", type="jpeg", quality=70)
+    opened.evaluate("() => document.documentElement.classList.remove('dark')")
+
+
+def test_the_navigation_leads_to_the_page(page: Page, browser: Any) -> None:
+    """Airflow's navigation shows the page in a frame, where the same login counts."""
+    browser.goto(f"{page.airflow.url}/plugin/veo")
+    frame = browser.frame_locator("iframe")
+    frame.locator(".card").first.wait_for()
+
+
+def test_the_gallery_shows_what_was_made(page: Page, gallery: Any) -> None:
+    """The figures are those of the bill: videos, money, and what is unknown."""
+    assert figure(gallery, "videos") == "5"
+    assert figure(gallery, "spend") == "$1.50"
+    assert figure(gallery, "of unknown fate") == "$0.30"
+    assert figure(gallery, "needs a person") == "1"
+    assert page.sandbox.charges()["usd"] == pytest.approx(1.80)
+    gallery.wait_for_timeout(1000)  # the posters, for the picture
+    shoot(gallery, "gallery")
+
+
+def test_a_prompt_with_markup_stays_a_text(gallery: Any) -> None:
+    """Markup in a prompt is shown as it was written, and runs nothing."""
+    assert gallery.locator(".prompt", has_text="<img src=x").count() == 1
+    assert gallery.evaluate("() => window.hacked") is None
+
+
+def test_a_video_plays(gallery: Any) -> None:
+    """The details have the video beside its source image, and the video plays and can be sought."""
+    gallery.locator(".card", has_text="number 3").locator("button.details").click()
+    video = gallery.locator("dialog video")
+    video.wait_for()
+    assert gallery.locator("dialog img").get_attribute("src")
+    gallery.evaluate("() => { const v = document.querySelector('dialog video'); v.muted = true; v.play(); }")
+    until(lambda: video.evaluate("(v) => v.readyState >= 2 && v.currentTime > 0.2"))
+    video.evaluate("(v) => { v.currentTime = 3; }")
+    until(lambda: video.evaluate("(v) => v.readyState >= 2 && v.currentTime >= 3"))
+    shoot(gallery, "video")
+
+
+def test_a_card_plays_under_the_pointer(gallery: Any) -> None:
+    """A poster becomes its video while the pointer is on it."""
+    card = gallery.locator(".card", has_text="number 4")
+    card.locator(".screen").hover()
+    until(lambda: card.locator("video").evaluate("(v) => v.currentTime > 0"))
+
+
+def test_the_filters_choose(gallery: Any) -> None:
+    """By state and by a word of the prompt, only what fits is shown."""
+    gallery.locator("[name=group]").select_option("needs a person")
+    until(lambda: gallery.locator("article.card .badge.made").count() == 0)
+    assert gallery.locator(".card", has_text="The lost one").count() == 1
+    gallery.locator("[name=group]").select_option("")
+    gallery.locator("[name=search]").fill("number 4")
+    until(lambda: gallery.locator(".card").count() == 1)
+    assert figure(gallery, "videos") == "1"
+
+
+def test_the_spend_is_by_day_dag_model_and_account(gallery: Any) -> None:
+    """The sums of the tables are those of the figures, and they can be had as CSV."""
+    view(gallery, "spend")
+    row = gallery.locator("tr", has_text="secret_archive")
+    assert "$0.30" in row.inner_text()
+    assert "$1.00" in row.inner_text()  # its ceiling
+    with gallery.expect_download() as download:
+        gallery.locator("#csv").click()
+    text = Path(download.value.path()).read_text()
+    assert len(text.splitlines()) == 7
+    shoot(gallery, "spend")
+
+
+def test_the_tab_of_a_task_shows_its_video(page: Page, browser: Any) -> None:
+    """Where tabs are asked for, a task instance has one with its own video."""
+    run_id = page.runs["clip-3"]
+    browser.goto(f"{page.airflow.url}/dags/open_clips/runs/{run_id}/tasks/make/plugin/veo-task-instance")
+    frame = browser.frame_locator("iframe")
+    frame.locator("dd", has_text="A slow zoom, number 3").wait_for()
+    video = frame.locator("video")
+    until(lambda: video.evaluate("(v) => v.readyState >= 1"))
+
+
+def test_a_lost_response_is_settled(page: Page, gallery: Any) -> None:
+    """A person attaches the id that the service's log shows: the task runs on, and the sum changes."""
+    (row,) = page.videos("boss")["people"]
+    lost = next(task for task in page.sandbox.tasks() if task["prompt"] == "The lost one")
+    view(gallery, "people")
+    assert gallery.locator(".person", has_text="The lost one").count() == 1
+    shoot(gallery, "people")
+    gallery.locator("button.settle").click()
+    gallery.locator("#lost", has_text="Claimed at").wait_for()
+    gallery.locator("[name=veo_task_id]").fill(lost["task_id"])
+    gallery.locator("#attach").click()
+    gallery.locator("#message", has_text="the task was cleared").wait_for()
+    page.finish("open_clips", row["run_id"])
+    gallery.reload()
+    gallery.locator(".card").first.wait_for()
+    assert figure(gallery, "spend") == "$1.80"
+    assert figure(gallery, "needs a person") == "0"
+    assert page.sandbox.charges()["usd"] == pytest.approx(1.80)
+    (entry,) = page.airflow.audit_log("veo attach")
+    assert (entry["owner"], entry["dag_id"]) == ("boss", "open_clips")
