@@ -26,6 +26,8 @@ PARALLEL    := -n auto --dist loadfile --no-loadscope-reorder
 FAST_PIP    := "pip>=25.1"
 # LiteLLM's proxy pins what Airflow pins otherwise.
 GATEWAYS    := .venv-gateways
+# OpenLineage's provider is none of ours: nobody needs it for a video.
+LINEAGE     := .venv-lineage
 
 # Importing Airflow writes a configuration into its home: keep that out of the user's own.
 export AIRFLOW_HOME := $(CURDIR)/.run/home
@@ -96,6 +98,10 @@ gateways-chaos: $(VENV)/.test ## Each gateway that the sandbox plays, with every
 .PHONY: gateways
 gateways: $(VENV)/.test $(GATEWAYS)/.test ## LiteLLM's proxy, aimock and others' clients against client and sandbox: four minutes
 	$(PYTEST) tests/gateways
+
+.PHONY: lineage
+lineage: $(LINEAGE)/.test ## What OpenLineage's provider says of each operator, in a running Airflow: two minutes
+	$(LINEAGE)/bin/python -m pytest tests/lineage
 
 .PHONY: archives
 archives: $(VENV)/.test ## Archives of 500 and 10,000 images, and 10,000 with random kills: an hour and a half
@@ -212,6 +218,14 @@ $(GATEWAYS)/.test: constraints/gateways.txt tests/gateways/package.json
 	@$(GATEWAYS)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
 	@$(GATEWAYS)/bin/python -m pip -qq install -c constraints/gateways.txt 'litellm[proxy]' openai
 	@npm install --prefix tests/gateways --no-package-lock --no-audit --no-fund --silent
+	@touch $@
+
+$(LINEAGE)/.test: constraints/lineage.txt pyproject.toml
+	@echo "Installing Airflow $(NEWEST) with OpenLineage's provider into $(LINEAGE): a minute or two, once."
+	$(PYTHON) -m venv --clear $(LINEAGE)
+	@$(LINEAGE)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
+	@$(LINEAGE)/bin/python -m pip -qq install -c constraints/airflow-$(NEWEST).txt -c constraints/lineage.txt \
+	    -e '.[test]' apache-airflow-providers-openlineage
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

@@ -18,8 +18,8 @@ from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
 from veo_provider.operators import frozen_request
 from veo_provider.operators.base import attempt_of, seconds_of
 from veo_provider.operators.fallbacks import VeoFallbackOperator, require_new
-from veo_provider.operators.outlets import report_to_outlets
 from veo_provider.operators.template_fields import TemplateFields
+from veo_provider.outlets import report_to_outlets
 from veo_provider.parameters import as_bool, as_places, as_positive, as_prompts, as_usd
 from veo_provider.retry_policy import fail_on_permanent_errors
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from veo_provider.api.gateways.gateway import Gateway
     from veo_provider.batch.checkpoint import Checkpoint
@@ -132,6 +133,7 @@ class VeoBatchOperator(VeoFallbackOperator):
         self.timeout = seconds_of(timeout)
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._runner: BatchRunner | None = None
+        self._made: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the videos, or defer until there are some to store."""
@@ -345,10 +347,18 @@ class VeoBatchOperator(VeoFallbackOperator):
         )
         self._warn_if_empty(spec, summary)
         reporting.push_batch(context, spec, folder_of(spec), summary)
+        self._made = self._result(summary, time.time() - checkpoint.began)
         self._require_success(summary, checkpoint)
-        result = self._result(summary, time.time() - checkpoint.began)
-        report_to_outlets(context, self.outlets, result)
-        return result
+        report_to_outlets(context, self.outlets, self._made)
+        return self._made
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> OperatorLineage:
+        """Return archive and output folder, and what was paid; called by OpenLineage's provider."""
+        from veo_provider.lineage import events
+
+        return events.of_batch(self.images, self.output_prefix, self._made)
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
     def _require_success(self, summary: Summary, checkpoint: Checkpoint) -> None:
         from veo_provider.batch.outcome import RETRYABLE, is_failure, parse_fail_on

@@ -16,9 +16,9 @@ from veo_provider.exceptions import VeoError
 from veo_provider.links import VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators.base import VeoImageRequestOperator, VeoRequestOperator, attempt_of
 from veo_provider.operators.fallbacks import VeoFallbackOperator
-from veo_provider.operators.outlets import report_to_outlets
 from veo_provider.operators.template_fields import TemplateFields
 from veo_provider.operators.waiting import VeoWaitingOperator
+from veo_provider.outlets import report_to_outlets
 from veo_provider.parameters import as_bool, as_place, is_nothing
 from veo_provider.receipts.video_row import small_row
 from veo_provider.retry_policy import fail_on_permanent_errors
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from mypy_boto3_s3 import S3Client
 
     from veo_provider.api.client import VeoClient
@@ -71,6 +72,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         self.receipt = receipt
         # A template that renders to nothing is an error, and does not mean "no receipt".
         self._has_receipt = receipt is not None
+        self._submitted: tuple[Receipt, str | None] | None = None
 
     def execute(self, context: Context) -> str:
         """Submit the generation, unless the receipt knows of one, and return the API's task id."""
@@ -86,6 +88,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 receipts = self._receipt_store(context)
                 if receipts is not None:
                     veo_task_id, receipt = self._submit(client, receipts, attempt)
+                    self._submitted = receipt, reporting.in_s3(receipts.uri)
                     reporting.push_video(context, attempt.task_instance, receipt, receipts.uri, part="submit")
                     return veo_task_id
                 self._warn_of_paying_again("No receipt is kept. A retry after a crash or a cleared task")
@@ -96,6 +99,16 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 self._log_submission(video.id, request.price_usd, client.gateway.charging)
                 self._report_without_receipt(context, video.id, request.price_usd, client.gateway.name)
                 return video.id
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+        """Return what the task has read, and what its submission costs; called by OpenLineage's provider."""
+        from veo_provider.lineage import events
+
+        receipt, uri = self._submitted or (None, None)
+        run = reporting.task_instance_of({"ti": task_instance})
+        return events.of_receipt(receipt, run, image=self.image, receipt_uri=uri)
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
     def _receipt_store(self, context: Context) -> ReceiptStore | None:
         from veo_provider.receipts.s3_store import S3ReceiptStore
@@ -246,6 +259,7 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
         self.output_uri = output
         self.replace = replace
         self._job: RoutedVideoJob | None = None
+        self._made: Receipt | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Bring the video into S3, or defer until there is something to do."""
@@ -259,6 +273,17 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
             self._freeze_request(context, event.get("request"))
             current, completed = self._resume(event, self._receipts())
             return self._run(context, current, completed, resumed=True)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+        """Return what the task has read, made and paid; called by OpenLineage's provider."""
+        from veo_provider.lineage import events
+        from veo_provider.receipts.receipt import SUFFIX
+
+        run = reporting.task_instance_of({"ti": task_instance})
+        place = {"output": self.output_uri, "receipt_uri": f"{self.output_uri}{SUFFIX}"}
+        return events.of_receipt(self._made, run, image=self.image, **place)
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
     def on_kill(self) -> None:
         """Abort the upload; the generation itself cannot be cancelled."""
@@ -397,6 +422,7 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
     def _report(self, context: Context, job: VideoJob, current: VersionedReceipt | None) -> None:
         """Leave the row of the video as it is now."""
         if current is not None:
+            self._made = current.receipt
             reporting.push_video(context, job.attempt.task_instance, current.receipt, job.receipts.uri)
 
     def _reporting(self, context: Context) -> AbstractContextManager[None]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from veo_provider.api.client import VeoClient
     from veo_provider.api.gateways.gateway import Gateway
@@ -174,6 +175,14 @@ class VeoTaskSensor(BaseSensorOperator):
             if isinstance(skip.__cause__, AirflowSensorTimeout):
                 self._time_out()
             raise skip.__cause__ or skip from None
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> OperatorLineage:
+        """Return which generation was waited for; called by OpenLineage's provider."""
+        from veo_provider.lineage import events
+
+        return events.of_task_id(str(self.veo_task_id))
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Resume after the trigger: return the result, or raise the error that its event carries."""

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from veo_provider.exceptions import VeoContentNotReadyError, VeoRequestError, VeoStorageDeniedError
 from veo_provider.links import VeoVideoLink
+from veo_provider.outlets import report_to_outlets
 from veo_provider.parameters import as_bool, as_connection, as_place, as_seconds, as_task_id, as_text
 from veo_provider.receipts.video_row import small_row
 from veo_provider.reporting import push_row, reporting_failure, task_instance_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from mypy_boto3_s3 import S3Client
 
     from veo_provider.api.client import VeoClient
@@ -86,6 +88,7 @@ class VeoToS3Operator(BaseOperator):
         self.s3_extra_args = s3_extra_args
         self._upload: MultipartUpload | None = None
         self._task_instance = ""
+        self._stored: dict[str, Any] = {}
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store the video, and return the description of the stored object. This is free.
@@ -116,7 +119,19 @@ class VeoToS3Operator(BaseOperator):
         self.log.info("%s holds %d bytes, %.1f s.", target, stored.bytes, stored.duration_seconds)
         row = {"state": "stored", "part": "store", "object": stored.uri, **stored.to_dict()}
         push_row(context, small_row({**row, "uri": None, "sha256": None}))
-        return stored.to_dict()
+        self._stored = stored.to_dict()
+        # The fields that VeoImageToVideoOperator gives; this task knows neither receipt nor price.
+        unknown = {"receipt_uri": None, "price_usd": None}
+        report_to_outlets(context, self.outlets, {**self._stored, **unknown})
+        return self._stored
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> OperatorLineage:
+        """Return what the task has stored; called by OpenLineage's provider."""
+        from veo_provider.lineage import events
+
+        return events.of_object(self._stored, str(self.veo_task_id))
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
     def on_kill(self) -> None:
         """Abort the upload."""

@@ -48,6 +48,21 @@ def unfinished(s3):
     return s3.list_multipart_uploads(Bucket="videos").get("Uploads", [])
 
 
+def test_outlets_get_the_result_as_their_extra(completed):
+    """The asset event of an outlet has the fields that the one-task operator's has."""
+    from airflow.providers.common.compat.sdk import Asset
+
+    clip = Asset(URI)
+
+    class Event:
+        extra = None
+
+    events = {clip: Event()}
+    task = VeoToS3Operator(task_id="store", veo_task_id=completed, s3_key=URI, outlets=[clip])
+    result = task.execute({"outlet_events": events})
+    assert events[clip].extra == {**result, "receipt_uri": None, "price_usd": None}
+
+
 def test_a_video_is_stored_whole_and_labelled(s3, sandbox, client, completed):
     """The object is the video byte for byte, with its type, task id and model; the result describes it."""
     result = store(completed)

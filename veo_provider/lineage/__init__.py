@@ -1,0 +1,1 @@
+"""What each task reads and writes, for OpenLineage. Imported only where its provider is installed."""
