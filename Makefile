@@ -112,7 +112,11 @@ archives: $(VENV)/.test ## Archives of 500 and 10,000 images, and 10,000 with ra
 
 .PHONY: system
 system: $(VENV)/.test ## Tests of a whole running Airflow
-	$(PYTEST) tests/system
+	$(PYTEST) tests/system --ignore tests/system/test_human_review.py
+
+.PHONY: human-review
+human-review: $(VENV)/.test ## The example with a person's approval in a whole running Airflow (3.1 or newer): two minutes
+	$(PYTEST) tests/system/test_human_review.py
 
 .PHONY: backfill
 backfill: $(VENV)/.test ## The test of backfills with 30 days: a quarter of an hour

@@ -31,7 +31,7 @@ except (ImportError, AirflowOptionalProviderFeatureException):  # Airflow before
     ApprovalOperator = None
 
 DRAFT = "veo_human_review/drafts/{{ run_id }}.mp4"
-PUBLISHED = Asset("s3://videos/veo_human_review/published/")
+PUBLISHED = Asset("s3://videos/veo_human_review/published")
 
 with DAG(
     dag_id="veo_human_review",
@@ -85,7 +85,7 @@ with DAG(
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         name = video["uri"].rpartition("/")[2]
-        uri = f"{PUBLISHED.uri}{name}"
+        uri = f"{PUBLISHED.uri}/{name}"
         S3Hook("aws_default").copy_object(video["uri"], uri)
         context["outlet_events"][PUBLISHED].extra = {"uri": uri, "draft": video["uri"]}
         return uri

@@ -300,8 +300,10 @@ class LocalAirflow:
         self._request("PATCH", self._question_path(dag_id, run_id, task_id), json=body)
 
     def asset_events(self, dag_id: str) -> list[dict[str, Any]]:
-        """Return the events of assets that a DAG's tasks have emitted, oldest first."""
-        return self._all("asset_events", "assets/events", source_dag_id=dag_id)
+        """Return the latest events of assets that a DAG's tasks have emitted, oldest first."""
+        wanted = {"source_dag_id": dag_id, "order_by": "timestamp"}
+        events: list[dict[str, Any]] = self._request("GET", "assets/events", params=wanted)["asset_events"]
+        return events
 
     def _question_path(self, dag_id: str, run_id: str, task_id: str) -> str:
         return f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
