@@ -85,6 +85,7 @@ class VeoTaskSensor(BaseSensorOperator):
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._client: VeoClient | None = None
         self._trouble: Exception | None = None
+        self._failure: VeoError | None = None
         self._poller = Poller(self.poll_interval)
 
     def execute(self, context: Context) -> Any:
@@ -108,6 +109,7 @@ class VeoTaskSensor(BaseSensorOperator):
             raise
         finally:
             self._disconnect()
+            self._report_failure(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll the status; an outage counts as not finished."""
@@ -181,7 +183,20 @@ class VeoTaskSensor(BaseSensorOperator):
             self._time_out()
         if event["status"] == "error":
             self._give_up(event.get("what") or event["message"])
-        return self._judge(Video.from_dict(event["video"])).xcom_value
+        try:
+            return self._judge(Video.from_dict(event["video"])).xcom_value
+        finally:
+            self._report_failure(context)
+
+    def _report_failure(self, context: Context) -> None:
+        """Leave a row that the generation failed, for the page with its submission."""
+        from veo_provider.batch.outcome import outcome_of_error
+
+        if self._failure is None:
+            return
+        state, cause = outcome_of_error(self._failure).value, f"{self._failure.what} {self._failure.money}"
+        row = {"state": state, "part": "wait", "cause": cause, "advice": self._failure.advice}
+        push_row(context, small_row({**row, "veo_task_id": self.veo_task_id}))
 
     def _defer(self, video: Video | None) -> NoReturn:
         from veo_provider.triggers.veo import VeoTaskTrigger, defer_to
