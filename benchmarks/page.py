@@ -100,7 +100,7 @@ def _fill() -> None:
             }
             session.execute(insert(runs).values(**_complete(runs, run)))
             run_key = session.scalar(select(runs.c.id).where(runs.c.dag_id == dag_id))
-            task = {"dag_id": dag_id, "run_id": "run", "task_id": "make", "state": "success"}
+            task: dict[str, Any] = {"dag_id": dag_id, "run_id": "run", "task_id": "make", "state": "success"}
             task |= {"pool": "default_pool", "pool_slots": 1, "try_number": 1, "max_tries": 1}
             task = _complete(tasks, task)
             many = [{**task, "id": _id_for(tasks, uuid7()), "map_index": index} for index in range(per_dag)]

@@ -92,7 +92,7 @@ def test_the_gallery_shows_what_was_made(page: Page, gallery: Any) -> None:
     assert figure(gallery, "of unknown fate") == "$0.30"
     assert figure(gallery, "needs a person") == "1"
     assert page.sandbox.charges()["usd"] == pytest.approx(1.80)
-    gallery.wait_for_timeout(1000)  # the posters, for the picture
+    until(lambda: gallery.evaluate("() => [...document.images].slice(0, 3).every((one) => one.naturalWidth)"))
     shoot(gallery, "gallery")
 
 

@@ -77,6 +77,7 @@ def test_a_foreign_dag_is_in_no_list_and_no_sum(page: Page) -> None:
     assert boss["totals"]["cost_usd"] == pytest.approx(0.90)
     assert boss["totals"]["videos"] == 3
     assert page.sandbox.charges()["usd"] == pytest.approx(1.20)
+    assert page.videos("boss", group="needs a person")["totals"]["needs_a_person"] == 1
     with page.client("guest") as client:
         assert "secret" not in client.get("/api/spend.csv").text
 

@@ -28,6 +28,8 @@ from veo_provider.exceptions import (
 from veo_provider.links import VeoTaskLogLink
 from veo_provider.parameters import as_connection, as_task_id
 from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller, Refused
+from veo_provider.receipts.video_row import small_row
+from veo_provider.reporting import push_row
 from veo_provider.retry_policy import fail_on_permanent_errors, log_failure
 
 if TYPE_CHECKING:
@@ -222,6 +224,7 @@ class VeoTaskSensor(BaseSensorOperator):
                 video.raise_if_failed(self._gateway())
         except VeoError as error:
             log_failure(error)
+            self._failure = error
             self._fail(str(error))
         if video.completed_with_error:
             self._require_content(video)

@@ -70,7 +70,7 @@ class Filters:
         """Return whether a row is shown."""
         wanted = self.search.lower()
         return (
-            (not self.group or self.group == row["group"] or row["kind"] == "batch")
+            (not self.group or self.group == row.get("group") or row["kind"] == "batch")
             and (not self.day or self.day == row["day"])
             and all(
                 not getattr(self, name) or getattr(self, name) == row.get(name)
