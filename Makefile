@@ -114,7 +114,7 @@ ui-test: $(VENV)/.test ## The page in Airflow's UI, in Chromium as well if it is
 
 .PHONY: ui-pictures
 ui-pictures: $(VENV)/.test ## Take the pictures of the page for the documentation anew; it needs Chromium
-	UI_PICTURES=$(CURDIR)/docs/ui $(PYTEST) tests/ui/test_browser.py
+	UI_PICTURES=$(CURDIR)/docs/ui $(PYTEST) tests/ui/test_screens.py
 
 .PHONY: backfill
 backfill: $(VENV)/.test ## The test of backfills with 30 days: a quarter of an hour
