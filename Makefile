@@ -111,12 +111,20 @@ archives: $(VENV)/.test ## Archives of 500 and 10,000 images, and 10,000 with ra
 	    $(PYTEST) -s tests/chaos/test_archive.py
 
 .PHONY: system
-system: $(VENV)/.test ## Tests of a whole running Airflow
-	$(PYTEST) tests/system --ignore tests/system/test_human_review.py
+system: $(VENV)/.test ## Tests of a whole running Airflow, and of who may see what on its page
+	$(PYTEST) tests/system tests/ui/test_rights.py --ignore tests/system/test_human_review.py
 
 .PHONY: human-review
 human-review: $(VENV)/.test ## The example with a person's approval in a whole running Airflow (3.1 or newer): two minutes
 	$(PYTEST) tests/system/test_human_review.py
+
+.PHONY: ui-test
+ui-test: $(VENV)/.test ## The page in Airflow's UI, in Chromium as well if it is installed: two minutes
+	$(PYTEST) tests/ui
+
+.PHONY: ui-pictures
+ui-pictures: $(VENV)/.test ## Take the pictures of the page for the documentation anew; it needs Chromium
+	UI_PICTURES=$(CURDIR)/docs/ui $(PYTEST) tests/ui/test_screens.py
 
 .PHONY: backfill
 backfill: $(VENV)/.test ## The test of backfills with 30 days: a quarter of an hour

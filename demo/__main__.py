@@ -80,6 +80,8 @@ def _run(folder: Path, say: Callable[[str], None], *, stay: bool) -> None:
             if stay:
                 _stay(airflow, sandbox)
             say("Stopping Airflow and the sandbox")
+    if not stay:
+        print("\nThe page with its video is in a running Airflow: make up, then Browse, Veo videos (/veo/).")
 
 
 def _make_video(airflow: LocalAirflow, say: Callable[[str], None]) -> dict[str, Any]:
@@ -165,6 +167,7 @@ def _stay(airflow: LocalAirflow, sandbox: Sandbox) -> None:
     """Tell where everything is and wait for Ctrl-C."""
     print(f"""It stays, on this machine only:
     Airflow     {airflow.url}  (no login)
+    the videos  {airflow.url}/veo/  what was made and what it cost; also in Browse
     the DAG     {airflow.url}/dags/{DAG_ID}  runs when you trigger it
     the API     {sandbox.api}  key {sandbox.api_key}
     the bill    {sandbox.api.removesuffix("/v1")}/_sandbox/charges

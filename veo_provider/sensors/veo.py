@@ -28,6 +28,8 @@ from veo_provider.exceptions import (
 from veo_provider.links import VeoTaskLogLink
 from veo_provider.parameters import as_connection, as_task_id
 from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller, Refused
+from veo_provider.receipts.video_row import small_row
+from veo_provider.reporting import push_row
 from veo_provider.retry_policy import fail_on_permanent_errors, log_failure
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ class VeoTaskSensor(BaseSensorOperator):
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._client: VeoClient | None = None
         self._trouble: Exception | None = None
+        self._failure: VeoError | None = None
         self._poller = Poller(self.poll_interval)
 
     def execute(self, context: Context) -> Any:
@@ -109,6 +112,7 @@ class VeoTaskSensor(BaseSensorOperator):
             raise
         finally:
             self._disconnect()
+            self._report_failure(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll the status; an outage counts as not finished."""
@@ -190,7 +194,20 @@ class VeoTaskSensor(BaseSensorOperator):
             self._time_out()
         if event["status"] == "error":
             self._give_up(event.get("what") or event["message"])
-        return self._judge(Video.from_dict(event["video"])).xcom_value
+        try:
+            return self._judge(Video.from_dict(event["video"])).xcom_value
+        finally:
+            self._report_failure(context)
+
+    def _report_failure(self, context: Context) -> None:
+        """Leave a row that the generation failed, for the page with its submission."""
+        from veo_provider.batch.outcome import outcome_of_error
+
+        if self._failure is None:
+            return
+        state, cause = outcome_of_error(self._failure).value, f"{self._failure.what} {self._failure.money}"
+        row = {"state": state, "part": "wait", "cause": cause, "advice": self._failure.advice}
+        push_row(context, small_row({**row, "veo_task_id": self.veo_task_id}))
 
     def _defer(self, video: Video | None) -> NoReturn:
         from veo_provider.triggers.veo import VeoTaskTrigger, defer_to
@@ -216,6 +233,7 @@ class VeoTaskSensor(BaseSensorOperator):
                 video.raise_if_failed(self._gateway())
         except VeoError as error:
             log_failure(error)
+            self._failure = error
             self._fail(str(error))
         if video.completed_with_error:
             self._require_content(video)

@@ -70,7 +70,7 @@ class Filters:
         """Return whether a row is shown."""
         wanted = self.search.lower()
         return (
-            (not self.group or self.group == row["group"] or row["kind"] == "batch")
+            (not self.group or self.group == row.get("group") or row["kind"] == "batch")
             and (not self.day or self.day == row["day"])
             and all(
                 not getattr(self, name) or getattr(self, name) == row.get(name)
@@ -132,17 +132,24 @@ def _row(
     dag_id: str, run_id: str, task_id: str, map_index: int, value: Any, written: datetime, state: str | None
 ) -> dict[str, Any]:
     """Return a row of the page. Whoever may edit an XCom may have written it: only known fields are kept."""
-    try:
-        given = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        given = {}
-    row = cleaned(given if isinstance(given, dict) else {})
+    row = cleaned(_decoded(value))
     row |= {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index, "ti_state": state}
     row["at"] = written.astimezone(timezone.utc).isoformat(timespec="seconds")
     row["day"] = _day_of(row.get("spent_at"), written)
     if row["kind"] != "batch":
         judge(row)
     return row
+
+
+def _decoded(value: Any) -> dict[str, Any]:
+    """Return an XCom's value; Airflow 3.1 encodes one twice more that was edited over its API."""
+    for _ in range(3):
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                break
+    return value if isinstance(value, dict) else {}
 
 
 def cleaned(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -261,7 +261,7 @@ const VIEWS = { gallery: "Gallery", spend: "Spend", people: "Needs a person" };
 function buttons() {
   find("views").replaceChildren(...Object.entries(VIEWS).map(([name, title]) => make("button", { type: "button", "data-view": name, "aria-pressed": String(state.view === name),
     onclick: () => { state.view = name; state.batch = null; load(); } }, title)),
-  state.batch ? make("button", { type: "button", onclick: () => { state.batch = null; load(); } }, "Back to all") : null);
+  ...(state.batch ? [make("button", { type: "button", onclick: () => { state.batch = null; load(); } }, "Back to all")] : []));
 }
 
 let asked = 0;

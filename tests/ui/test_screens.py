@@ -92,7 +92,7 @@ def test_the_gallery_shows_what_was_made(page: Page, gallery: Any) -> None:
     assert figure(gallery, "of unknown fate") == "$0.30"
     assert figure(gallery, "needs a person") == "1"
     assert page.sandbox.charges()["usd"] == pytest.approx(1.80)
-    gallery.wait_for_timeout(1000)  # the posters, for the picture
+    until(lambda: gallery.evaluate("() => [...document.images].slice(0, 3).every((one) => one.naturalWidth)"))
     shoot(gallery, "gallery")
 
 
@@ -126,7 +126,7 @@ def test_the_filters_choose(gallery: Any) -> None:
     """By state and by a word of the prompt, only what fits is shown."""
     gallery.locator("[name=group]").select_option("needs a person")
     until(lambda: gallery.locator("article.card .badge.made").count() == 0)
-    assert gallery.locator(".card", has_text="The lost one").count() == 1
+    gallery.locator(".card", has_text="The lost one").wait_for()
     gallery.locator("[name=group]").select_option("")
     gallery.locator("[name=search]").fill("number 4")
     until(lambda: gallery.locator(".card").count() == 1)
@@ -161,7 +161,7 @@ def test_a_lost_response_is_settled(page: Page, gallery: Any) -> None:
     (row,) = page.videos("boss")["people"]
     lost = next(task for task in page.sandbox.tasks() if task["prompt"] == "The lost one")
     view(gallery, "people")
-    assert gallery.locator(".person", has_text="The lost one").count() == 1
+    gallery.locator(".person", has_text="The lost one").wait_for()
     shoot(gallery, "people")
     gallery.locator("button.settle").click()
     gallery.locator("#lost", has_text="Claimed at").wait_for()
