@@ -1,5 +1,7 @@
 """Public reports about deferrable, mapped and rescheduled tasks of other providers, tried on this one."""
 
+import os
+import sqlite3
 import subprocess
 import sys
 
@@ -59,6 +61,13 @@ def deferred(**fields):
     return deferral.value.trigger.serialize()[1]
 
 
+def names_of_mapped_tasks():
+    """Return what Airflow's grid shows instead of the numbers of the mapped tasks."""
+    with sqlite3.connect(f"{os.environ['AIRFLOW_HOME']}/airflow.db") as db:
+        asked = "SELECT rendered_map_index FROM task_instance WHERE task_id = 'mapped' AND map_index >= 0"
+        return [name for (name,) in db.execute(asked)]
+
+
 @pytest.mark.usefixtures("airflow_db")
 def test_mapped_natively_rendered_and_deferred_tasks_make_what_was_written(sandbox, s3):
     """apache/airflow 22931, 33733, 35987, 73475: XComs outlive the deferral, and templates are rendered."""
@@ -70,6 +79,7 @@ def test_mapped_natively_rendered_and_deferred_tasks_make_what_was_written(sandb
     assert sandbox.charges()["count"] == 3
     found = [each["Key"] for each in s3.list_objects_v2(Bucket="videos", Prefix="habits/")["Contents"]]
     assert sum(key.endswith(".mp4") for key in found) == 3
+    assert names_of_mapped_tasks() == ["images/rocket.jpg"] * 2
 
 
 async def test_a_trigger_that_runs_twice_submits_nothing(sandbox, at_once):

@@ -57,7 +57,7 @@ def test_a_successful_log_says_what_was_made_and_what_it_cost(caplog, capsys):
     make({"ti": Instance()})
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "s3://videos/shown/one.mp4, " in line]
     assert ", 4.0 s, 1280x720, " in line
-    assert " MB, $0.30 " in line
+    assert " MB, $0.30" in line
     (submitted,) = [line for line in lines_of(caplog) if line.startswith("Submitted as")]
     assert submitted.endswith(": s3://images/rocket.jpg")
 
