@@ -22,6 +22,8 @@ os.environ.update(
     }
 )
 
+from support.unasked import unasked  # noqa: E402 - as above
+
 from veo_provider.sandbox.process import Sandbox  # noqa: E402 - as above
 
 PHOTOS = Path(__file__).parents[1] / "veo_provider" / "sandbox" / "photos"
@@ -54,8 +56,8 @@ def sandbox(_sandbox):
 
 @pytest.fixture
 def connections(sandbox, monkeypatch):
-    """Airflow's default connections, to the sandbox."""
-    monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", sandbox.veo_conn())
+    """Airflow's default connections, to the sandbox, whose lost responses stay lost."""
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", unasked(sandbox))
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", sandbox.aws_conn())
     return sandbox
 
@@ -71,7 +73,7 @@ def backup(_backup, connections, monkeypatch):
     """A second service with a bill of its own, and the connection ``backup`` to it."""
     _backup.reset()
     _backup.clear_faults()
-    monkeypatch.setenv("AIRFLOW_CONN_BACKUP", _backup.veo_conn())
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUP", unasked(_backup))
     return _backup
 
 

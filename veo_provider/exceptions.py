@@ -29,6 +29,7 @@
     │   └── VeoUnexpectedAnswerError  the response is not the API's
     ├── VeoSubmissionUnknown          the response was lost: a generation may run, and be charged
     │   └── VeoUnknownReceiptError    the receipt records one, so nothing is submitted again
+    │       └── VeoLookUpPendingError    the gateway may tell later what became of it
     ├── VeoGenerationFailed           the generation failed; not charged
     ├── VeoWaitTimeoutError           the generation is not finished in time; it may still complete
     ├── VeoNotFetchedError            accepted, but the video could not be fetched yet; it is paid for once
@@ -230,9 +231,9 @@ class VeoAuthenticationError(VeoAPIError):
 
 
 class VeoWrongTokenError(VeoAPIError):
-    """The account token, which is only for reading the balance, is refused."""
+    """The account token, which is for reading the balance and the list of tasks, is refused."""
 
-    advice = "Check account_token in the connection's extra, or remove it: only the balance needs it."
+    advice = "Check account_token in the connection's extra, or remove it: only those two need it."
 
 
 class VeoQuotaError(VeoAPIError):
@@ -318,6 +319,7 @@ class VeoSubmissionUnknown(VeoError):  # noqa: N818 - it names a state of knowle
     :param veo_task_id: the task id in the received part of the response, if there is one. It is only a
         candidate: a free poll shows whether there is such a generation.
     :param extra_generations: how often the gateway says to have submitted it by itself besides.
+    :param advice: what to do next, in place of the class's advice.
     """
 
     money = "It may have been accepted, and would then be charged."
@@ -326,8 +328,10 @@ class VeoSubmissionUnknown(VeoError):  # noqa: N818 - it names a state of knowle
         "for its id with VeoTaskSensor; if it is not, clear this task to submit once more."
     )
 
-    def __init__(self, what: str, *, veo_task_id: str | None = None, extra_generations: int = 0) -> None:
-        super().__init__(what)
+    def __init__(
+        self, what: str, *, veo_task_id: str | None = None, extra_generations: int = 0, advice: str = ""
+    ) -> None:
+        super().__init__(what, advice=advice)
         self.veo_task_id = veo_task_id
         self.extra_generations = extra_generations
 
@@ -474,6 +478,13 @@ class VeoUnknownReceiptError(VeoSubmissionUnknown):
         "veo_provider.settle attach RECEIPT ID. If it is not: python -m veo_provider.settle never-happened "
         'RECEIPT, or run the task once with on_unknown_submission="resubmit". Then clear this task.'
     )
+
+
+class VeoLookUpPendingError(VeoUnknownReceiptError):
+    """What became of a submission could not be looked up yet; the gateway may tell later."""
+
+    advice = f"The next attempt looks again. If there is none left: {VeoUnknownReceiptError.advice}"
+    retryable = True
 
 
 class VeoReceiptChangedError(VeoError):

@@ -52,7 +52,7 @@ def test_a_lost_submission_is_not_paid_twice(world, task, moment):
     if end["outcome"] == "success":
         world.require_one_video(end)
     else:
-        world.require_unknown(end, accepted=accepted, hints=("veo_task_id", "resubmit"))
+        world.require_unknown(end, accepted=accepted, hints=("veo_task_id", "resubmit"), may_retry=True)
 
 
 @pytest.mark.skipif(not ALL, reason="the batch with faults has it too; make gateways-chaos runs it")
@@ -62,4 +62,4 @@ def test_a_reset_submission_is_not_paid_twice(world, sandbox, task):
     end = task.run()
     assert len(world.submissions()) == world.bill() == 1
     if end["outcome"] != "success":
-        world.require_unknown(end, accepted=1, hints=("veo_task_id", "resubmit"))
+        world.require_unknown(end, accepted=1, hints=("veo_task_id", "resubmit"), may_retry=True)

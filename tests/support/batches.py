@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from airflow.providers.common.compat.sdk import TaskDeferred
+from support.archive import listed
 
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.triggers.batch import VeoBatchTrigger
@@ -81,6 +82,5 @@ def rows(s3, result):
 
 
 def receipts(s3):
-    found = s3.list_objects_v2(Bucket="videos", Prefix="lot/").get("Contents", [])
-    keys = [one["Key"] for one in found if one["Key"].endswith(".veo.json")]
+    keys = [key for key in listed(s3, "videos", "lot/") if key.endswith(".veo.json")]
     return {key: json.loads(s3.get_object(Bucket="videos", Key=key)["Body"].read()) for key in keys}

@@ -16,6 +16,7 @@ from veo_provider.generation.state_machine import (
     Attach,
     Done,
     GenerationPolicy,
+    LookUp,
     NeedsImage,
     Refuse,
     Submit,
@@ -30,6 +31,7 @@ NOW = 1_800_000_000.0
 OURS, THEIRS = "a" * 64, "b" * 64
 ME, OTHER = Attempt("dag / run / me", 2), Attempt("dag / run / other")
 FAIL, RESUBMIT = GenerationPolicy(), GenerationPolicy(on_unknown_submission="resubmit")
+LOOK_UP = GenerationPolicy(on_unknown_submission="look_up_or_resubmit")
 REGENERATE, KEEP = (
     GenerationPolicy(on_changed_request="regenerate"),
     GenerationPolicy(on_changed_request="keep"),
@@ -94,6 +96,7 @@ class Task:
 
     id: str
     fingerprint: str
+    claim: str = ""
     status: VideoStatus = VideoStatus.IN_PROGRESS
     code: str = ""
 
@@ -137,7 +140,7 @@ class World:
         if lost := self.recorded - named:
             self.violations.append(f"the receipt has forgotten {lost}")
 
-    def accept(self, fingerprint, policy):
+    def accept(self, fingerprint, policy, claim=""):
         """Accept a submission, which must be the only one that may still be charged."""
         if open_ones := set(self.tasks) - self.recorded_failed:
             self.violations.append(f"submitted again although {open_ones} may be charged")
@@ -148,7 +151,7 @@ class World:
             row += 1
         if row >= policy.max_generations:
             self.violations.append(f"submitted {row + 1} times")
-        task = Task(f"task_{len(self.tasks) + 1}", fingerprint)
+        task = Task(f"task_{len(self.tasks) + 1}", fingerprint, claim)
         self.tasks[task.id] = task
         return task
 
@@ -156,8 +159,12 @@ class World:
         return [task for task in self.tasks.values() if task.status is VideoStatus.COMPLETED]
 
 
+BASE_URL = "https://gateway.example/v1"
+ACCOUNT = f"veo_default at {BASE_URL}"
 PLANS = [
-    PreparedRequest(VeoRequest(prompt=prompt, gateway=SERVED), {"prompt": prompt}, fingerprint)
+    PreparedRequest(
+        VeoRequest(prompt=prompt, gateway=SERVED), {"prompt": prompt, "account": ACCOUNT}, fingerprint
+    )
     for prompt, fingerprint in (("ours", OURS), ("theirs", THEIRS))
 ]
 CLOCK = Clock()
@@ -182,6 +189,8 @@ class Service:
     """A client whose submissions are accepted, or end as the test says."""
 
     gateway = APIYI
+    public_base_url = BASE_URL
+    can_look_up = False
 
     def __init__(self, ends=None):
         self.ends = ends
@@ -194,9 +203,9 @@ class Service:
         return Video("task_1", VideoStatus.QUEUED)
 
 
-def advance(store, client, prepared, by, policy=FAIL, *, is_stored=lambda _: True):
+def advance(store, client, prepared, by, policy=FAIL, *, is_stored=lambda _: True, look_ups=None):
     """Do what an operator does until there is only to wait; return the last step, and the receipt."""
-    job = GenerationJob(store, client, by, policy, prepare=lambda _: prepared)
+    job = GenerationJob(store, client, by, policy, prepare=lambda _: prepared, look_ups=look_ups)
     job.is_stored = is_stored
     current = job.read()
     while True:
@@ -208,6 +217,8 @@ def advance(store, client, prepared, by, policy=FAIL, *, is_stored=lambda _: Tru
                 current = submit_retries()(job.submit_once)
             case Verify():
                 current = job.verify(current)
+            case LookUp():
+                current = job.look_up(current)
             case Refuse(error):
                 raise error
             case Attach() | WaitForClaim() | Done():

@@ -13,11 +13,13 @@ import urllib3
 from veo_provider.api import config, protocol
 from veo_provider.api.body import encode, submission_deadline
 from veo_provider.api.gateways.apiyi import APIYI
+from veo_provider.api.gateways.gateway import LookUp
 from veo_provider.api.http.addresses import leads_inside
 from veo_provider.api.http.deadline import ResponseDeadline, apply_deadline
 from veo_provider.api.http.response import ACCEPT_ENCODING, MAX_BODY_BYTES, Response
 from veo_provider.api.http.transport import new_session
 from veo_provider.api.http.urls import same_host, without_credentials
+from veo_provider.api.parsing import listing
 from veo_provider.api.parsing.download import (
     START,
     ResumePoint,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from veo_provider.api.gateways.gateway import Gateway
+    from veo_provider.api.parsing.listing import Listing
     from veo_provider.api.request import VeoRequest
     from veo_provider.api.video import Video
 
@@ -97,7 +100,7 @@ class VeoClient:
     :param api_key: the key, sent as a Bearer token, and only to the API's host.
     :param base_url: the API's base URL; empty for the gateway's own.
     :param gateway: the interface that is spoken there.
-    :param account_token: the separate token that :meth:`balance` needs.
+    :param account_token: the separate token that :meth:`balance` and APIYI's task list need.
     :param timeout: seconds without a byte from the server after which a call fails; it also fails if the
         response takes longer than twice this. For a submission the limit is
         :data:`~veo_provider.api.config.SUBMIT_TIMEOUT`.
@@ -248,6 +251,30 @@ class VeoClient:
         with self._open(url, _Authorization(self._account_token)) as response:
             return protocol.parse_balance(self._read(response))
 
+    @property
+    def can_look_up(self) -> bool:
+        """Whether the gateway lists the generations that it has accepted, and this client may read that."""
+        has_token = self.gateway.look_up is LookUp.TASK_LOG and bool(self._account_token)
+        return has_token or self.gateway.look_up is LookUp.LIST
+
+    def generations(self, since: float) -> Listing:
+        """Return the generations that the gateway has accepted, newest first. Costs nothing.
+
+        :param since: Unix seconds by the gateway's clock; older ones need not be listed.
+        :raises VeoWrongTokenError: the account token is refused.
+        :raises VeoAPIError: the service returned an error, or no list.
+        :raises VeoConnectionError: no response came.
+        """
+        with protocol.in_words_of(self.gateway):
+            if self.gateway.look_up is LookUp.LIST:
+                return listing.read_videos(self._get_own, self.gateway.submit_path, since)
+            try:
+                return listing.read_tasks(self._get_of_account, since, self.gateway.models)
+            except VeoAuthenticationError as error:
+                raise VeoWrongTokenError(
+                    f"The list of tasks cannot be read by the account token: {error.what}"
+                ) from error
+
     def check(self) -> str:
         """Check key and host without spending money, and return a sentence that says what was learned.
 
@@ -288,6 +315,18 @@ class VeoClient:
         """Return where the video is, or its status, which says where."""
         content = "" if self.gateway.content_url else "/content"
         return self.base_url + protocol.video_path(veo_task_id, self.gateway) + content
+
+    def _get_own(self, path: str) -> Response:
+        """Call a path below the base URL."""
+        url = self.base_url + path
+        with self._open(url, self._auth_for(url)) as response:
+            return self._read(response)
+
+    def _get_of_account(self, path: str) -> Response:
+        """Call a path of the account, which is on the API's host, but not below its base URL."""
+        url = urljoin(self.base_url, path)
+        with self._open(url, _Authorization(self._account_token)) as response:
+            return self._read(response)
 
     def _get_response(self, veo_task_id: str) -> Response:
         url = self.base_url + protocol.video_path(veo_task_id, self.gateway)

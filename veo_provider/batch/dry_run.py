@@ -15,6 +15,7 @@ from veo_provider.generation.lifecycle import require_receipt
 from veo_provider.generation.state_machine import (
     Attach,
     Done,
+    LookUp,
     NeedsImage,
     Refuse,
     Submit,
@@ -78,7 +79,7 @@ def _outcome_of(step: Step, current: VersionedReceipt | None, run: str) -> tuple
     match step:
         case NeedsImage() | Submit():
             return Outcome.TO_MAKE, ""
-        case Verify():
+        case Verify() | LookUp():
             return outcome_of_receipt(require_receipt(current).receipt, run)
         case WaitForClaim(holder):
             return Outcome.UNDER_WAY, f"{holder} is submitting it."

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from veo_provider.exceptions import VeoError
     from veo_provider.generation.fallbacks import Route
     from veo_provider.generation.fingerprint import PreparedRequest
+    from veo_provider.generation.look_up import LookUps
     from veo_provider.generation.state_machine import GenerationPolicy
     from veo_provider.receipts.attempt import Attempt
     from veo_provider.receipts.receipt import Receipt
@@ -50,6 +51,7 @@ class ItemJobs:
     :param fit: choose the aspect ratio closest to the image's.
     :param allow_unconditional_writes: continue if the store of receipts ignores conditional writes.
     :param fallback_on_moderation: whether the next route is also asked after moderation has refused.
+    :param look_ups: finds lost submissions, with one list for all of them.
     """
 
     routes: Sequence[Route]
@@ -63,6 +65,7 @@ class ItemJobs:
     fit: bool = False
     allow_unconditional_writes: bool = False
     fallback_on_moderation: bool = False
+    look_ups: LookUps | None = None
 
     def job_for(self, item: ManifestItem) -> RoutedVideoJob:
         """Return the job of an item's video.
@@ -95,6 +98,7 @@ class ItemJobs:
             prepare=partial(self._prepare, item),
             trust=trust,
             refusal=refusal,
+            look_ups=self.look_ups,
             allow_unconditional_writes=self.allow_unconditional_writes,
             fallback_on_moderation=self.fallback_on_moderation,
         )

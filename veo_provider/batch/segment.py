@@ -23,6 +23,7 @@ from veo_provider.batch.report.run_folder import run_folder
 from veo_provider.batch.spec import BatchSpec, BatchTuning
 from veo_provider.exceptions import VeoReceiptUnavailableError
 from veo_provider.generation.fallbacks import Route
+from veo_provider.generation.look_up import LookUps
 from veo_provider.generation.state_machine import GenerationPolicy
 from veo_provider.polling.session import shared_session
 from veo_provider.receipts.attempt import Attempt
@@ -108,6 +109,10 @@ async def run_segment(
             await asyncio.to_thread(client.close)
 
 
+LIST_SECONDS = 60.0
+"""Seconds for which one list of a gateway serves all items with lost submissions."""
+
+
 def folder_of(spec: BatchSpec) -> str:
     """Return the folder where the run keeps its summary, its journal and its progress."""
     return run_folder(spec.output_prefix, spec.run)
@@ -144,6 +149,7 @@ def jobs_of(spec: BatchSpec, clients: Sequence[VeoClient], s3: S3Client) -> Item
         fit=spec.fit,
         allow_unconditional_writes=spec.unconditional,
         fallback_on_moderation=spec.fallback_on_moderation,
+        look_ups=LookUps(s3, spec.output_prefix, max_age=LIST_SECONDS),
     )
 
 

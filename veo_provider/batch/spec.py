@@ -111,6 +111,7 @@ class BatchTuning:
     :param outage_patience: time without any success after which the batch ends its try.
     :param list_pause: pause before a manifest or its orphans are listed again after an error.
     :param claim_pause: pause between two reads of a receipt that another attempt has claimed.
+    :param look_up_pause: pause before a lost submission is looked up again.
     :param max_attempts: attempts at an item that fail for a retryable reason while other items succeed.
     :param max_attempts_when_alone: the same while no other item succeeds; about seven minutes.
     :param recent_success: time without a success after which a failure is not blamed on its item.
@@ -138,6 +139,7 @@ class BatchTuning:
     outage_patience: float = 900.0
     list_pause: float = 15.0
     claim_pause: float = CLAIM_POLL_SECONDS
+    look_up_pause: float = 30.0
     max_attempts: int = 6
     max_attempts_when_alone: int = 12
     recent_success: float = 30.0

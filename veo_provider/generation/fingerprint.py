@@ -92,6 +92,11 @@ def is_moved(receipt: Receipt, description: Mapping[str, Any]) -> bool:
     return ours == theirs
 
 
+def is_account_of(receipt: Receipt, client: VeoClient) -> bool:
+    """Whether a receipt's submission went to the host of a client."""
+    return str(receipt.request.get("account")).endswith(f" at {client.public_base_url}")
+
+
 def account_of(veo_conn_id: str, client: VeoClient) -> str:
     """Return the account's name in a fingerprint: its connection and base URL, never a key."""
     return f"{veo_conn_id} at {client.public_base_url}"

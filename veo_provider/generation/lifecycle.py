@@ -14,10 +14,12 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from veo_provider.api.gateways.gateway import LookUp as LookUpBy
 from veo_provider.api.protocol import in_words_of
 from veo_provider.exceptions import ReceiptConflictError, VeoError, VeoRequestError
-from veo_provider.generation import recording, storage, submission
-from veo_provider.generation.fingerprint import is_moved
+from veo_provider.generation import look_up, recording, storage, submission
+from veo_provider.generation.fingerprint import is_account_of, is_moved
+from veo_provider.generation.look_up import LookUps
 from veo_provider.generation.state_machine import (
     NeedsImage,
     Refuse,
@@ -75,6 +77,8 @@ class GenerationJob:
     :param trust: whether a receipt is known to describe this job's request, so that its video can be waited
         for without reading the image.
     :param refusal: returns why nothing may be submitted; None if submissions are allowed.
+    :param look_ups: finds lost submissions in the gateway's list; default is to compare it with the receipts
+        beside this one, if it is in S3.
     """
 
     def __init__(
@@ -87,11 +91,15 @@ class GenerationJob:
         prepare: Callable[[Receipt | None], PreparedRequest],
         trust: Callable[[Receipt], bool] = trust_no_receipt,
         refusal: Callable[[Receipt | None], VeoError] | None = None,
+        look_ups: LookUps | None = None,
     ) -> None:
         self.receipts = receipts
         self.attempt = attempt
         self._client = client
         self._policy = policy
+        if look_ups is None and isinstance(receipts, S3ReceiptStore):
+            look_ups = LookUps.beside(receipts)
+        self._look_ups = look_ups
         self._prepare = prepare
         self._trust = trust
         self._refusal = refusal
@@ -121,7 +129,14 @@ class GenerationJob:
             receipt = dataclasses.replace(receipt, candidate_task_id=None)
         moved = receipt is not None and is_moved(receipt, self._description or {})
         step = next_step(
-            receipt, fingerprint, self.attempt, self._policy, now=time.time(), stored=stored, moved=moved
+            receipt,
+            fingerprint,
+            self.attempt,
+            self._policy,
+            now=time.time(),
+            stored=stored,
+            moved=moved,
+            can_look_up=receipt is not None and self._can_look_up(receipt),
         )
         if isinstance(step, Refuse):
             step.error.tell_in(self._client.gateway.words)
@@ -168,12 +183,17 @@ class GenerationJob:
         self.require_submittable()
         try:
             current = submission.claim_and_submit(
-                self.receipts, self._client, prepared, self.attempt, current
+                self.receipts,
+                self._client,
+                prepared,
+                self.attempt,
+                current,
+                can_look_up=self._policy.looks_up and (self._looks_up_by_key or self._looks_up_in_list),
             )
         except ReceiptConflictError:
             log.info("Another attempt was first to claim %s.", self.receipts.uri)
             return self.read()
-        return current if current.receipt.state is ReceiptState.SUBMITTED else self.verify(current)
+        return self.verify(current) if current.receipt.candidate_task_id else current
 
     def require_submittable(self) -> None:
         """Check that what was prepared can be submitted: its image was read, and its model is served.
@@ -214,6 +234,45 @@ class GenerationJob:
         if found is None:
             self._refuted = current.receipt.candidate_task_id or ""
         return found or current
+
+    def look_up(self, current: VersionedReceipt) -> VersionedReceipt:
+        """Return the receipt after its lost submission was looked up. Nothing is paid twice by that.
+
+        By an idempotency key, the request is sent again, which takes the image. If that is another one now,
+        nothing is sent, and the receipt is returned as it is.
+
+        The errors are those of :func:`~veo_provider.generation.look_up.settle`,
+        :func:`~veo_provider.generation.look_up.repeat_by_key` and :meth:`prepare`.
+        """
+        gateway = self._client.gateway
+        with in_words_of(gateway):
+            if self._look_ups is not None and self._looks_up_in_list:
+                finding = self._look_ups.find(self._client, current.receipt, self.receipts.uri)
+                may_resubmit = self._policy.on_unknown_submission == "look_up_or_resubmit"
+                return look_up.settle(
+                    self.receipts, current, finding, self.attempt, may_resubmit=may_resubmit
+                )
+            prepared = self._prepared or self.prepare(current)
+            if prepared.fingerprint != current.receipt.fingerprint:
+                return current
+            return look_up.repeat_by_key(self.receipts, self._client, prepared, current, self.attempt)
+
+    @property
+    def _looks_up_by_key(self) -> bool:
+        return self._client.gateway.look_up is LookUpBy.IDEMPOTENCY_KEY and self._refusal is None
+
+    @property
+    def _looks_up_in_list(self) -> bool:
+        return self._look_ups is not None and self._client.can_look_up
+
+    def _can_look_up(self, receipt: Receipt) -> bool:
+        """Whether the gateway can be asked what became of a receipt's submission."""
+        if not self._looks_up_in_list:
+            # Another image or another prompt with the same key would be another request.
+            same = self._prepared is None or self._prepared.fingerprint == receipt.fingerprint
+            if not (self._looks_up_by_key and same and look_up.may_repeat_by_key(receipt)):
+                return False
+        return is_account_of(receipt, self._client)
 
     def record_failure(self, current: VersionedReceipt, video: Video) -> VersionedReceipt:
         """Record a failure, and return the receipt.
@@ -261,13 +320,23 @@ class VideoJob(GenerationJob):
         prepare: Callable[[Receipt | None], PreparedRequest],
         trust: Callable[[Receipt], bool] = trust_no_receipt,
         refusal: Callable[[Receipt | None], VeoError] | None = None,
+        look_ups: LookUps | None = None,
         replace: bool = False,
         allow_unconditional_writes: bool = False,
     ) -> None:
         receipts = S3ReceiptStore(
             s3, sidecar_of(target), allow_unconditional_writes=allow_unconditional_writes
         )
-        super().__init__(receipts, client, attempt, policy, prepare=prepare, trust=trust, refusal=refusal)
+        super().__init__(
+            receipts,
+            client,
+            attempt,
+            policy,
+            prepare=prepare,
+            trust=trust,
+            refusal=refusal,
+            look_ups=look_ups,
+        )
         self.target = target
         self._s3 = s3
         self._replace = replace

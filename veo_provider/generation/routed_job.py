@@ -128,6 +128,11 @@ class RoutedVideoJob(VideoJob):
         self._use(index_of(self._routes, current.receipt))
         return super().verify(current)
 
+    def look_up(self, current: VersionedReceipt) -> VersionedReceipt:
+        """Return the receipt after its lost submission was looked up, by the route that it was sent to."""
+        self._use(index_of(self._routes, current.receipt))
+        return super().look_up(current)
+
     def store(self, current: VersionedReceipt, video: Video | None = None) -> VersionedReceipt:
         """Store the video, fetched by the route that made it; see :meth:`VideoJob.store`."""
         self._use(index_of(self._routes, current.receipt))

@@ -11,7 +11,8 @@ State               Next step
 ==================  ======================================================================================
 (no receipt)        :class:`Submit`
 ``claimed``         :class:`WaitForClaim` while the claim holder may be submitting; then as for ``unknown``
-``unknown``         :class:`Verify` if an id was read; else :class:`Refuse`, or :class:`Submit` by policy
+``unknown``         :class:`Verify` if an id was read; else :class:`LookUp` if the gateway can be asked; else
+                    :class:`Refuse`, or :class:`Submit` by policy
 ``refused``         :class:`Submit`
 ``submitted``       :class:`Attach`
 ``failed``          :class:`Submit` up to ``max_generations``, then :class:`Refuse`
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from veo_provider.receipts.attempt import Attempt
     from veo_provider.receipts.receipt import Receipt
 
-OnUnknownSubmission = Literal["fail", "resubmit"]
+OnUnknownSubmission = Literal["fail", "look_up", "look_up_or_resubmit", "resubmit"]
 OnChangedRequest = Literal["fail", "regenerate", "keep"]
 OnLostVideo = Literal["fail", "regenerate"]
 
@@ -55,8 +56,9 @@ CLAIM_POLL_SECONDS = 15.0
 class GenerationPolicy:
     """What to do where the receipt leaves a choice.
 
-    :param on_unknown_submission: after a submission whose response was lost: ``fail``, or ``resubmit`` at the
-        risk of paying twice.
+    :param on_unknown_submission: after a submission whose response was lost: ``fail``; ``look_up`` what
+        became of it, and fail unless it is found; ``look_up_or_resubmit``, which submits again once the
+        gateway has proved that it accepted nothing; or ``resubmit`` at the risk of paying twice.
     :param on_changed_request: if the output belongs to another request: ``fail``, ``regenerate`` and pay
         again, or ``keep`` the existing video.
     :param max_generations: the maximum number of accepted submissions for one video, if the service fails
@@ -66,17 +68,22 @@ class GenerationPolicy:
     :raises VeoRequestError: a value is not one of these.
     """
 
-    on_unknown_submission: OnUnknownSubmission = "fail"
+    on_unknown_submission: OnUnknownSubmission = "look_up"
     on_changed_request: OnChangedRequest = "fail"
     max_generations: int = 2
     on_lost_video: OnLostVideo = "fail"
 
     def __post_init__(self) -> None:
-        self._require("on_unknown_submission", ("fail", "resubmit"))
+        self._require("on_unknown_submission", ("fail", "look_up", "look_up_or_resubmit", "resubmit"))
         self._require("on_changed_request", ("fail", "regenerate", "keep"))
         self._require("on_lost_video", ("fail", "regenerate"))
         if self.max_generations < 1:
             raise VeoRequestError(f"max_generations must be 1 or more; got {self.max_generations}.")
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether lost submissions are looked up where the gateway can be asked."""
+        return self.on_unknown_submission in ("look_up", "look_up_or_resubmit")
 
     def _require(self, name: str, allowed: tuple[str, ...]) -> None:
         value = getattr(self, name)
@@ -126,6 +133,14 @@ class Verify:
 
 
 @dataclass(frozen=True)
+class LookUp:
+    """The response to a submission was lost, and the gateway can be asked what became of it.
+
+    The driver looks it up, which is free, and records what the answer proves.
+    """
+
+
+@dataclass(frozen=True)
 class WaitForClaim:
     """Another attempt holds the claim, and may be submitting now.
 
@@ -154,7 +169,7 @@ class Refuse:
     error: VeoError
 
 
-Step = NeedsImage | Submit | Attach | Verify | WaitForClaim | Done | Refuse
+Step = NeedsImage | Submit | Attach | Verify | LookUp | WaitForClaim | Done | Refuse
 
 
 def next_step(
@@ -166,6 +181,7 @@ def next_step(
     now: float,
     stored: bool,
     moved: bool = False,
+    can_look_up: bool = False,
 ) -> Step:
     """Return what an attempt does next. Decides only: neither reads, writes nor spends anything.
 
@@ -176,7 +192,10 @@ def next_step(
     :param now: Unix seconds.
     :param stored: whether the receipt's video is in S3.
     :param moved: whether the receipt has the attempt's request, but under another account.
+    :param can_look_up: whether the gateway can be asked what became of the receipt's submission.
     """
+    if receipt is not None and policy.looks_up and can_look_up and _is_lost(receipt, attempt, policy, now):
+        return LookUp()
     step = _next_step(receipt, fingerprint, attempt, policy, now, stored=stored, moved=moved)
     if not isinstance(step, Submit):
         return step
@@ -230,6 +249,13 @@ def _settle_submission(
     return Refuse(
         VeoUnknownReceiptError(f"{receipt.claimed_by} submitted this video, and its response was lost.")
     )
+
+
+def _is_lost(receipt: Receipt, attempt: Attempt, policy: GenerationPolicy, now: float) -> bool:
+    """Whether nothing is known of the receipt's submission, not even an id to verify."""
+    if receipt.state is ReceiptState.CLAIMED:
+        return receipt.claim_id != attempt.id and not _is_claim_alive(receipt, attempt, policy, now)
+    return receipt.state is ReceiptState.UNKNOWN and not receipt.candidate_task_id
 
 
 def _replace_request(receipt: Receipt, policy: GenerationPolicy, *, stored: bool) -> Step:
@@ -301,9 +327,8 @@ def _is_claim_alive(receipt: Receipt, attempt: Attempt, policy: GenerationPolicy
     A retry of the same task treats the claim as dead, except under ``resubmit``: the old worker may have lost
     Airflow but still be talking to the API.
     """
-    own = (
-        receipt.claimant == attempt.task_instance and attempt.alone and policy.on_unknown_submission == "fail"
-    )
+    waits = policy.on_unknown_submission == "resubmit"
+    own = receipt.claimant == attempt.task_instance and attempt.alone and not waits
     return not own and receipt.is_claim_alive(now)
 
 

@@ -57,7 +57,7 @@ def submit(client: VeoClient, request: VeoRequest) -> Video:
         :data:`~veo_provider.generation.retries.SUBMIT_PATIENCE` seconds; nothing was spent.
     """
     request.model_data.require_served(time.time())
-    return retries.submit_retries()(_send, client, request)
+    return retries.submit_retries()(send, client, request)
 
 
 def claim_and_submit(
@@ -66,19 +66,24 @@ def claim_and_submit(
     prepared: PreparedRequest,
     attempt: Attempt,
     current: VersionedReceipt | None,
+    *,
+    can_look_up: bool = False,
 ) -> VersionedReceipt:
     """Claim the receipt, submit once, and record the result, whatever it is. This spends money.
 
     :param current: the receipt as it was read; None if there is none.
-    :returns: the receipt with the task id; or, if the response was lost, with an id to verify.
+    :param can_look_up: whether the caller can look up what became of a submission whose response was lost.
+    :returns: the receipt with the task id; or, if the response was lost, with an id to verify, or without
+        one if it can be looked up.
     :raises ReceiptConflictError: another attempt has changed the receipt first; nothing was submitted.
-    :raises VeoUnknownReceiptError: the response was lost, and no id was found in it.
+    :raises VeoUnknownReceiptError: the response was lost, no id was found in it, and it cannot be looked up,
+        or the task was interrupted.
     :raises VeoRecordLostError: the submission was accepted, and its id could not be recorded.
     :raises VeoError: the submission was not accepted; nothing was spent.
     """
     claimed = recording.write(store, _claim(prepared, attempt, current.receipt if current else None), current)
     try:
-        video = _send(
+        video = send(
             client,
             prepared.request,
             claimed.receipt.claimed_until - RECORD_SECONDS,
@@ -92,7 +97,8 @@ def claim_and_submit(
             "extra_generations": error.extra_generations,
         }
         recorded = _try_to_record(store, claimed, attempt, ReceiptState.UNKNOWN, unknown)
-        if recorded and error.veo_task_id:
+        if recorded and (error.veo_task_id or (can_look_up and not _was_interrupted(error))):
+            log.warning("%s", error.what)
             return recorded
         unknown_receipt = VeoUnknownReceiptError(f"{error.what} Its receipt is {store.uri}.")
         raise unknown_receipt.tell_in(client.gateway.words) from error
@@ -150,10 +156,16 @@ def _claim(prepared: PreparedRequest, attempt: Attempt, before: Receipt | None) 
     )
 
 
-def _send(
+def send(
     client: VeoClient, request: VeoRequest, deadline: float | None = None, idempotency_key: str = ""
 ) -> Video:
-    """Submit once. After any error but the client's own, the submission may have been accepted."""
+    """Submit once, without a receipt. This spends money.
+
+    :param deadline: Unix seconds after which the rest of the request is not sent.
+    :param idempotency_key: by which the gateway recognises a repeated submission.
+    :raises VeoSubmissionUnknown: also after any error but the client's own: it may have been accepted.
+    :raises VeoError: it was not accepted.
+    """
     try:
         return client.submit(request, deadline=deadline, idempotency_key=idempotency_key)
     except VeoError:
@@ -162,6 +174,11 @@ def _send(
         raise VeoSubmissionUnknown(
             "The task was interrupted while it waited for the response to its submission."
         ) from error
+
+
+def _was_interrupted(error: VeoError) -> bool:
+    """Whether a timeout or a signal has ended the submission, so that the task has to end, too."""
+    return error.__cause__ is not None and not isinstance(error.__cause__, Exception)
 
 
 def _record_submission(
@@ -173,6 +190,11 @@ def _record_submission(
     try:
         return recording.write(store, submitted, claimed)
     except (VeoError, ReceiptConflictError) as error:
+        # A retry that takes this worker for dead may have looked the id up and recorded it first.
+        with suppress(VeoError):
+            found = store.read()
+            if found is not None and found.receipt.has_task(video.id):
+                return found
         cause = error.what if isinstance(error, VeoError) else f"{error} was changed by another attempt."
         raise VeoRecordLostError(
             f"The submission was accepted as {video.id}, but {store.uri} was not written: {cause}"

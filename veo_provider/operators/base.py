@@ -65,7 +65,10 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
         S3's ``PutObject`` names them, such as ``{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "…"}``;
         default is what the connection says. (templated)
     :param on_unknown_submission: what to do after a submission whose answer was lost, here or in an earlier
-        attempt: ``fail`` (the default), or ``resubmit`` at the risk of paying twice.
+        attempt. ``look_up`` (the default) asks the gateway, where it can be asked, uses the generation if
+        the answer proves which one it is, and fails otherwise. ``look_up_or_resubmit`` also submits again if
+        the answer proves that nothing was accepted. ``fail`` asks nobody, and ``resubmit`` submits again at
+        the risk of paying twice.
     :param on_changed_request: what to do if the receipt belongs to another request: ``fail`` (the default),
         ``regenerate`` and pay again, or ``keep`` what there is.
     :param on_lost_video: what to do if an earlier try was charged and the service has no video of it, because
@@ -110,7 +113,7 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
         veo_conn_id: str = "veo_default",
         aws_conn_id: str | None = "aws_default",
         s3_extra_args: dict[str, str | bool] | None = None,
-        on_unknown_submission: OnUnknownSubmission = "fail",
+        on_unknown_submission: OnUnknownSubmission = "look_up",
         on_changed_request: OnChangedRequest = "fail",
         on_lost_video: OnLostVideo = "fail",
         max_generations: int = 2,

@@ -114,6 +114,19 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         state = context.get("task_state_store")
         return None if state is None else TaskStateReceiptStore(state)
 
+    def _warn_of_short_memory(self, attempt: Attempt, *, found_none: bool) -> None:
+        """Warn that the task state store, unlike S3, keeps no receipt for ever.
+
+        :param found_none: whether a retry has found none of the tries before it.
+        """
+        if self.receipt:
+            return
+        self._warn_of_paying_again(
+            f"{attempt} finds no receipt of the earlier tries, so that it"
+            if found_none
+            else "Airflow discards the receipt when the task is cleared. A cleared task"
+        )
+
     def _warn_of_paying_again(self, what: str) -> None:
         self.log.warning("%s may pay again. Set receipt=s3://… to rule that out.", what)
 
@@ -140,23 +153,17 @@ class VeoSubmitOperator(VeoImageRequestOperator):
 
     def _submit(self, client: VeoClient, receipts: ReceiptStore, attempt: Attempt) -> tuple[str, Receipt]:
         """Return the generation's id, and its receipt: submitted now, or found and not failed."""
-        from veo_provider.api.video import VideoStatus
         from veo_provider.generation import state_machine as steps
         from veo_provider.generation.fallbacks import Route
         from veo_provider.generation.lifecycle import GenerationJob, require_receipt
+        from veo_provider.generation.look_up import look_up_patiently
         from veo_provider.generation.retries import submit_retries
 
         route = Route(self.veo_conn_id, self._model(client.gateway), client)
         prepare = partial(self._prepare, attempt, route)
         job = GenerationJob(receipts, client, attempt, self._policy(), prepare=prepare)
         current = job.read()
-        if not self.receipt:
-            found_none = current is None and attempt.try_number > 1
-            self._warn_of_paying_again(
-                f"{attempt} finds no receipt of the earlier tries, so that it"
-                if found_none
-                else "Airflow discards the receipt when the task is cleared. A cleared task"
-            )
+        self._warn_of_short_memory(attempt, found_none=current is None and attempt.try_number > 1)
         while True:
             step = job.decide(current)
             match step:
@@ -166,6 +173,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                     current = submit_retries()(job.submit_once)
                 case steps.Verify():
                     current = job.verify(require_receipt(current))
+                case steps.LookUp():
+                    current = look_up_patiently(job, require_receipt(current))
                 case steps.WaitForClaim(holder):
                     self.log.info("%s is submitting this video. Waiting for it.", holder)
                     time.sleep(steps.CLAIM_POLL_SECONDS)
@@ -175,11 +184,11 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                     if job.submitted_by_this_attempt(current):
                         price, charging = current.receipt.price_usd, client.gateway.charging
                         return self._log_submission(veo_task_id, price, charging), current.receipt
-                    video = self._poll(client, veo_task_id)
-                    if video is None or video.status is not VideoStatus.FAILED:
+                    failed = self._failed(client, veo_task_id)
+                    if failed is None:
                         self.log.info("Submitted before, by %s: nothing is paid.", current.receipt.claimed_by)
                         return veo_task_id, current.receipt
-                    current = job.record_failure(current, video)
+                    current = job.record_failure(current, failed)
                 case steps.Done():
                     receipt = require_receipt(current).receipt
                     return receipt.veo_task_id or "", receipt
@@ -188,13 +197,14 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 case _:
                     assert_never(step)
 
-    def _poll(self, client: VeoClient, veo_task_id: str) -> Video | None:
-        """Return the generation as it is, or None if its status cannot be read now."""
+    def _failed(self, client: VeoClient, veo_task_id: str) -> Video | None:
+        """Return the generation if it has failed; None if it has not, or its status cannot be read now."""
         try:
-            return client.get(veo_task_id)
+            video = client.get(veo_task_id)
         except VeoError as error:
             self.log.warning("The status of %s cannot be read now: %s", veo_task_id, error.what)
             return None
+        return video if video.status is video.status.FAILED else None
 
 
 class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
@@ -275,6 +285,7 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
         from veo_provider.generation import routed_job
         from veo_provider.generation import state_machine as steps
         from veo_provider.generation.lifecycle import require_receipt
+        from veo_provider.generation.look_up import look_up_patiently
 
         deadline = time.time() + self.timeout
         with self._open_routes() as routes:
@@ -291,6 +302,8 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
                         self._report(context, job, current)
                     case steps.Verify():
                         current = job.verify(require_receipt(current))
+                    case steps.LookUp():
+                        current = look_up_patiently(job, require_receipt(current))
                     case steps.WaitForClaim(holder):
                         self._wait_for_claim(holder, deadline)
                         current = job.read()

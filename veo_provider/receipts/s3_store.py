@@ -47,21 +47,21 @@ class S3ReceiptStore:
     """
 
     def __init__(self, client: S3Client, target: S3Uri, *, allow_unconditional_writes: bool = False) -> None:
-        self._client = client
-        self._target = target
+        self.client = client
+        self.target = target
         self._writes = ConditionalWrites(client, target)
         self._allow_unconditional_writes = allow_unconditional_writes
 
     @property
     def uri(self) -> str:
         """``s3://bucket/key``."""
-        return str(self._target)
+        return str(self.target)
 
     def read(self) -> VersionedReceipt | None:
         """Return the receipt, or None if there is none; see :class:`ReceiptStore` for the errors."""
         try:
             with translate_errors(f"The receipt {self.uri} cannot be read"):
-                response = self._client.get_object(Bucket=self._target.bucket, Key=self._target.key)
+                response = self.client.get_object(Bucket=self.target.bucket, Key=self.target.key)
                 body = response["Body"].read()
         except VeoStorageError as error:
             if isinstance(error, VeoStorageMissingError) and error.code == "NoSuchKey":

@@ -8,13 +8,26 @@ import tenacity
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from support.generations import CLOCK, FAIL, KEEP, NOW, PLANS, Interrupted, Killed, World, advance
+from support.generations import (
+    BASE_URL,
+    CLOCK,
+    FAIL,
+    KEEP,
+    LOOK_UP,
+    NOW,
+    PLANS,
+    Interrupted,
+    Killed,
+    World,
+    advance,
+)
 
 from veo_provider import exceptions
 from veo_provider.api.gateways.apiyi import APIYI
 from veo_provider.api.video import Video, VideoStatus
 from veo_provider.exceptions import ReceiptConflictError, VeoReceiptUnavailableError
-from veo_provider.generation import lifecycle, recording, submission
+from veo_provider.generation import lifecycle, look_up, recording, submission
+from veo_provider.generation.evidence import LATE_ROW_SECONDS, Absent, Found, Open
 from veo_provider.generation.state_machine import Attach, Done
 from veo_provider.receipts import receipt as receipts
 from veo_provider.receipts.attempt import Attempt
@@ -45,6 +58,7 @@ TROUBLE = {
         "killed after",
     ],
     "get": ["unavailable", "killed before"],
+    "find": ["unavailable"],
 }
 
 
@@ -57,6 +71,8 @@ class Actor:
 
     uri = "memory"
     gateway = APIYI
+    public_base_url = BASE_URL
+    can_look_up = True
 
     def __init__(self, world, task_instance, plan, policy):
         self.world = world
@@ -95,7 +111,13 @@ class Actor:
         """Do what the operator does."""
         while True:
             step, current = advance(
-                self, self, self.plan, self.by, self.policy, is_stored=lambda _: self.world.video_there
+                self,
+                self,
+                self.plan,
+                self.by,
+                self.policy,
+                is_stored=lambda _: self.world.video_there,
+                look_ups=self,
             )
             if not isinstance(step, Attach):
                 return step
@@ -157,7 +179,7 @@ class Actor:
         if verdict in REFUSALS:
             self._end(REFUSALS[verdict])
         if not verdict.endswith("before"):
-            self.accepted = self.world.accept(self.plan.fingerprint, self.policy)
+            self.accepted = self.world.accept(self.plan.fingerprint, self.policy, self.by.id)
         if verdict.startswith("named"):
             # An answer that breaks off after an id: the right one, or what looks like one.
             name = self.accepted.id if verdict.endswith("after") else "req_0123456789"
@@ -165,6 +187,20 @@ class Actor:
         if verdict != "ok":
             self._end(Killed if verdict.startswith("killed") else LOST)
         return Video(self.accepted.id, VideoStatus.QUEUED)
+
+    def find(self, client, receipt, uri):
+        """Return what the gateway's list proves, if it is honest: rows may be late, but none is missing."""
+        if self._call("find") != "ok":
+            return Open("The gateway could not be asked.", early=True)
+        ours = [task for task in self.world.tasks.values() if task.claim == receipt.claim_id]
+        lost = [task for task in ours if task.id not in self.world.recorded]
+        if lost:
+            return Found(lost[-1].id)
+        if receipt.state is receipts.ReceiptState.CLAIMED and (
+            CLOCK.now < receipt.claimed_until + LATE_ROW_SECONDS
+        ):
+            return Open("It may still be sent.", early=True)
+        return Absent()
 
     def get(self, veo_task_id):
         verdict = self._call("get")
@@ -176,7 +212,7 @@ class Actor:
         return Video(task.id, task.status, error_code=task.code)
 
 
-SAFE_POLICIES = [FAIL, KEEP]
+SAFE_POLICIES = [FAIL, KEEP, LOOK_UP]
 MOST_CALLS = 40
 
 
@@ -231,7 +267,7 @@ class Machine(RuleBasedStateMachine):
             task = running[which % len(running)]
             task.status, task.code = VideoStatus(end[0]), end[1]
 
-    @rule(seconds=st.sampled_from([1.0, 100.0, submission.CLAIM_SECONDS + 1]))
+    @rule(seconds=st.sampled_from([1.0, 100.0, LATE_ROW_SECONDS, submission.CLAIM_SECONDS + 1]))
     def wait(self, seconds):
         """Let time pass, beyond the life of a claim too."""
         CLOCK.now += seconds
@@ -284,7 +320,7 @@ class Machine(RuleBasedStateMachine):
 @pytest.fixture
 def world_clock(monkeypatch):
     """The clock that the state machine moves."""
-    for module in (lifecycle, submission, recording, receipts, tenacity, tenacity.nap):
+    for module in (lifecycle, look_up, submission, recording, receipts, tenacity, tenacity.nap):
         monkeypatch.setattr(module, "time", CLOCK)
 
 

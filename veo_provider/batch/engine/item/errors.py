@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from veo_provider.batch.outcome import RETRYABLE, ItemResult, Outcome, outcome_of_error
 from veo_provider.exceptions import (
     VeoError,
+    VeoLookUpPendingError,
     VeoNotFetchedError,
     VeoReceiptChangedError,
     VeoReceiptError,
@@ -86,7 +87,8 @@ def _result_of_submission(error: Exception) -> tuple[ItemResult, bool]:
     if not isinstance(error, VeoError):
         return ItemResult(Outcome.ERROR, str(error) or repr(error)), True
     outcome = outcome_of_error(error)
-    return ItemResult(outcome, str(error) or repr(error)), error.retryable and outcome in RETRYABLE
+    may_change = outcome in RETRYABLE or isinstance(error, VeoLookUpPendingError)
+    return ItemResult(outcome, str(error) or repr(error)), error.retryable and may_change
 
 
 def may_be_charged(error: Exception) -> bool:

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 from veo_provider.batch.engine.item.errors import may_be_charged
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.engine.submission_gate import StoppedError
-from veo_provider.exceptions import VeoError, VeoNotSentError, VeoRateLimitError, VeoSubmissionUnknown
+from veo_provider.exceptions import (
+    VeoError,
+    VeoLookUpPendingError,
+    VeoNotSentError,
+    VeoRateLimitError,
+    VeoSubmissionUnknown,
+)
 from veo_provider.generation.fallbacks import ROUTE_REFUSALS
 from veo_provider.generation.state_machine import Submit
 from veo_provider.metrics import count
+from veo_provider.receipts.receipt import ReceiptState
 
 if TYPE_CHECKING:
     from veo_provider.batch.engine.item.account import ItemAccount
@@ -59,6 +66,19 @@ class ItemSubmission:
             return await self._prepare_and_submit(current)
         finally:
             self._account.release_reservation()
+
+    async def look_up(self, current: VersionedReceipt) -> VersionedReceipt:
+        """Return the receipt after its lost submission was looked up, which may take its image.
+
+        The errors are those of :meth:`~veo_provider.generation.lifecycle.GenerationJob.look_up`.
+        """
+        with self._state.waits.cancel_at_end():
+            await self._state.prepare_slots.acquire()
+        try:
+            return await self._state.executors.run_io(self._job.look_up, current)
+        finally:
+            self._job.release_image()
+            self._state.prepare_slots.release()
 
     async def _prepare_and_submit(
         self, current: VersionedReceipt | None
@@ -140,6 +160,7 @@ class ItemSubmission:
         self._account.enter(Phase.SUBMITTING)
         try:
             current = await self._state.executors.run_io(self._job.submit_once)
+            _require_response(current)
         except Exception as error:
             self._on_error(error, started_at)
             if isinstance(error, VeoError):
@@ -165,3 +186,12 @@ class ItemSubmission:
             throttled = isinstance(error, VeoRateLimitError)
             retry_after = getattr(error, "retry_after", None)
             self._state.limiter.on_throttled(started_at, retry_after, overloaded=throttled)
+
+
+def _require_response(current: VersionedReceipt | None) -> None:
+    """Check that the response to a submission has come.
+
+    :raises VeoLookUpPendingError: it was lost; it is looked up later, and the circuit breaker counts it now.
+    """
+    if current is not None and current.receipt.state is ReceiptState.UNKNOWN:
+        raise VeoLookUpPendingError(f"The response to the submission was lost: {current.receipt.reason}")

@@ -15,11 +15,17 @@ from veo_provider.batch.engine.item.watch import watch
 from veo_provider.batch.engine.state import Phase
 from veo_provider.batch.engine.submission_gate import STOPPERS, StoppedError, is_denied, require_permission
 from veo_provider.batch.outcome import ItemResult, Outcome, outcome_of_video
-from veo_provider.exceptions import VeoError, VeoReceiptError, VeoReceiptsDeniedError
+from veo_provider.exceptions import (
+    VeoError,
+    VeoLookUpPendingError,
+    VeoReceiptError,
+    VeoReceiptsDeniedError,
+)
 from veo_provider.generation.lifecycle import require_receipt
 from veo_provider.generation.state_machine import (
     Attach,
     Done,
+    LookUp,
     NeedsImage,
     Refuse,
     Submit,
@@ -153,6 +159,8 @@ class ItemTask:
                     current, self._fresh = await self._submission.submit(current)
                 case Verify():
                     current = await self._state.executors.run_io(self._job.verify, require_receipt(current))
+                case LookUp():
+                    current = await self._look_up(require_receipt(current))
                 case WaitForClaim():
                     await self._account.pause(Phase.AWAITING_CLAIM, self._state.tuning.claim_pause)
                     current = await self._state.executors.run_io(self._job.read)
@@ -179,6 +187,16 @@ class ItemTask:
             )
         self._accepted, self._fresh = "", False
         return self._decision
+
+    async def _look_up(self, current: VersionedReceipt) -> VersionedReceipt | None:
+        """Look up what became of a lost submission; pause and read again if that is not known yet."""
+        try:
+            return await self._submission.look_up(current)
+        except VeoLookUpPendingError as error:
+            self._state.last_error = str(error)
+            log.warning("%s: %s", self.item.image, error)
+        await self._account.pause(Phase.AWAITING_CLAIM, self._state.tuning.look_up_pause)
+        return await self._state.executors.run_io(self._job.read)
 
     async def _attach(self, current: VersionedReceipt) -> VersionedReceipt:
         """Poll a generation until it is finished, and store its video or record its failure.
