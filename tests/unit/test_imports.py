@@ -15,6 +15,7 @@ MODULES = [
     "veo_provider.transfers.veo_to_s3",
     "veo_provider.triggers.batch",
     "veo_provider.triggers.veo",
+    "veo_provider.ui.plugin",
 ]
 HEAVY = ["aiohttp", "airflow.providers.amazon", "boto3", "botocore", "requests", "tenacity", "urllib3"]
 IMPORTED = """

@@ -72,8 +72,11 @@ def test_anothers_video_costs_nothing(sandbox):
     assert (row["state"], row["cost_usd"], row["paid_by"]) == ("skipped", 0.0, "rows / monday / make")
 
 
-def test_a_lost_response_leaves_its_cause_and_what_it_may_cost(sandbox):
+def test_a_lost_response_leaves_its_cause_and_what_it_may_cost(sandbox, monkeypatch):
     """The row of a failure has what the error says."""
+    connection = json.loads(sandbox.veo_conn())
+    del connection["extra"]["account_token"]  # with it, the list of tasks tells what was lost
+    monkeypatch.setenv("AIRFLOW_CONN_VEO_DEFAULT", json.dumps(connection))
     sandbox.add_faults([{"call": "submit", "reset": "after"}])
     instance = Instance()
     with pytest.raises(AirflowFailException):
