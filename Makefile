@@ -28,6 +28,9 @@ FAST_PIP    := "pip>=25.1"
 GATEWAYS    := .venv-gateways
 # OpenLineage's provider is none of ours: nobody needs it for a video.
 LINEAGE     := .venv-lineage
+# The last commit of release 0.1.0; its wheel is built from the history, which a shallow clone does not have.
+UPGRADE-FROM ?= 3a85267
+UPGRADE     := .venv-upgrade
 
 # Importing Airflow writes a configuration into its home: keep that out of the user's own.
 export AIRFLOW_HOME := $(CURDIR)/.run/home
@@ -102,6 +105,10 @@ gateways: $(VENV)/.test $(GATEWAYS)/.test ## LiteLLM's proxy, aimock and others'
 .PHONY: lineage
 lineage: $(LINEAGE)/.test ## What OpenLineage's provider says of each operator, in a running Airflow: two minutes
 	$(LINEAGE)/bin/python -m pytest tests/lineage
+
+.PHONY: upgrade
+upgrade: $(VENV)/.test $(UPGRADE)/.test ## Begin tasks in an older release, installed from its wheel, and go on in this one: a minute
+	$(PYTEST) tests/upgrade
 
 .PHONY: archives
 archives: $(VENV)/.test ## Archives of 500 and 10,000 images, and 10,000 with random kills: an hour and a half
@@ -238,6 +245,16 @@ $(LINEAGE)/.test: constraints/lineage.txt pyproject.toml
 	@$(LINEAGE)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
 	@$(LINEAGE)/bin/python -m pip -qq install -c constraints/airflow-$(NEWEST).txt -c constraints/lineage.txt \
 	    -e '.[test]' apache-airflow-providers-openlineage
+	@touch $@
+
+$(UPGRADE)/.test: Makefile
+	@echo "Installing Airflow $(NEWEST) with the wheel of $(UPGRADE-FROM) into $(UPGRADE): a minute or two, once."
+	rm -rf .run/upgrade && mkdir -p .run/upgrade
+	git archive $(UPGRADE-FROM) | tar -x -C .run/upgrade
+	$(PYTHON) -m venv --clear $(UPGRADE)
+	@$(UPGRADE)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
+	@$(UPGRADE)/bin/python -m pip --disable-pip-version-check -qq wheel --no-deps -w .run/upgrade/dist .run/upgrade
+	@$(UPGRADE)/bin/python -m pip -qq install -c constraints/airflow-$(NEWEST).txt .run/upgrade/dist/*.whl
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

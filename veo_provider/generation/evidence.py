@@ -91,7 +91,7 @@ class Open:
 
 Finding = Found | Absent | Open
 Offsets = tuple[float, float]
-"""Between which two numbers of seconds a difference of clocks is."""
+"""Two numbers of seconds, between which a time or a difference of clocks is."""
 
 
 def sent_of(receipt: Receipt, account: str) -> list[Sent]:
@@ -137,6 +137,8 @@ def examine(lost: Sent, others: Sequence[Sent], listing: Listing, now: float) ->
             "checked.",
             early=early,
         )
+    if not match.is_covered(lost, listing):
+        return Open("The gateway's list does not reach back far enough by its own clock.", early=early)
     fitting = [entry for entry in listing.entries if entry.id not in known and match.fits(entry, lost)]
     if not fitting:
         return _absence(lost, seen, listing, early=early)
@@ -162,8 +164,9 @@ def _absence(lost: Sent, seen: Iterable[tuple[Sent, Entry]], listing: Listing, *
     """Decide whether a list that has nothing fitting proves that nothing was accepted."""
     if early:
         return Open("The gateway's list does not have it, at least not yet.", early=True)
-    if listing.unexplained_charges:
-        number = listing.unexplained_charges
+    charged = [model for model in listing.unexplained_charges if model in (None, lost.request.get("model"))]
+    if charged:
+        number = len(charged)
         charges = "a charge" if number == 1 else f"{number} charges"
         return Open(f"The gateway's list does not have it, but its log has {charges} without a generation.")
     if not any(_is_later(sent, lost) for sent, _ in seen):
@@ -230,13 +233,20 @@ class _Match:
             [name for name in _FIELDS if _is_usable(name, seen)],
         )
 
+    def window(self, sent: Sent) -> Offsets:
+        """Return between which times, by the gateway's clock, a submission may have been accepted."""
+        lowest, highest = self.clocks.get(sent.clock, self.any_clock)
+        return sent.claimed_at + lowest - EARLY_SECONDS, sent.ended_at + highest + LATE_SECONDS
+
+    def is_covered(self, sent: Sent, listing: Listing) -> bool:
+        """Whether a list reaches back to when a submission may have been accepted."""
+        return self.window(sent)[0] >= listing.since
+
     def fits(self, entry: Entry, sent: Sent) -> bool:
         """Whether a generation may be a submission's, as far as its row says."""
-        if entry.submitted_at is not None:
-            lowest, highest = self.clocks.get(sent.clock, self.any_clock)
-            first, last = sent.claimed_at + lowest - EARLY_SECONDS, sent.ended_at + highest + LATE_SECONDS
-            if not first <= entry.submitted_at <= last:
-                return False
+        first, last = self.window(sent)
+        if entry.submitted_at is not None and not first <= entry.submitted_at <= last:
+            return False
         shown = ((sent.request.get(name), getattr(entry, name)) for name in self.usable)
         return all(asked is None or value is None or _is_same(asked, value) for asked, value in shown)
 

@@ -44,8 +44,8 @@ def row(veo_task_id, at, **fields):
     return Entry(id=veo_task_id, submitted_at=at, **shown)
 
 
-def listing(*entries, complete=True, unexplained=0):
-    return Listing(entries=entries, complete=complete, unexplained_charges=unexplained)
+def listing(*entries, complete=True, unexplained=(), **fields):
+    return Listing(entries=entries, complete=complete, unexplained_charges=unexplained, **fields)
 
 
 LOST = sent(LONG_AGO, prompt="A lost fjord")
@@ -68,7 +68,17 @@ def test_a_complete_list_without_it_proves_that_nothing_was_accepted():
     ("others", "rows", "now", "early"),
     [
         pytest.param([BEFORE, AFTER], listing(*KNOWN_ROWS, complete=False), NOW, False, id="incomplete"),
-        pytest.param([BEFORE, AFTER], listing(*KNOWN_ROWS, unexplained=1), NOW, False, id="odd charge"),
+        pytest.param([BEFORE, AFTER], listing(*KNOWN_ROWS, unexplained=(None,)), NOW, False, id="odd charge"),
+        pytest.param(
+            [BEFORE, AFTER],
+            listing(*KNOWN_ROWS, unexplained=(REQUEST["model"],)),
+            NOW,
+            False,
+            id="odd charge of this model",
+        ),
+        pytest.param(
+            [BEFORE, AFTER], listing(*KNOWN_ROWS, since=LONG_AGO), NOW, False, id="reaches not back"
+        ),
         pytest.param([BEFORE], listing(KNOWN_ROWS[1]), NOW, False, id="nothing later"),
         pytest.param([BEFORE, AFTER], listing(KNOWN_ROWS[1]), NOW, False, id="a stale list"),
         pytest.param([], listing(), NOW, False, id="nothing known"),
@@ -130,6 +140,12 @@ def test_a_reason_names_the_generations_that_it_may_be():
         "9 generations in the gateway's list fit. It may be task_0, task_1, task_2, task_3, task_4 "
         "or one of 4 more."
     )
+
+
+def test_a_charge_of_another_model_has_no_part_in_it():
+    """The account may be used for other things than videos."""
+    rows = listing(*KNOWN_ROWS, unexplained=("gpt",))
+    assert examine(LOST, [BEFORE, AFTER], rows, NOW) == Absent()
 
 
 @pytest.mark.parametrize("skew", [-86_400.0, -100.0, 0.0, 7.0, 3600.0])

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from veo_provider.api.parsing.error_mapping import check_error
-from veo_provider.api.parsing.task_ids import PLAIN_ID, can_be_id
+from veo_provider.api.parsing.task_ids import PLAIN_ID, can_be_id, id_of
 from veo_provider.exceptions import VeoAPIError, VeoUnexpectedAnswerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from veo_provider.api.http.response import Response
 
@@ -24,7 +24,7 @@ MOST_PAGES = 200
 """Pages that are read of one list; what is longer counts as incomplete."""
 VIDEOS_PER_PAGE = 100
 """OpenAI's maximum."""
-TASKS_PER_PAGE, LOG_ROWS_PER_PAGE = 100, 500
+TASKS_PER_PAGE, LOG_ROWS_PER_PAGE = 50, 200
 """APIYI allows 100 tasks and 5,000 rows of its log; a page must fit into the longest body that is read."""
 _CHARGE = 2
 """The type of a charge in new-api's log."""
@@ -62,12 +62,15 @@ class Listing:
 
     :param entries: newest first, as the gateway orders them; each id once.
     :param complete: whether each row could be read and the list reaches back far enough.
-    :param unexplained_charges: how many rows of the log of charges belong to none of the entries.
+    :param unexplained_charges: of each charge in the log that belongs to none of the entries, its model; None
+        if that is one of the gateway's video models, or is not known.
+    :param since: from when on the list is complete, in seconds since 1970 by the gateway's clock.
     """
 
     entries: tuple[Entry, ...]
     complete: bool
-    unexplained_charges: int = 0
+    unexplained_charges: tuple[str | None, ...] = ()
+    since: float = -math.inf
 
 
 def read_videos(fetch: Fetch, path: str, since: float) -> Listing:
@@ -82,43 +85,40 @@ def read_videos(fetch: Fetch, path: str, since: float) -> Listing:
     for _ in range(MOST_PAGES):
         query = {"limit": VIDEOS_PER_PAGE, **({"after": after} if after else {})}
         data = _object_in(fetch(f"{path}?{urlencode(query)}"))
-        rows = _rows_in(data.get("data"))
-        for row in rows:
-            found.add(_video(row))
-        if not data.get("has_more"):
-            return found.listing(complete=data.get("has_more") is False or len(rows) < VIDEOS_PER_PAGE)
-        oldest = found.oldest
-        if oldest is not None and oldest < since:
+        page = [_video(row) for row in _rows_in(data.get("data"))]
+        is_new = found.add(page)
+        if data.get("has_more") is False or (not page and "has_more" not in data):
             return found.listing(complete=True)
-        last = _video(rows[-1]) if rows else None
-        if last is None or last.id == after:
+        if found.has_passed(since, page):
+            return found.listing(complete=True, since=since)
+        if not is_new or page[-1] is None:
             break  # the list does not go on from here
-        after = last.id
+        after = page[-1].id
     return found.listing(complete=False)
 
 
 def read_tasks(fetch: Fetch, since: float, models: Collection[str]) -> Listing:
-    """Return the generations in APIYI's task list, and how many charges in its log belong to none of them.
+    """Return the generations in APIYI's task list, and which charges in its log belong to none of them.
 
-    The rows of the log may hold keys: nothing of them is kept but their number.
+    The rows of the log may hold keys: nothing of them is kept but the model.
 
     :param fetch: calls a path of the account.
-    :param since: Unix seconds; older generations need not be listed.
-    :param models: the gateway's video models; charges of other models are none of videos.
+    :param since: Unix seconds by the gateway's clock; older generations are not listed.
+    :param models: the gateway's video models.
     :raises VeoAPIError: the gateway does not answer with such a list.
     """
-    found = _Found()
     # The log is read first, and a row of it may be of a task that was submitted a little earlier.
     charges, log_complete = _charges(fetch, since)
     start = int(since - _BEFORE_CHARGE_SECONDS)
-    rows, complete = _all_rows(
-        fetch, "/api/task/self", {"start_timestamp": start, "page_size": TASKS_PER_PAGE}, first_page=1
+    query = {"start_timestamp": start, "page_size": TASKS_PER_PAGE}
+    rows, complete = _all_rows(fetch, "/api/task/self", query, first_page=1)
+    found = _Found()
+    found.add([_task(row) for row in rows])
+    videos = {*models, *(entry.model for entry in found.entries if entry.model)}
+    unexplained = tuple(
+        None if model in videos else model for model, text in charges if not found.is_named_in(text)
     )
-    for row in rows:
-        found.add(_task(row))
-    known = {*models, *(entry.model for entry in found.entries if entry.model)}
-    unexplained = [text for model, text in charges if model in (None, *known) and not found.is_named_in(text)]
-    return found.listing(complete=complete and log_complete, unexplained=len(unexplained))
+    return found.listing(complete=complete and log_complete, unexplained=unexplained, since=since)
 
 
 class _Found:
@@ -126,6 +126,7 @@ class _Found:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self._times: list[float | None] = []
         self._unreadable = False
 
     @property
@@ -133,29 +134,38 @@ class _Found:
         """The entries in the order of the gateway."""
         return self._entries.values()
 
-    @property
-    def oldest(self) -> float | None:
-        """When the last one of them was submitted; None if its row does not say."""
-        last = next(reversed(self._entries.values()), None)
-        return last.submitted_at if last else None
+    def add(self, page: Iterable[Entry | None]) -> bool:
+        """Add a page, and return whether it has anything new; a row without an id may be any generation."""
+        before = len(self._entries)
+        for entry in page:
+            if entry is None:
+                self._unreadable = True
+            else:
+                self._entries.setdefault(entry.id, entry)
+                self._times.append(entry.submitted_at)
+        return len(self._entries) > before
 
-    def add(self, entry: Entry | None) -> None:
-        """Add an entry; a row that has no id may be any generation."""
-        if entry is None:
-            self._unreadable = True
-        else:
-            self._entries.setdefault(entry.id, entry)
+    def has_passed(self, since: float, page: Sequence[Entry | None]) -> bool:
+        """Whether all that follows is older: the list is newest first so far, and a whole page is older."""
+        times = [time for time in self._times if time is not None]
+        is_ordered = len(times) == len(self._times) and times == sorted(times, reverse=True)
+        if not page or not times or not is_ordered or times[0] < since:
+            return False
+        return all(entry is not None and (entry.submitted_at or 0) < since for entry in page)
 
     def is_named_in(self, text: str) -> bool:
         """Whether a text names one of the generations."""
         return any(word.strip(".:,;") in self._entries for word in PLAIN_ID.findall(text))
 
-    def listing(self, *, complete: bool, unexplained: int = 0) -> Listing:
+    def listing(
+        self, *, complete: bool, unexplained: tuple[str | None, ...] = (), since: float = -math.inf
+    ) -> Listing:
         """Return what was found."""
         return Listing(
             entries=tuple(self._entries.values()),
             complete=complete and not self._unreadable,
             unexplained_charges=unexplained,
+            since=since,
         )
 
 
@@ -163,38 +173,40 @@ def _charges(fetch: Fetch, since: float) -> tuple[list[tuple[str | None, str]], 
     """Return model and text of each charge in the log, and whether all were read."""
     query = {"type": _CHARGE, "start_timestamp": int(since), "pageSize": LOG_ROWS_PER_PAGE}
     rows, complete = _all_rows(fetch, "/api/log/self", query, first_page=0)
+    readable = [row for row in rows if isinstance(row, dict)]
     charges = [
         (_text(row.get("model_name")), _text(row.get("content")) or "")
-        for row in rows
-        if isinstance(row, dict) and row.get("type", _CHARGE) == _CHARGE
+        for row in readable
+        if type(row.get("type")) is not int or row["type"] == _CHARGE  # another type than these is unknown
     ]
-    return charges, complete
+    return charges, complete and len(readable) == len(rows)
 
 
 def _all_rows(
     fetch: Fetch, path: str, query: Mapping[str, int], *, first_page: int
 ) -> tuple[list[Any], bool]:
-    """Return the rows of all pages of a list of new-api, and whether that is all of them."""
-    rows: list[Any] = []
+    """Return the rows of all pages of a list of new-api, each once, and whether that is all of them."""
+    rows: dict[str, Any] = {}
     for page in range(first_page, first_page + MOST_PAGES):
         data = _object_in(fetch(f"{path}?{urlencode({**query, 'p': page})}")).get("data")
         found = _rows_in(data.get("items") if isinstance(data, dict) else None)
-        rows += found
         total = data.get("total") if isinstance(data, dict) else None
-        if not found:
-            return rows, type(total) is not int or len(rows) >= total
+        before = len(rows)
+        rows.update((json.dumps(row, sort_keys=True), row) for row in found)
         if type(total) is int and len(rows) >= total:
-            return rows, True
-    return rows, False
+            return list(rows.values()), True
+        if len(rows) == before:  # the end, or a list that does not go on
+            return list(rows.values()), not found and type(total) is not int
+    return list(rows.values()), False
 
 
 def _video(row: Any) -> Entry | None:
     """Return a video of OpenAI's list; None if it has no id."""
-    veo_task_id = row.get("id") if isinstance(row, dict) else None
-    if not can_be_id(veo_task_id):
+    veo_task_id = id_of(row) if isinstance(row, dict) else ""
+    if not veo_task_id:
         return None
     return Entry(
-        id=str(veo_task_id),
+        id=veo_task_id,
         submitted_at=_time(row.get("created_at")),
         model=_text(row.get("model")),
         prompt=_text(row.get("prompt")),
@@ -237,17 +249,16 @@ def _object_in(response: Response) -> dict[str, Any]:
 
     :raises VeoAPIError: there is none.
     """
-    if not response.ok:
-        raise check_error(response)
     data = response.json()
-    if not isinstance(data, dict) or data.get("success") is False:
-        error = VeoUnexpectedAnswerError(
-            f"The response ({response.status}) to a call for the list of generations is not such a list.",
-            status=response.status,
-        )
-        error.money = VeoAPIError.money
-        raise error
-    return data
+    if response.ok and isinstance(data, dict) and data.get("success") is not False:
+        return data
+    kind = VeoUnexpectedAnswerError if response.ok else type(check_error(response))
+    error = kind(
+        f"The response ({response.status}) to a call for the list of generations is not such a list.",
+        status=response.status,
+    )
+    error.money = VeoAPIError.money
+    raise error
 
 
 def _rows_in(rows: Any) -> list[Any]:
@@ -261,7 +272,7 @@ def _text(value: Any) -> str | None:
 
 def _number(value: Any) -> float | None:
     """Return a number, or a text of one; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or "_" in str(value):
         return None
     try:
         number = float(value)
