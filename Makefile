@@ -110,6 +110,10 @@ lineage: $(LINEAGE)/.test ## What OpenLineage's provider says of each operator, 
 upgrade: $(VENV)/.test $(UPGRADE)/.test ## Begin tasks in an older release, installed from its wheel, and go on in this one: a minute
 	$(PYTEST) tests/upgrade
 
+.PHONY: test-all
+test-all: ## Unit and integration tests and the demo on each Airflow of constraints/: some hours
+	$(PYTHON) constraints/matrix.py
+
 .PHONY: archives
 archives: $(VENV)/.test ## Archives of 500 and 10,000 images, and 10,000 with random kills: an hour and a half
 	ARCHIVE_IMAGES=500 ARCHIVE_IN_FLIGHT=10 ARCHIVE_SECONDS=20 $(PYTEST) -s tests/chaos/test_archive.py
