@@ -40,6 +40,15 @@ def found(uri):
         return error
 
 
+@pytest.fixture
+def _no_log():
+    """Airflow 2 prints what is logged; a test of what libraries print by themselves needs none of it."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("_no_log")
 @pytest.mark.parametrize("kind", images.KINDS)
 def test_each_awkward_file_has_its_outcome(kind, capfd):
     """It is sent as it is, converted, or refused with a sentence, and no library prints or warns."""
