@@ -31,6 +31,8 @@ class VeoVideoLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the page of the object; empty before the video is stored."""
+        if not _may_have_result(ti_key):
+            return ""
         result: Any = XCom.get_value(ti_key=ti_key, key="return_value")
         if not isinstance(result, dict) or "uri" not in result:
             return ""
@@ -85,6 +87,15 @@ class VeoTaskLogLink(BaseOperatorLink):
             return f"{host.scheme}://{host.hostname}{f':{port}' if port else ''}/task"
         found = re.search(r"https?://[^\s)]+", gateway.task_log)
         return found[0] if found else ""
+
+
+def _may_have_result(ti: Any) -> bool:
+    """Whether a task instance can have returned a result: asking for one that is not there logs an error.
+
+    :param ti: on Airflow 2.11 a key without a state, when a person looks at the task; since 3.0 the task
+        instance that has just run, also when it deferred or failed.
+    """
+    return getattr(ti, "state", None) in (None, "success")
 
 
 def _s3_endpoint(operator: BaseOperator) -> str:

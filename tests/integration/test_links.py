@@ -1,8 +1,10 @@
 """Links in Airflow's UI: they lead where the task's connections do."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from airflow.utils.state import TaskInstanceState
 
 from veo_provider import links
 from veo_provider.links import VeoArchiveLink, VeoTaskLogLink, VeoVideoLink
@@ -107,3 +109,23 @@ def test_there_is_no_link_before_there_is_anything(xcom):
     """Before the end there is no video, and before the start no folder."""
     assert VeoVideoLink().get_link(OPERATOR, ti_key=None) == ""
     assert VeoArchiveLink().get_link(BATCH, ti_key=None) == ""
+
+
+@pytest.mark.parametrize("state", ["deferred", "up_for_retry", "failed"])
+def test_a_result_is_read_only_where_there_can_be_one(monkeypatch, state):
+    """A task that defers or fails has none, and Airflow would log an error that it is not found."""
+
+    def refuse(**asked):
+        raise AssertionError("the result was read")
+
+    monkeypatch.setattr(links.XCom, "get_value", refuse)
+    ended = SimpleNamespace(state=TaskInstanceState(state))
+    assert VeoVideoLink().get_link(OPERATOR, ti_key=ended) == ""
+
+
+def test_a_task_that_succeeded_links_to_its_video(connect, xcom):
+    """Airflow asks when the task has just returned its result."""
+    connect()
+    xcom["return_value"] = {"uri": "s3://videos/a.mp4"}
+    ended = SimpleNamespace(state=TaskInstanceState("success"))
+    assert VeoVideoLink().get_link(OPERATOR, ti_key=ended) == f"{CONSOLE}/object/videos?prefix=a.mp4"

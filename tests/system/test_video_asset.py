@@ -70,6 +70,11 @@ def test_the_task_links_to_its_video(
     }
 
 
+def test_a_deferred_task_asks_for_no_result(airflow: LocalAirflow, first: tuple[str, dict[str, Any]]) -> None:
+    """Nothing reads the task's result before it has one, which Airflow would log as an error."""
+    assert "XCom not found" not in airflow.component_log("scheduler").read_text()
+
+
 def test_clearing_the_run_pays_nothing(
     airflow: LocalAirflow, sandbox: Sandbox, first: tuple[str, dict[str, Any]]
 ) -> None:
