@@ -9,7 +9,7 @@ AMAZON     := apache-airflow-providers-amazon==9.39.0
 # Any Python 3.11 will do, Debian's 3.11.2 too: newer releases of this one need 3.11.5.
 ANY-3.11   := "soupsieve<3"
 PINS-3.2.2 := "fastapi<0.137" "cadwyn<8"
-PINS-3.0.6 := "pyjwt<2.11" "fastapi<0.118"
+PINS-3.0.6 := "pyjwt<2.11" "fastapi<0.118" "universal-pathlib<0.3"
 
 VENV        := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 FRESH       := .run/constraints-$(AIRFLOW)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,14 @@ os.environ.update(
     }
 )
 
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_2_PLUS  # noqa: E402 - as above
 from support.unasked import unasked  # noqa: E402 - as above
 
 from veo_provider.sandbox.process import Sandbox  # noqa: E402 - as above
+
+if not AIRFLOW_V_3_2_PLUS:
+    # Connections are read by a mapped class, which needs the others; a worker has them all.
+    import_module("airflow.models.dag")
 
 PHOTOS = Path(__file__).parents[1] / "veo_provider" / "sandbox" / "photos"
 
