@@ -30,7 +30,8 @@ def test_each_event_loop_has_its_own_session(connection):
     async def opened():
         async with shared_session(connection) as session:
             assert shared_session(connection) is session
-            assert shared_session("veo_other") is not session
+            async with shared_session("veo_other") as other:
+                assert other is not session
             return session
 
     assert asyncio.run(opened()) is not asyncio.run(opened())
