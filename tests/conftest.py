@@ -70,7 +70,7 @@ def connections(sandbox, monkeypatch):
 
 @pytest.fixture(scope="session")
 def _backup():
-    with Sandbox(latency=0.2, s3=False) as running:
+    with Sandbox(latency=0.2, film="small", s3=False) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ import os
 import threading
 from array import array
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import av
@@ -53,7 +53,7 @@ class RenderSpec:
     """What to render; equal specs give the same file.
 
     :param image: file of the first frame; None for a colour gradient.
-    :param seed: SHA-256 of the image; without an image, a text that chooses the colours.
+    :param seed: digest of the image; without an image, a text that chooses the colours.
     :param seconds: length of the video.
     :param width: of the video, in pixels; even.
     :param height: of the video, in pixels; even.
@@ -97,12 +97,21 @@ class Renderer:
         self._threads.shutdown(cancel_futures=True)
 
     def _render_to_directory(self, spec: RenderSpec) -> Path:
-        path = self._directory / spec.filename
+        # Archives of tests have thousands of files with the same picture: one video is enough for them.
+        path = self._directory / replace(spec, seed=_seed_of_picture(spec)).filename
         if not path.exists():
-            partial = path.with_suffix(".part")
+            partial = self._directory / f"{spec.filename}.part"
             render(spec, partial, self._stopping)
             partial.replace(path)
         return path
+
+
+def _seed_of_picture(spec: RenderSpec) -> str:
+    """Return a seed that files with the same picture share, whatever their bytes are."""
+    if spec.image is None:
+        return spec.seed
+    picture = _open(spec)
+    return hashlib.sha256(str(picture.size).encode() + picture.tobytes()).hexdigest()
 
 
 def render(spec: RenderSpec, path: Path, stopping: threading.Event | None = None) -> None:
