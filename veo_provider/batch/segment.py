@@ -31,7 +31,7 @@ from veo_provider.receipts.receipt import SUFFIX
 from veo_provider.receipts.s3_store import S3ReceiptStore
 from veo_provider.s3.client import s3_client
 from veo_provider.s3.credentials import look_up_in_loop
-from veo_provider.s3.uri import S3Uri
+from veo_provider.s3.uri import S3Uri, split_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -149,7 +149,7 @@ def jobs_of(spec: BatchSpec, clients: Sequence[VeoClient], s3: S3Client) -> Item
         fit=spec.fit,
         allow_unconditional_writes=spec.unconditional,
         fallback_on_moderation=spec.fallback_on_moderation,
-        look_ups=LookUps(s3, spec.output_prefix, max_age=LIST_SECONDS),
+        look_ups=LookUps(s3, split_uri(spec.output_prefix)[1], max_age=LIST_SECONDS),
     )
 
 

@@ -91,12 +91,14 @@ class _Records:
 
     :param since: Unix seconds from which on they were read.
     :param read_at: Unix seconds before the list was read.
+    :param took: seconds that it took to read list and receipts; 0 if they are never used again.
     :param listing: what the gateway lists.
     :param sent: the submissions in the receipts, by the receipt's URI.
     """
 
     since: float
     read_at: float
+    took: float
     listing: Listing
     sent: dict[str, list[Sent]]
 
@@ -107,13 +109,14 @@ class LookUps:
     Its methods may be called by several threads. Only one at a time reads a list; others look again later.
 
     :param s3: boto3's client.
-    :param folder: ``s3://bucket/prefix/``, below which the receipts are that say what is known.
-    :param max_age: seconds for which a list is used again.
+    :param bucket: whose receipts say what is known. The whole bucket, because another folder's task may have
+        sent the same prompt at the same time, and its generation must not be taken for a lost one.
+    :param max_age: seconds for which a list is used again; at least three times what it takes to read it.
     """
 
-    def __init__(self, s3: S3Client, folder: str, *, max_age: float = 0.0) -> None:
+    def __init__(self, s3: S3Client, bucket: str, *, max_age: float = 0.0) -> None:
         self._s3 = s3
-        self._folder = folder
+        self._bucket = bucket
         self._max_age = max_age
         self._lock = threading.Lock()
         self._records: dict[str, _Records] = {}
@@ -121,11 +124,11 @@ class LookUps:
 
     @classmethod
     def beside(cls, store: S3ReceiptStore) -> Self:
-        """Return the look-ups of one video, whose neighbours are in the same folder.
+        """Return the look-ups of one video, whose neighbours are in the same bucket.
 
         :param store: of its receipt.
         """
-        return cls(store.client, store.target.folder)
+        return cls(store.client, store.target.bucket)
 
     def find(self, client: VeoClient, receipt: Receipt, uri: str) -> Finding:
         """Return what the gateway's list proves about a receipt's lost submission. Costs nothing.
@@ -158,7 +161,8 @@ class LookUps:
         if error is not None and time.time() - failed_at < self._max_age:
             raise error
         known, since = self._records.get(account), lost.claimed_at - _REACH_BACK_SECONDS
-        if known and known.since <= since and time.time() - known.read_at < self._max_age:
+        max_age = max(self._max_age, 3 * known.took) if known else 0.0
+        if known and known.since <= since and time.time() - known.read_at < max_age:
             return known
         read_at = time.time()
         try:
@@ -169,7 +173,8 @@ class LookUps:
             self._failures[account] = (time.time(), self._failures.get(account, (0, 0))[1] + 1, failure)
             raise
         self._failures.pop(account, None)
-        self._records[account] = records = _Records(since, read_at, listing, sent)
+        took = time.time() - read_at if self._max_age else 0.0
+        self._records[account] = records = _Records(since, read_at, took, listing, sent)
         log.info(
             "The gateway lists %d generations; %d receipts tell of theirs.", len(listing.entries), len(sent)
         )
@@ -181,8 +186,9 @@ class LookUps:
         changed_since = kept.read_at if kept else since
         sent = dict(kept.sent) if kept else {}
         # `modified` is the latest time that a receipt may have been written at, by any clock.
+        everywhere = f"s3://{self._bucket}/"
         for store, receipt in read_receipts(
-            self._s3, self._folder, lambda _, modified: modified >= changed_since
+            self._s3, everywhere, lambda _, modified: modified >= changed_since
         ):
             sent[store.uri] = sent_of(receipt, account)
         return sent

@@ -47,12 +47,6 @@ class S3Uri:
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
-    @property
-    def folder(self) -> str:
-        """The folder that the object is in, ``s3://bucket/prefix/``."""
-        before, slash, _ = self.key.rpartition("/")
-        return f"s3://{self.bucket}/{before}{slash}"
-
 
 @dataclass(frozen=True)
 class S3Prefix:

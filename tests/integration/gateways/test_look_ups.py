@@ -55,10 +55,10 @@ def asked(_asked, connections, monkeypatch, tune):
 def video(face, name="one", **fields):
     """Make one video by the operator of one task, in a folder that others share."""
     fields = {"image": "s3://images/rocket.jpg", "prompt": f"The {name} lifts off", "seconds": "4", **fields}
+    fields = {"output": f"s3://videos/lot/{name}.mp4", **fields}
     return VeoImageToVideoOperator(
         task_id="make",
         model=MODELS[face.gateway],
-        output=f"s3://videos/lot/{name}.mp4",
         deferrable=False,
         poll_interval=0.1,
         **fields,
@@ -213,6 +213,19 @@ def test_others_who_use_the_account_are_left_alone(asked, s3):
     ours = {one["veo_task_id"] for one in receipts(s3).values()}
     prompts = {task["task_id"]: task["prompt"] for task in asked.tasks()}
     assert {prompts[each] for each in ours} == {"The known lifts off", "The one lifts off"}
+
+
+@BY_LIST
+def test_another_folders_video_of_the_same_prompt_is_left_alone(asked, s3):
+    """The submission was refused, and another task's generation fits in all: its receipt says whose it is."""
+    video(asked, "known")
+    asked.add_faults([{"call": "submit", "status": 502, "first": 1}])
+    with pytest.raises(VeoLookUpPendingError):
+        video(asked)
+    video(asked, "other", prompt="The one lifts off", output="s3://videos/elsewhere/one.mp4")
+    with pytest.raises(VeoLookUpPendingError, match="at least not yet"):
+        video(asked)
+    assert len(bill(asked)) == 2
 
 
 @BY_LIST
