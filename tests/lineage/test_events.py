@@ -9,6 +9,7 @@ import pytest
 from support.buckets import s3_client_of
 
 from demo.airflow import LocalAirflow
+from veo_provider.lineage.events import name_of, of_batch, of_object, of_submission
 from veo_provider.sandbox.process import Sandbox
 
 DAG_ID = "lineage"
@@ -118,6 +119,35 @@ def test_a_failure_names_what_it_would_have_read(events):
     event = events["refused"]
     assert event["eventType"] == "FAIL"
     assert names(event["inputs"]) == [("s3://images", "missing.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("https://user:pw@host/a.jpg?X-Amz-Signature=secret", ("https://host", "a.jpg")),
+        ("https://host?token=secret", ("https://host", "/")),
+        ("s3://bucket/what?#1.jpg", ("s3://bucket", "what?#1.jpg")),
+        ("s3://conn@bucket/a.jpg", ("s3://bucket", "a.jpg")),
+        ("/tmp/a.jpg", None),
+        (None, None),
+    ],
+)
+def test_a_name_holds_neither_credentials_nor_a_signature(uri, name):
+    """A key in S3 may contain a question mark; in a web address, what follows it may be a signature."""
+    assert name_of(uri) == name
+
+
+def test_a_failed_task_names_what_it_was_to_write():
+    """And a dry run names nothing, since it makes nothing."""
+    failed = of_object({}, "task_1", "s3://videos/clip.mp4")
+    assert [(each.namespace, each.name) for each in failed.outputs] == [("s3://videos", "clip.mp4")]
+    assert of_batch("s3://images/", None, None).outputs == []
+
+
+def test_a_submission_without_a_receipt_says_what_it_costs():
+    """Its task id and its price."""
+    facet = of_submission("s3://images/a.jpg", "task_1", 0.3).run_facets["veo"]
+    assert (facet.veoTaskId, facet.costUsd) == ("task_1", 0.3)
 
 
 def test_no_event_holds_a_secret(events, sandbox):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from veo_provider.receipts.receipt import Receipt
 
-_NAMED = ("model", "prompt", "image", "image_sha256", "account")
+_NAMED = ("model", "prompt", "negative_prompt", "image", "image_sha256", "account")
 """Parts of a request that the facet has elsewhere, or that are not for others."""
 
 
@@ -55,13 +55,24 @@ def of_receipt(
     )
 
 
-def of_object(stored: Mapping[str, Any], veo_task_id: str) -> OperatorLineage:
-    """Return the lineage of a task that stored the video of a task id.
+def of_submission(image: object, veo_task_id: str | None, price_usd: float | None) -> OperatorLineage:
+    """Return the lineage of a task that submitted without a receipt.
+
+    :param veo_task_id: of the accepted submission; None if there is none.
+    :param price_usd: what it costs.
+    """
+    facet = VeoRunFacet(veoTaskId=veo_task_id, costUsd=price_usd if veo_task_id else None)
+    return OperatorLineage(inputs=_inputs([image]), run_facets={"veo": facet})
+
+
+def of_object(stored: Mapping[str, Any], veo_task_id: str, s3_key: object) -> OperatorLineage:
+    """Return the lineage of a task that stores the video of a task id.
 
     :param stored: the description of the stored object; empty if it was not stored.
+    :param s3_key: where the video was to be stored.
     """
     facet = VeoRunFacet(veoTaskId=veo_task_id, costUsd=0.0)
-    target = next(iter(_outputs([stored.get("uri")])), None)
+    target = next(iter(_outputs([stored.get("uri") or s3_key])), None)
     if target is not None:
         _add_stored(target, stored)
     return OperatorLineage(outputs=[target] if target else [], run_facets={"veo": facet})
@@ -73,11 +84,12 @@ def of_task_id(veo_task_id: str, state: str | None = None) -> OperatorLineage:
 
 
 def of_batch(
-    images: str | Iterable[str], output_prefix: str, result: Mapping[str, Any] | None
+    images: str | Iterable[str], output_prefix: str | None, result: Mapping[str, Any] | None
 ) -> OperatorLineage:
     """Return the lineage of a batch: its archive and its folder, not each of thousands of images.
 
     :param images: a prefix, a pattern or a list; of a list, the folders of its images.
+    :param output_prefix: where the videos go; None for a dry run, which makes none.
     :param result: the task's result; None if it has failed.
     """
     places = [images] if isinstance(images, str) else sorted({_folder(each) for each in images})
@@ -97,11 +109,14 @@ def of_batch(
 def name_of(uri: object) -> tuple[str, str] | None:
     """Return namespace and name of a URI's dataset, as OpenLineage's naming has it; None if it is no URI.
 
-    An object in S3 is ``s3://bucket`` and its key. A local path is none, and credentials are left out.
+    An object in S3 is ``s3://bucket`` and its key. A local path is none. Credentials are left out, and so is
+    the query of a web address, which may be a signature.
     """
     scheme, place, key = split_uri(str(uri or ""))
     if not place or "://" not in str(uri):
         return None
+    if scheme in ("http", "https"):
+        place, key = place.partition("?")[0], (key or "").partition("?")[0]
     return f"{scheme}://{place.rpartition('@')[2]}", key or "/"
 
 

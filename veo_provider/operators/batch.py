@@ -356,7 +356,8 @@ class VeoBatchOperator(VeoFallbackOperator):
         """Return archive and output folder, and what was paid; called by OpenLineage's provider."""
         from veo_provider.lineage import events
 
-        return events.of_batch(self.images, self.output_prefix, self._made)
+        made_in = None if as_bool("dry_run", self.only_estimate) else self.output_prefix
+        return events.of_batch(self.images, made_in, self._made)
 
     get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 

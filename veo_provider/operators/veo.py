@@ -73,6 +73,8 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         # A template that renders to nothing is an error, and does not mean "no receipt".
         self._has_receipt = receipt is not None
         self._submitted: tuple[Receipt, str | None] | None = None
+        self._unrecorded: tuple[str | None, float | None] = None, None
+        """Task id and price of a submission without a receipt."""
 
     def execute(self, context: Context) -> str:
         """Submit the generation, unless the receipt knows of one, and return the API's task id."""
@@ -97,6 +99,7 @@ class VeoSubmitOperator(VeoImageRequestOperator):
                 request = self._request(client.gateway, image.hashed() if image else None)
                 video = submission.submit(client, request)
                 self._log_submission(video.id, request.price_usd, client.gateway.charging)
+                self._unrecorded = video.id, request.price_usd
                 self._report_without_receipt(context, video.id, request.price_usd, client.gateway.name)
                 return video.id
 
@@ -104,7 +107,9 @@ class VeoSubmitOperator(VeoImageRequestOperator):
         """Return what the task has read, and what its submission costs; called by OpenLineage's provider."""
         from veo_provider.lineage import events
 
-        receipt, uri = self._submitted or (None, None)
+        if self._submitted is None:
+            return events.of_submission(self.image, *self._unrecorded)
+        receipt, uri = self._submitted
         run = reporting.task_instance_of({"ti": task_instance})
         return events.of_receipt(receipt, run, image=self.image, receipt_uri=uri)
 

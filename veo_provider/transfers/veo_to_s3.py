@@ -129,7 +129,7 @@ class VeoToS3Operator(BaseOperator):
         """Return what the task has stored; called by OpenLineage's provider."""
         from veo_provider.lineage import events
 
-        return events.of_object(self._stored, str(self.veo_task_id))
+        return events.of_object(self._stored, str(self.veo_task_id), self.s3_key)
 
     get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
