@@ -187,10 +187,13 @@ def _all_rows(
 ) -> tuple[list[Any], bool]:
     """Return the rows of all pages of a list of new-api, each once, and whether that is all of them."""
     rows: dict[str, Any] = {}
+    total: Any = None
     for page in range(first_page, first_page + MOST_PAGES):
         data = _object_in(fetch(f"{path}?{urlencode({**query, 'p': page})}")).get("data")
         found = _rows_in(data.get("items") if isinstance(data, dict) else None)
-        total = data.get("total") if isinstance(data, dict) else None
+        if page == first_page:
+            # What is submitted meanwhile moves all rows on: those that were there at first are what counts.
+            total = data.get("total") if isinstance(data, dict) else None
         before = len(rows)
         rows.update((json.dumps(row, sort_keys=True), row) for row in found)
         if type(total) is int and len(rows) >= total:

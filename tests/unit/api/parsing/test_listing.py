@@ -203,6 +203,24 @@ def test_a_row_that_is_no_object_makes_the_log_incomplete():
     assert not read_tasks(tasks_and_log([task(1)], [[2, "charge"]]), SINCE, ["veo"]).complete
 
 
+def test_a_task_list_that_grows_while_it_is_read_is_complete():
+    """New rows move the others on, so that some come twice; all that were there at first are read."""
+    rows = [task(number) for number in range(6, 0, -1)]
+
+    def fetch(path):
+        parts = urlsplit(path)
+        if parts.path != "/api/task/self":
+            return answer({"data": {"items": [], "total": 0}})
+        start = (int(parse_qs(parts.query)["p"][0]) - 1) * 2
+        page = answer({"data": {"items": rows[start : start + 2], "total": len(rows)}})
+        rows.insert(0, task(len(rows) + 1))
+        return page
+
+    found = read_tasks(fetch, SINCE, ["veo"])
+    assert found.complete
+    assert {f"task_{number}" for number in range(1, 7)} <= {entry.id for entry in found.entries}
+
+
 def test_a_task_list_that_ignores_its_page_number_is_not_complete():
     """The same rows again are no others."""
     page = answer({"data": {"items": [task(1), task(2)], "total": 5}})
