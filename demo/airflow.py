@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,21 +21,23 @@ import psutil
 from demo.processes import end_carriers, ending_on_signals, guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
-__all__ = ["AirflowError", "LocalAirflow"]
+__all__ = ["HOST", "SETTINGS", "AirflowError", "LocalAirflow", "free_port"]
 
 HOST = "127.0.0.1"
+AIRFLOW = (sys.executable, "-m", "airflow")
 MARK = "LOCAL_AIRFLOW"  # an environment variable by which all our processes are known
 
 COMPONENTS = {
     # The log servers of scheduler and triggerer want fixed ports; here all logs lie in one folder.
-    "api-server": ["--host", HOST, "--workers", "1"],
-    "scheduler": ["--skip-serve-logs"],
-    "dag-processor": [],
-    "triggerer": ["--skip-serve-logs"],
+    "api-server": ["api-server", "--host", HOST, "--workers", "1"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
 }
+"""What runs, by its name, and the arguments of ``airflow`` that start it."""
 
 SETTINGS = {
     # SQLite: with the default of 32, fifty tasks bring everything down with "database is locked".
@@ -71,6 +74,8 @@ class LocalAirflow:
     everybody is one.
     """
 
+    components: Mapping[str, Sequence[str]] = COMPONENTS
+
     def __init__(
         self,
         home: Path,
@@ -104,12 +109,14 @@ class LocalAirflow:
             stack.callback(self._reap)
             self._prepare(stack.enter_context(guarded(MARK)))
             stack.enter_context(self._http)
+            self._start_servers(stack)
             self._on_progress("Airflow: creating its database")
             self.command("db", "migrate")
-            self._on_progress(f"Airflow: starting {', '.join(COMPONENTS)}")
-            for component in COMPONENTS:
+            self._on_progress(f"Airflow: starting {', '.join(self.components)}")
+            for component in self.components:
                 self.start(component)
-            self._wait_until_healthy()
+            self.wait_until_healthy()
+            self._http.headers["Authorization"] = f"Bearer {self.token(self._login)}"
             self._running = stack.pop_all()
         return self
 
@@ -120,12 +127,15 @@ class LocalAirflow:
 
     def start(self, component: str) -> None:
         """Start a component: at the beginning, or again after ``kill``."""
-        command = [component, *COMPONENTS[component]]
+        command = [*AIRFLOW, *self.components[component]]
         if component == "api-server":
             command += ["--port", str(self._port)]
+        self._spawn(component, command)
+
+    def _spawn(self, component: str, command: Sequence[str]) -> None:
         with self.component_log(component).open("ab") as log:
             self._processes[component] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *command],
+                command,
                 env=self._env,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
@@ -136,12 +146,15 @@ class LocalAirflow:
 
     def kill(self, component: str) -> None:
         """Kill a component and all that it started, as a crash of its machine would."""
-        process = self._processes[component]
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for one in family:
+        self.send(component, signal.SIGKILL)
+        self._processes[component].wait()
+
+    def send(self, component: str, number: signal.Signals) -> None:
+        """Send a signal to a component and to all that it started."""
+        main = psutil.Process(self.pid(component))
+        for one in [*main.children(recursive=True), main]:
             with suppress(psutil.NoSuchProcess):  # a task that ended by itself in that moment
-                one.kill()
-        process.wait()
+                one.send_signal(number)
 
     def pid(self, component: str) -> int:
         """Return a component's process id."""
@@ -169,7 +182,7 @@ class LocalAirflow:
         :raises AirflowError: the command failed; the error has what it printed.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments],
+            [*AIRFLOW, *arguments],
             check=False,
             env=self._env,
             cwd=self.home,
@@ -310,13 +323,16 @@ class LocalAirflow:
 
     # Inside
 
+    def _start_servers(self, stack: ExitStack) -> None:
+        """Start what the components need; ``stack`` ends it. SQLite needs nothing."""
+
     def _prepare(self, mark: str) -> None:
         end_carriers("AIRFLOW_HOME", str(self.home))  # what a killed caller could not end
         if self.home.exists() and any(self.home.iterdir()) and not (self.home / "components").exists():
             raise AirflowError(f"{self.home} holds something else: give a folder that may be emptied.")
         shutil.rmtree(self.home, ignore_errors=True)
         (self.home / "components").mkdir(parents=True)
-        self._port = _free_port()
+        self._port = free_port()
         self._env = self._environment(mark)
         self._http = httpx.Client(base_url=f"{self.url}/api/v2/", timeout=30, trust_env=False)
 
@@ -337,11 +353,15 @@ class LocalAirflow:
             **self._extra_env,
         }
 
-    def _wait_until_healthy(self) -> None:
+    def wait_until_healthy(self) -> None:
+        """Wait until all components say that they are well.
+
+        :raises AirflowError: one has ended, or they took too long.
+        """
         deadline = time.monotonic() + self._patience
-        awaited = set(COMPONENTS)
+        awaited = set(self.components)
         while awaited:
-            for component in sorted(awaited & self._healthy()):
+            for component in sorted(awaited & self.healthy()):
                 self._on_progress(f"Airflow: {component} is up")
                 awaited.remove(component)
             for component in awaited:
@@ -350,9 +370,9 @@ class LocalAirflow:
                 tails = "\n".join(self._tail(component) for component in sorted(awaited))
                 raise AirflowError(f"Not healthy after {self._patience:.0f} s: {sorted(awaited)}\n{tails}")
             time.sleep(0.25)
-        self._http.headers["Authorization"] = f"Bearer {self.token(self._login)}"
 
-    def _healthy(self) -> set[str]:
+    def healthy(self) -> set[str]:
+        """Tell which components say that they are well."""
         try:
             health = self._request("GET", "monitor/health")
         except (httpx.TransportError, AirflowError):
@@ -381,7 +401,8 @@ class LocalAirflow:
         return answer.json()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody uses."""
     with socket.create_server((HOST, 0)) as server:
         port: int = server.getsockname()[1]
         return port
