@@ -146,15 +146,23 @@ class LocalAirflow:
 
     def kill(self, component: str) -> None:
         """Kill a component and all that it started, as a crash of its machine would."""
+        process = self._processes[component]  # a supervisor may put another in its place
         self.send(component, signal.SIGKILL)
-        self._processes[component].wait()
+        process.wait()
 
     def send(self, component: str, number: signal.Signals) -> None:
         """Send a signal to a component and to all that it started."""
-        main = psutil.Process(self.pid(component))
-        for one in [*main.children(recursive=True), main]:
+        for one in self.family(component):
             with suppress(psutil.NoSuchProcess):  # a task that ended by itself in that moment
                 one.send_signal(number)
+
+    def family(self, component: str) -> list[psutil.Process]:
+        """List a component's processes, itself the last; none if it has ended."""
+        try:
+            main = psutil.Process(self.pid(component))
+            return [*main.children(recursive=True), main]
+        except psutil.NoSuchProcess:
+            return []
 
     def pid(self, component: str) -> int:
         """Return a component's process id."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +25,7 @@ from redis.exceptions import RedisError
 from demo.airflow import COMPONENTS, HOST, AirflowError, LocalAirflow, free_port
 
 if TYPE_CHECKING:
-    import signal
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
 __all__ = ["BATCH_QUEUE", "CeleryAirflow"]
@@ -34,6 +35,7 @@ BATCH_QUEUE = "batch"
 
 _WORKER = ["celery", "worker", "--concurrency", "4", "--queues", f"default,{BATCH_QUEUE}", "--skip-serve-logs"]
 _SUPERVISED_EVERY = 1.0
+_STOP_PATIENCE = 10.0
 _JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 
 CLUSTER = {
@@ -70,6 +72,7 @@ class CeleryAirflow(LocalAirflow):
         self._ports = {name: free_port() for name in self.servers}
         self._data: Path
         self._ending = threading.Event()
+        self._held: set[str] = set()
         self._changed = datetime.now(timezone.utc)
         self._control: Any
 
@@ -91,6 +94,27 @@ class CeleryAirflow(LocalAirflow):
         super().send(component, number)
         self._changed = datetime.now(timezone.utc)
 
+    def restart(self, component: str, away: float) -> None:
+        """Stop a component or a server as an administrator does, and let it be started again after so many seconds."""
+        with self.holding([component]):
+            process = self._processes[component]
+            # For PostgreSQL it means to part with its clients at once; the others take it like Ctrl-C.
+            process.send_signal(signal.SIGINT if component in self.servers else signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_PATIENCE)
+            self.send(component, signal.SIGKILL)
+            process.wait()
+            time.sleep(away)
+
+    @contextmanager
+    def holding(self, names: Iterable[str]) -> Iterator[None]:
+        """Start none of these again before the end of the block."""
+        self._held.update(names)
+        try:
+            yield
+        finally:
+            self._held.difference_update(names)
+
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask Airflow's database."""
         with closing(psycopg2.connect(self._database(), connect_timeout=3)) as connection:
@@ -111,7 +135,7 @@ class CeleryAirflow(LocalAirflow):
             return well
         alive = Counter(job for (job,) in beats)
         for component in self.components:
-            kind = component.partition("-1")[0].partition("-2")[0]
+            kind = component.rstrip("-12")
             as_many = sum(name.startswith(kind) for name in self.components)
             if alive[_JOBS.get(kind, "")] >= as_many:
                 well.add(component)
@@ -136,10 +160,13 @@ class CeleryAirflow(LocalAirflow):
         """Start again what has ended, in the order of their needs."""
         while not self._ending.wait(_SUPERVISED_EVERY):
             for name in self.everything:
-                process = self._processes.get(name)
-                if process is not None and process.poll() is not None and not self._ending.is_set():
+                if self._is_over(name) and not self._ending.is_set():
                     self.restarts[name] += 1
                     self.start(name)
+
+    def _is_over(self, name: str) -> bool:
+        process = self._processes.get(name)
+        return name not in self._held and process is not None and process.poll() is not None
 
     def _check_alive(self, component: str) -> None:
         """Do nothing: the supervisor starts again what ended."""
