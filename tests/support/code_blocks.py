@@ -61,7 +61,8 @@ def _lines(text):
             continue
         pending = ""
         yield words
-    assert not pending, pending
+    if pending:  # a quote without an end, which bash will name
+        yield pending.split()
 
 
 def code_blocks(page):
