@@ -79,7 +79,24 @@ def test_the_readme_has_the_figures_that_were_measured(row, name, formats):
 
 BLOCKS = [block for page in PAGES for block in code_blocks(page)]
 SHELLS = ("console", "shell", "bash")
-DATA = {"json": json.loads, "yaml": yaml.safe_load, "ini": lambda text: ConfigParser().read_string(text)}
+INSTRUCTIONS = {"FROM", "RUN", "COPY", "ENV", "USER", "ARG"}
+
+
+def read_dockerfile(text):
+    """Return the instructions of an image's file."""
+    found = [line.split()[0] for line in text.splitlines() if line.strip()]
+    assert set(found) <= INSTRUCTIONS
+    return found
+
+
+def read_ini(text):
+    """Return a part of airflow.cfg."""
+    parser = ConfigParser()
+    parser.read_string(text)
+    return parser
+
+
+DATA = {"docker": read_dockerfile, "ini": read_ini, "json": json.loads, "yaml": yaml.safe_load}
 OTHERS = {"aws", "docker", "export", "find", "git", "helm", "jq", "pipx", "pre-commit", "sort", "tail"}
 """Programs of others: that bash can parse their lines is all that is checked."""
 NAMES = """
