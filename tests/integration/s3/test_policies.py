@@ -14,7 +14,7 @@ from support.code_blocks import code_blocks
 from support.s3_proxy import Proxy, refusal, running
 
 from veo_provider import settle
-from veo_provider.exceptions import VeoBatchError
+from veo_provider.exceptions import VeoBatchError, VeoError
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator, VeoSubmitOperator
 from veo_provider.sandbox import s3_server
@@ -303,3 +303,42 @@ def test_the_command_needs_each_right(store, lost, capsys, without):
     assert settle.main(["attach", CLIP, lost]) == 1
     assert without[1] in capsys.readouterr().err
     assert store.receipt()["state"] == "unknown"
+
+
+@pytest.fixture
+def page(store):
+    """What reads S3 for the page in Airflow's UI; a video is there."""
+    pytest.importorskip("fastapi", reason="There is no page before Airflow 3.")
+    from veo_provider.ui import media
+
+    store.allow(POLICIES["make"])
+    make()
+    for cached in (media._client, media._found):
+        cached.cache_clear()
+    yield media
+    for cached in (media._client, media._found):
+        cached.cache_clear()
+
+
+def shown(page, what):
+    target, dag_ids = page._found(what, RECEIPT, 0)
+    assert dag_ids
+    return page.get(target, "There is none.")["Body"].read(4)
+
+
+def test_the_page_has_what_it_needs(store, page):
+    """With its policy, it shows a video and its image."""
+    store.allow(POLICIES["page"])
+    assert [len(shown(page, what)) for what in ("video", "image")] == [4, 4]
+
+
+@every_right("page")
+def test_the_page_needs_each_right(store, page, without):
+    """Without the right to read images it shows no image, and without that to read videos nothing."""
+    store.allow(POLICIES["page"], without)
+    for what in ("video", "image"):
+        if without[0] == "images" and what == "video":
+            assert len(shown(page, what)) == 4
+        else:
+            with pytest.raises((VeoError, page.HTTPException)):
+                shown(page, what)
