@@ -17,6 +17,7 @@ from support.code_blocks import code_blocks
 
 from veo_provider.airflow_config import makes_posters
 from veo_provider.hooks.veo import VeoSettings
+from veo_provider.s3.client import s3_client
 from veo_provider.ui import settings
 
 ROOT = Path(__file__).parents[2]
@@ -124,3 +125,19 @@ def test_the_provider_needs_what_the_page_says():
     needed = re.findall(r"``(apache-airflow-providers-[^`]*>=[^`]*)``", PAGE.read_text(encoding="utf-8"))
     assert len(needed) == 1
     assert f'"{needed[0]}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_connection_to_s3_has_a_proxy_and_a_bundle_of_its_own(monkeypatch):
+    """What the page says of the extra of the ``aws`` connection reaches boto3's client."""
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    extra = json.loads(re.findall(r'``(\{"config_kwargs": \{"proxies".*?\}\}\})``', text)[0])
+    (store,) = [block for block in BLOCKS if '"endpoint_url"' in block.text]
+    kwargs = {**json.loads(store.text)["config_kwargs"], **extra["config_kwargs"]}
+    extra = {**json.loads(store.text), "config_kwargs": kwargs, "verify": "/etc/ssl/inner.pem"}
+    connection = {"conn_type": "aws", "login": "a", "password": "b", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    client = s3_client("aws_default")
+    assert client.meta.config.proxies == extra["config_kwargs"]["proxies"]
+    assert client.meta.config.request_checksum_calculation == "when_required"
+    assert client.meta.endpoint_url == extra["endpoint_url"]
+    assert client._endpoint.http_session._verify == extra["verify"]
