@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.ui.conftest import Page
 
+JPEG = b"\xff\xd8\xff"
 SECRET = {"dag_id": "secret_clips"}
 
 
@@ -149,7 +150,7 @@ def test_an_edited_xcom_hands_out_nothing_of_others(page: Page) -> None:
         for value in named:
             page.airflow.edit_xcom(xcom, value)
             row = next(row for row in page.videos("guest", run_id=run_id)["rows"])
-            links = [row[name] for name in ("video_url", "image_url") if row.get(name)]
+            links = [row[name] for name in ("video_url", "poster_url", "image_url") if row.get(name)]
             assert links
             with page.client("guest") as client:
                 for link in links:
@@ -157,14 +158,11 @@ def test_an_edited_xcom_hands_out_nothing_of_others(page: Page) -> None:
             with page.client("settler") as client:
                 answer = client.get("/api/settle/open_clips/make", params={"run_id": run_id})
                 assert answer.status_code in (404, 409)
-        page.airflow.edit_xcom(
-            xcom,
-            {
-                "kind": "batch",
-                "state": "finished",
-                "summary": f"s3://videos/archive/_veo/secret_archive/{page.runs['archive']}/make/summary.jsonl",
-            },
-        )
+        folder = page.airflow.xcom("secret_archive", page.runs["archive"], "make", key="folder")
+        named = {"summary": f"{folder}summary.jsonl", "sheet": f"{folder}contact-sheet.jpg"}
+        page.airflow.edit_xcom(xcom, {"kind": "batch", "state": "finished", **named})
+        (row,) = page.videos("guest", run_id=run_id)["rows"]
+        assert row["sheet_url"] is None
         with page.client("guest") as client:
             answer = client.get("/api/batch/open_clips/make", params={"run_id": run_id})
             assert answer.status_code == 404
@@ -180,6 +178,26 @@ def test_the_archive_shows_its_videos(page: Page) -> None:
         (row,) = answer.json()["rows"]
         assert row["group"] == "made"
         assert client.get(page.airflow.url + row["video_url"]).content[4:8] == b"ftyp"
+        for link in (answer.json()["sheet_url"], row["poster_url"]):
+            assert client.get(page.airflow.url + link).content.startswith(JPEG)
+
+
+def test_a_video_without_a_poster_shows_its_image(page: Page) -> None:
+    """A poster is that of the receipt's own video; where it is gone, the source image stands in."""
+    s3 = page.s3()
+    key = {"Bucket": "videos", "Key": "open_clips/one.mp4.veo.jpg"}
+    own = s3.get_object(**key)["Body"].read()
+    run_id = page.runs["one"]
+    with page.client("guest") as client:
+        (row,) = page.videos("guest", run_id=run_id)["rows"]
+        assert client.get(page.airflow.url + row["poster_url"]).content == own
+        page.make("open_clips", "plain")
+        s3.delete_object(Bucket="videos", Key="open_clips/plain.mp4.veo.jpg")
+        (row,) = page.videos("guest", run_id=page.runs["plain"])["rows"]
+        poster, image = (
+            client.get(page.airflow.url + row[name]).content for name in ("poster_url", "image_url")
+        )
+        assert poster == image != own
 
 
 def test_a_prompt_stays_a_text(page: Page) -> None:

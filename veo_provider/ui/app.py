@@ -12,6 +12,7 @@ from fastapi import FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
+from veo_provider import airflow_config
 from veo_provider.ui import batches, figures, ledger, media, rights, settings, settling
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def create_app() -> FastAPI:
 def page() -> HTMLResponse:
     """Return the page: the same for everybody, without data. Its script asks the routes below."""
     text = (_STATIC / "index.html").read_text(encoding="utf-8")
-    return HTMLResponse(text.replace("{{HOME}}", settings.home()))
+    return HTMLResponse(text.replace("{{HOME}}", airflow_config.page_path()))
 
 
 def videos(
@@ -69,6 +70,8 @@ def videos(
     links = media.MediaLinks(user)
     page_of = [links.add_to(dict(row)) for row in shown[offset : offset + _PAGE]]
     for row in page_of:
+        if row["kind"] == "batch":
+            row["sheet_url"] = _sheet_url(links, row)
         if row["kind"] == "batch" and row["state"] == "running" and run_id:
             row["progress"] = batches.progress(row)
     settleable = rights.settleable_dags(user, {row["dag_id"] for row in people[:_PAGE]})
@@ -134,7 +137,14 @@ def batch(
         "matches": len(shown),
         "more": len(shown) > offset + _PAGE,
         "progress": {} if own.get("summary") else batches.progress(own),
+        "sheet_url": _sheet_url(links, own),
     }
+
+
+def _sheet_url(links: media.MediaLinks, row: dict[str, Any]) -> str | None:
+    """Return the link of a batch's contact sheet; None if it has none."""
+    sheet = batches.sheet(row)
+    return links.sheet(sheet, row["dag_id"]) if sheet else None
 
 
 def video(token: str, asked: Range = None) -> Response:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
 
+from veo_provider.batch.report.contact_sheet import NAME as SHEET
 from veo_provider.batch.report.run_folder import run_folder
 from veo_provider.exceptions import VeoError
 from veo_provider.receipts.attempt import task_instance_name
@@ -58,6 +59,17 @@ def progress(row: Mapping[str, Any]) -> dict[str, Any]:
     except (HTTPException, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def sheet(row: Mapping[str, Any]) -> S3Uri | None:
+    """Return the contact sheet of a batch; None if it has none, or its row names another's.
+
+    :param row: of the batch.
+    """
+    try:
+        return _own(row, "sheet", SHEET) if row.get("sheet") else None
+    except HTTPException:
+        return None
 
 
 def _own(row: Mapping[str, Any], name: str, file: str) -> S3Uri:

@@ -77,9 +77,9 @@ function player(row, big = false) {
   const video = make("video", { src: row.video_url, controls: true, preload: big ? "metadata" : "none", playsinline: true, loop: !big });
   if (!big) {
     // A poster of <video> is not lazy; an image is.
-    video.hidden = Boolean(row.image_url);
+    video.hidden = Boolean(row.poster_url || row.image_url);
     video.muted = true;
-  }
+  } else if (row.poster_url) video.poster = row.poster_url;
   return video;
 }
 
@@ -88,8 +88,19 @@ function picture(row, lazy = true) {
   return make("img", { src: row.image_url, alt: `Source image ${row.image || ""}`, loading: lazy ? "lazy" : "eager", onerror: (event) => event.target.remove() });
 }
 
+// The server shows the source image where a video has no poster.
+function poster(row) {
+  if (!row.poster_url) return picture(row);
+  const gone = (event) => { event.target.parentElement.querySelector("video").hidden = false; event.target.remove(); };
+  return make("img", { class: "poster", src: row.poster_url, alt: `Video of ${row.image || row.prompt || ""}`, loading: "lazy", onerror: gone });
+}
+
+function sheet(row) {
+  return row.sheet_url ? make("img", { class: "sheet", src: row.sheet_url, alt: "Contact sheet of the archive's first videos", loading: "lazy", onerror: (event) => event.target.remove() }) : null;
+}
+
 function screen(row) {
-  const box = make("div", { class: row.video_url ? "screen" : "screen dim" }, picture(row));
+  const box = make("div", { class: row.video_url ? "screen" : "screen dim" }, poster(row));
   if (row.video_url) {
     const video = player(row);
     const play = () => { video.hidden = false; video.play().catch(() => {}); };
@@ -127,7 +138,7 @@ function counts_of(row) {
 }
 
 function batch_card(row) {
-  return make("article", { class: "card" }, make("div", { class: "text" },
+  return make("article", { class: "card" }, sheet(row), make("div", { class: "text" },
     make("strong", {}, "Archive"), make("div", { class: "counts" }, counts_of(row)),
     make("div", { class: "meta" }, `${money(row)}${row.max_cost_usd ? ` of at most ${dollars(row.max_cost_usd)}` : ""}`),
     make("div", { class: "meta" }, task_link(row)),
@@ -293,7 +304,8 @@ function draw(found, more) {
   if (!gallery) return find("content").replaceChildren((state.view === "spend" ? spend : people)(found));
   if (!found.rows.length) find("message").textContent = place[0] === "task" ? "This task has made no Veo video." : "There is no Veo video here yet.";
   if (place[0] === "task" && found.rows.length === 1 && found.rows[0].kind === "video") return find("content").replaceChildren(single(found.rows[0]));
-  return find("content").replaceChildren(make("div", { class: "gallery" }, ...found.rows.map(card)));
+  const gallery_of = make("div", { class: "gallery" }, ...found.rows.map(card));
+  return find("content").replaceChildren(gallery_of, ...(state.batch && found.sheet_url ? [sheet(found)] : []));
 }
 
 if (place.length) {
