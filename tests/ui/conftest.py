@@ -66,6 +66,13 @@ class Page:
             aws_secret_access_key=self.sandbox.aws_secret_access_key,
         )
 
+    def people(self, user: str, **params: Any) -> list[dict[str, Any]]:
+        """Return what needs a person, as the page shows it a user."""
+        with self.client(user) as client:
+            answer = client.get("/api/people", params=params)
+            assert answer.status_code == 200, answer.text
+            return answer.json()["people"]
+
     def videos(self, user: str, **params: Any) -> dict[str, Any]:
         """Return what the page shows a user."""
         with self.client(user) as client:
@@ -95,7 +102,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         dags = Path(__file__).parent / "dags"
         with LocalAirflow(home / "home", dags, env=env, login=("boss", "boss")) as airflow:
             made = Page(airflow, sandbox)
-            for dag_id in ("open_clips", "secret_clips", "secret_archive"):
+            for dag_id in ("open_clips", "secret_clips", "secret_archive", "open_archive"):
                 airflow.wait_for_dag(dag_id)
             made.make("open_clips", "one", MARKUP)
             made.make("secret_clips", "two")
