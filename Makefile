@@ -28,6 +28,8 @@ FAST_PIP    := "pip>=25.1"
 GATEWAYS    := .venv-gateways
 # OpenLineage's provider is none of ours: nobody needs it for a video.
 LINEAGE     := .venv-lineage
+# Celery's provider, and drivers for Redis and PostgreSQL: nobody needs them for a video.
+CLUSTER     := .venv-cluster
 # The last commit of release 0.1.0; its wheel is built from the history, which a shallow clone does not have.
 UPGRADE-FROM ?= 3a85267
 UPGRADE     := .venv-upgrade
@@ -105,6 +107,19 @@ gateways: $(VENV)/.test $(GATEWAYS)/.test ## LiteLLM's proxy, aimock and others'
 .PHONY: lineage
 lineage: $(LINEAGE)/.test ## What OpenLineage's provider says of each operator, in a running Airflow: two minutes
 	$(LINEAGE)/bin/python -m pytest tests/lineage
+
+.PHONY: cluster
+cluster: $(CLUSTER)/.test ## The demo on Celery, Redis and PostgreSQL, with two workers and two triggerers, until Ctrl-C
+	$(CLUSTER)/bin/python -m demo --cluster --stay
+
+.PHONY: cluster-test
+cluster-test: $(CLUSTER)/.test ## A few videos on that cluster while each of its parts is hurt in turn: half an hour
+	$(CLUSTER)/bin/python -m pytest -s tests/cluster
+
+.PHONY: cluster-faults
+cluster-faults: $(CLUSTER)/.test ## The same with 200 single videos and a batch of 500 for each fault: two hours
+	CLUSTER_SINGLES=200 CLUSTER_BATCH=500 CLUSTER_IN_FLIGHT=250 CLUSTER_PAUSE=180 CLUSTER_LATENCY=240 \
+	    $(CLUSTER)/bin/python -m pytest -s tests/cluster
 
 .PHONY: upgrade
 upgrade: $(VENV)/.test $(UPGRADE)/.test ## Begin tasks in an older release, installed from its wheel, and go on in this one: a minute
@@ -249,6 +264,14 @@ $(LINEAGE)/.test: constraints/lineage.txt pyproject.toml
 	@$(LINEAGE)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
 	@$(LINEAGE)/bin/python -m pip -qq install -c constraints/airflow-$(NEWEST).txt -c constraints/lineage.txt \
 	    -e '.[test]' apache-airflow-providers-openlineage
+	@touch $@
+
+$(CLUSTER)/.test: constraints/cluster.txt pyproject.toml
+	@echo "Installing Airflow $(NEWEST) with Celery's provider into $(CLUSTER): a minute or two, once."
+	$(PYTHON) -m venv --clear $(CLUSTER)
+	@$(CLUSTER)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
+	@$(CLUSTER)/bin/python -m pip -qq install -c constraints/airflow-$(NEWEST).txt -c constraints/cluster.txt \
+	    -e '.[test]' apache-airflow-providers-celery redis psycopg2-binary asyncpg
 	@touch $@
 
 $(UPGRADE)/.test: Makefile

@@ -49,12 +49,15 @@ def main() -> int:
     """Run the demo and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--stay", action="store_true", help="keep everything running until Ctrl-C")
+    parser.add_argument(
+        "--cluster", action="store_true", help="run Airflow as a cluster: Celery, Redis, PostgreSQL"
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / ".run" / "demo", help="where all of it lies")
     asked = parser.parse_args()
     say = _narrator()
     try:
         with ending_on_signals(), _own(asked.folder.resolve()) as folder:
-            _run(folder, say, stay=asked.stay)
+            _run(folder, say, stay=asked.stay, kind=_cluster() if asked.cluster else LocalAirflow)
     except (DemoError, AirflowError, SandboxError) as error:
         print(f"\nThe demo failed. {error}", file=sys.stderr)
         return 1
@@ -64,7 +67,13 @@ def main() -> int:
     return 0
 
 
-def _run(folder: Path, say: Callable[[str], None], *, stay: bool) -> None:
+def _cluster() -> type[LocalAirflow]:
+    from demo.cluster import CeleryAirflow  # it needs packages that only a cluster has
+
+    return CeleryAirflow
+
+
+def _run(folder: Path, say: Callable[[str], None], *, stay: bool, kind: type[LocalAirflow]) -> None:
     say("Sandbox: starting")
     with Sandbox(latency=LATENCY, data=folder / "sandbox") as sandbox:
         say(f"Sandbox: the API is at {sandbox.api}, S3 at {sandbox.s3}")
@@ -72,7 +81,7 @@ def _run(folder: Path, say: Callable[[str], None], *, stay: bool) -> None:
             "AIRFLOW_CONN_VEO_DEFAULT": sandbox.veo_conn(),
             "AIRFLOW_CONN_AWS_DEFAULT": sandbox.aws_conn(),
         }
-        with LocalAirflow(folder / "airflow", ROOT / "dags", env=connections, on_progress=say) as airflow:
+        with kind(folder / "airflow", ROOT / "dags", env=connections, on_progress=say) as airflow:
             stored = _make_video(airflow, say)
             copy = folder / "rocket.mp4"
             _download(sandbox, stored, copy)

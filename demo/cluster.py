@@ -33,7 +33,8 @@ __all__ = ["BATCH_QUEUE", "CeleryAirflow"]
 BATCH_QUEUE = "batch"
 """A queue of its own for batches: in one queue, each leg of theirs waits for all mapped tasks before it."""
 
-_WORKER = ["celery", "worker", "--concurrency", "4", "--queues", f"default,{BATCH_QUEUE}", "--skip-serve-logs"]
+_QUEUES = f"default,{BATCH_QUEUE}"
+_WORKER = ["celery", "worker", "--concurrency", "4", "--queues", _QUEUES, "--skip-serve-logs"]
 _SUPERVISED_EVERY = 1.0
 _STOP_PATIENCE = 10.0
 _JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
@@ -54,7 +55,8 @@ class CeleryAirflow(LocalAirflow):
     """A :class:`LocalAirflow` with two workers and two triggerers over Redis and PostgreSQL.
 
     It needs the programs ``postgres``, ``initdb`` and ``redis-server``, as Debian's ``postgresql`` and
-    ``redis-server`` bring them. What ends is started again within a second or two, as systemd or Kubernetes do.
+    ``redis-server`` bring them. What ends is started again within a second or two, as systemd or Kubernetes
+    do it.
     """
 
     components: Mapping[str, Sequence[str]] = {
@@ -95,7 +97,7 @@ class CeleryAirflow(LocalAirflow):
         self._changed = datetime.now(timezone.utc)
 
     def restart(self, component: str, away: float) -> None:
-        """Stop a component or a server as an administrator does, and let it be started again after so many seconds."""
+        """Stop a component or a server as an administrator does, and start it ``away`` seconds later."""
         with self.holding([component]):
             process = self._processes[component]
             # For PostgreSQL it means to part with its clients at once; the others take it like Ctrl-C.
@@ -121,7 +123,8 @@ class CeleryAirflow(LocalAirflow):
             connection.set_session(autocommit=True)
             with connection.cursor() as cursor:
                 cursor.execute(sql, values)
-                return cursor.fetchall()
+                rows: list[tuple[Any, ...]] = cursor.fetchall()
+                return rows
 
     def healthy(self) -> set[str]:
         """Tell which components gave a sign of life after the last start or signal."""
@@ -176,8 +179,9 @@ class CeleryAirflow(LocalAirflow):
         if name == "redis":
             folder = self.home / "redis"
             folder.mkdir(exist_ok=True)
-            # On disk, so that what is queued survives a restart.
-            return ["redis-server", "--port", port, "--bind", HOST, "--dir", str(folder), "--appendonly", "yes"]
+            place = ["--port", port, "--bind", HOST, "--dir", str(folder)]
+            # On disk, so that what is queued survives a restart. A title would be written over our mark.
+            return ["redis-server", *place, "--appendonly", "yes", "--set-proc-title", "no"]
         settings = [f"listen_addresses={HOST}", "unix_socket_directories=", "max_connections=300"]
         options = [part for setting in settings for part in ("-c", setting)]
         return [*_AS_POSTGRES, _program("postgres"), "-D", str(self._data), "-p", port, *options]

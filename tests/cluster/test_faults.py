@@ -1,7 +1,8 @@
 """A cluster under faults: what a failover of any part costs, in seconds, in attempts and in money.
 
-``CLUSTER_SINGLES``, ``CLUSTER_BATCH`` and ``CLUSTER_PAUSE`` (seconds) say how large; ``make cluster-faults`` has
-200 single videos, a batch of 500 and pauses of three minutes. Each fault gets a run of its own.
+``CLUSTER_SINGLES``, ``CLUSTER_BATCH``, ``CLUSTER_PAUSE`` and ``CLUSTER_LATENCY`` (both in seconds) say how
+large; ``make cluster-faults`` has 200 single videos, a batch of 500 and pauses of three minutes. Each fault
+gets a run of its own.
 """
 
 import os
@@ -24,11 +25,11 @@ from veo_provider.sandbox.process import Sandbox
 SINGLES = int(os.environ.get("CLUSTER_SINGLES", "20"))
 BATCH = int(os.environ.get("CLUSTER_BATCH", "50"))
 PAUSE = float(os.environ.get("CLUSTER_PAUSE", "45"))
-LATENCY = 40.0
+LATENCY = float(os.environ.get("CLUSTER_LATENCY", "60"))
 AWAY = 5.0
 """How long a server is away that is restarted, in seconds."""
 LOOK_EVERY = 0.2
-FAST_ENOUGH = 3000.0
+PATIENCE = 3000.0
 """When a run is given up, in seconds."""
 TRIGGERERS = ("triggerer-1", "triggerer-2")
 WORKERS = ("worker-1", "worker-2")
@@ -42,7 +43,7 @@ RUNNING = (
 )
 ORPHANED = (
     "select count(*) from trigger join job on job.id = trigger.triggerer_id"
-    " where job.latest_heartbeat < %s or job.state <> 'running'"
+    " where job.latest_heartbeat < to_timestamp(%s) or job.state <> 'running'"
 )
 ENDED = (
     "select count(*) from task_instance where dag_id = 'cluster' and run_id = %s"
@@ -99,7 +100,7 @@ class Run:
 
     def until(self, happened):
         """Wait until something has happened, and return what it said."""
-        deadline = time.monotonic() + FAST_ENOUGH
+        deadline = time.monotonic() + PATIENCE
         while not (found := happened()):
             assert self.state() not in {"success", "failed"}, f"The run ended before {happened}."
             assert time.monotonic() < deadline, f"{happened} did not happen."
@@ -111,10 +112,10 @@ class Run:
         return rows[0][0] if rows else None
 
     def waits(self):
-        """Tell whether a third of the single videos waits, and the batch has submitted."""
+        """Tell whether nearly all single videos wait, and the batch has submitted."""
         rows = self.ask(WAITS, self.run_id)
         batch = sum("in a batch" in one["prompt"] for one in self.sandbox.tasks())
-        return rows is not None and rows[0][0] >= SINGLES / 3 and batch >= min(BATCH / 5, 50)
+        return rows is not None and rows[0][0] >= 0.9 * SINGLES and batch >= min(BATCH / 5, 50)
 
     def worker_of(self, *, resumed):
         """Find a worker that runs a single video: its first part, or the one after the wait."""
@@ -137,25 +138,20 @@ class Run:
 
     def recover(self):
         """Measure how long it takes from now until all is well, and until the first task succeeds."""
-        began, wall = time.monotonic(), time.time()
-        since = self.airflow.query("select now()")[0][0] if self.ask("select 1") else None
-        waited = {"well": None, "taken over": None, "success": None}
-        orphans = []
-        while None in waited.values() and self.state() not in {"success", "failed"}:
-            well = waited["well"] is not None or self.airflow.healthy() >= set(self.airflow.components)
-            checks = {"well": well, "taken over": False, "success": bool(self._ended(wall))}
-            if well and (rows := self.ask(ORPHANED, since)) if since else None:
-                orphans.append(rows[0][0])
-                checks["taken over"] = rows[0][0] == 0
-            for what, done in checks.items():
-                if done and waited[what] is None:
-                    waited[what] = time.monotonic() - began
+        began, since = time.monotonic(), time.time()
+        happened = {
+            "all well": lambda: self.airflow.healthy() >= set(self.airflow.components),
+            "waits taken over": lambda: self.ask(ORPHANED, since) == [(0,)],
+            "first success": lambda: (self.ask(ENDED, self.run_id, since) or [(0,)])[0][0],
+        }
+        while happened and self.state() not in {"success", "failed"}:
+            for what in [*happened]:
+                # Before the new processes have given a sign of life, nobody can tell whose waits are whose.
+                early = what == "waits taken over" and "all well" in happened
+                if not early and happened[what]():
+                    del happened[what]
+                    self.seen[what] = round(time.monotonic() - began, 1)
             time.sleep(LOOK_EVERY)
-        self.seen |= waited
-
-    def _ended(self, since):
-        rows = self.ask(ENDED, self.run_id, since)
-        return rows and rows[0][0]
 
 
 def kill_triggerer(run):
@@ -218,10 +214,10 @@ def run(request, airflow, sandbox, s3):
     run = Run(airflow, sandbox, request.param, airflow.trigger("cluster", conf))
     FAULTS[request.param](run)
     run.recover()
-    deadline = time.monotonic() + FAST_ENOUGH
+    deadline = time.monotonic() + PATIENCE
     while run.state() not in {"success", "failed"} and time.monotonic() < deadline:
         time.sleep(1)
-    run.seen["seconds"] = time.monotonic() - began
+    run.seen["whole run"] = round(time.monotonic() - began, 1)
     return run
 
 
@@ -238,7 +234,7 @@ def attempts(run):
     return run.airflow.query(sql, run.run_id)[0][0]
 
 
-@pytest.mark.timeout(2 * FAST_ENOUGH)
+@pytest.mark.timeout(2 * PATIENCE)
 def test_no_task_fails(run):
     """Airflow's retries are enough: each task ends as success."""
     states = run.airflow.query(

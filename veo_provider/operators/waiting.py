@@ -105,7 +105,7 @@ class VeoWaitingOperator(VeoImageRequestOperator):
         if time.time() >= deadline:
             self._time_out()
         if self.deferrable:
-            trigger = VeoClaimTrigger(request=self._asked)
+            trigger = VeoClaimTrigger(CLAIM_POLL_SECONDS, self._asked)
             self.defer(trigger=trigger, method_name="execute_complete")
         time.sleep(CLAIM_POLL_SECONDS)
 

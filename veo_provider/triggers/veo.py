@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from veo_provider.exceptions import VeoError
-from veo_provider.generation.state_machine import CLAIM_POLL_SECONDS
-from veo_provider.polling.poller import Finished, PollAgain, Poller, Refused, TimedOut
-from veo_provider.polling.session import shared_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from airflow.providers.common.compat.sdk import BaseOperator
 
     from veo_provider.api.video import Video
-    from veo_provider.polling.poller import Decision
-    from veo_provider.polling.session import PollingSession
-
-# Airflow's ``self.log`` keeps three objects for each wait, all of which a full garbage collection visits.
-log = logging.getLogger(__name__)
 
 FIRST_EVENT_SECONDS = 6.0
 """A trigger that fires sooner makes Airflow's scheduler treat the task as lost, and fail it."""
@@ -90,7 +82,9 @@ class VeoTaskTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the one event."""
         try:
-            video = await self._wait()
+            # The first imports would hold up the event loop for a good while.
+            wait = await asyncio.to_thread(self._prepare)
+            video = await wait()
         except VeoError as error:
             event: dict[str, Any] = {
                 "status": "error",
@@ -103,11 +97,11 @@ class VeoTaskTrigger(BaseTrigger):
         yield TriggerEvent({**event, **_given(self.request)})
         return
 
-    async def _wait(self) -> Video | None:
-        """Return the finished video, or None if the deadline has passed.
+    def _prepare(self) -> Callable[[], Awaitable[Video | None]]:
+        """Return what waits for the video, once it is called in the event loop."""
+        from veo_provider.polling.poller import Poller
+        from veo_provider.polling.wait import wait_for_video
 
-        :raises VeoError: an error that waiting cannot fix.
-        """
         poller = Poller(
             self.poll_interval,
             deadline=self.deadline,
@@ -115,33 +109,9 @@ class VeoTaskTrigger(BaseTrigger):
             resolution=self.resolution,
             submitted_at=self.submitted_at,
         )
-        # The task polled just before it deferred.
-        await asyncio.sleep(max(FIRST_EVENT_SECONDS, poller.next_delay()))
-        async with shared_session(self.veo_conn_id) as session:
-            while True:
-                match await self._poll(session, poller):
-                    case PollAgain(seconds):
-                        await asyncio.sleep(seconds)
-                    case Finished(video):
-                        return video
-                    case TimedOut():
-                        return None
-                    case Refused(error):
-                        raise error
-
-    async def _poll(self, session: PollingSession, poller: Poller) -> Decision:
-        """Poll once, and log what is new."""
-        try:
-            video = await session.get(self.veo_task_id, until=poller.permit_deadline)
-        except VeoError as error:
-            decision = poller.on_error(error)
-            if poller.has_news and isinstance(decision, PollAgain):
-                log.warning("%s Polling again.", error)
-            return decision
-        decision = poller.on_video(video)
-        if poller.has_news and video is not None:
-            log.info("%s is %s (%d %%).", video.id, video.status.value, video.progress)
-        return decision
+        return partial(
+            wait_for_video, self.veo_task_id, self.veo_conn_id, poller, earliest=FIRST_EVENT_SECONDS
+        )
 
 
 def defer_to(trigger: VeoTaskTrigger, operator: BaseOperator, timeout: float) -> NoReturn:
@@ -168,7 +138,7 @@ class VeoClaimTrigger(BaseTrigger):
     :param request: the task's template fields as rendered when it first ran, for when it resumes.
     """
 
-    def __init__(self, seconds: float = CLAIM_POLL_SECONDS, request: dict[str, Any] | None = None) -> None:
+    def __init__(self, seconds: float, request: dict[str, Any] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow left this one untyped
         self.seconds = seconds
         self.request = request
