@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import psutil
 from demo.processes import end_carriers, ending_on_signals, guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Self
 
 __all__ = ["AirflowError", "LocalAirflow"]
@@ -133,6 +134,32 @@ class LocalAirflow:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches only us, and we end them in order
             )
+
+    @contextmanager
+    def another_server(self, env: Mapping[str, str]) -> Iterator[str]:
+        """Run one more API server of this Airflow, with other settings; return its URL."""
+        port = _free_port()
+        with self.component_log("another-server").open("ab") as log:
+            server = subprocess.Popen(
+                [sys.executable, "-m", "airflow", "api-server", "--workers", "1", "--port", str(port)],
+                env={**self._env, **env},
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        url = f"http://{HOST}:{port}"
+        try:
+            deadline = time.monotonic() + self._patience
+            while not _answers(url):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise AirflowError(f"There is no second API server.\n{self._tail('another-server')}")
+                time.sleep(0.25)
+            yield url
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
 
     def kill(self, component: str) -> None:
         """Kill a component and all that it started, as a crash of its machine would."""
@@ -379,6 +406,13 @@ class LocalAirflow:
         if answer.is_error:
             raise AirflowError(f"{method} {answer.url} was answered {answer.status_code}: {answer.text}")
         return answer.json()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/api/v2/version", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _free_port() -> int:

@@ -73,6 +73,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": [
+            "veo_provider.links.VeoPageLink",
             "veo_provider.links.VeoVideoLink",
             "veo_provider.links.VeoArchiveLink",
             "veo_provider.links.VeoTaskLogLink",

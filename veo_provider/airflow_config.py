@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from configparser import ConfigParser
+from urllib.parse import urlsplit
 
 from airflow.configuration import conf
 
+PAGE_PREFIX = "/veo"
+"""Where the page of videos is, below the base URL of Airflow."""
 _DEFERRABLE = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE"
 _GENERATED = frozenset({"default_owner", "default_cpus", "default_ram", "default_disk", "default_gpus"})
 """Options that an ``airflow.cfg`` which Airflow has generated has beside ``default_deferrable``."""
@@ -30,6 +33,17 @@ def _is_in_written_file() -> bool:
         return False
     options = set(ConfigParser.options(conf, "operators"))
     return "default_deferrable" in options and not options >= _GENERATED
+
+
+def has_page() -> bool:
+    """Return whether Airflow's UI has the page of videos: ``[veo] ui``, by default it has."""
+    return bool(conf.getboolean("veo", "ui", fallback=True))
+
+
+def page_path() -> str:
+    """Return the path of the page of videos, behind the path of ``[api] base_url``."""
+    base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+    return f"{base}{PAGE_PREFIX}"
 
 
 def makes_posters() -> bool:

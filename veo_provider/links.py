@@ -1,4 +1,4 @@
-"""Links in Airflow's UI from a task instance to its video and to the service.
+"""Links in Airflow's UI from a task instance to its video, to the page of videos, and to the service.
 
 They follow the connections of the task. A link that cannot be made is empty: no task fails because of it.
 """
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook, BaseOperatorLink, XCom
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
+from veo_provider.airflow_config import has_page, page_path
 from veo_provider.s3.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -22,6 +24,22 @@ log = logging.getLogger(__name__)
 FOLDER_KEY = "folder"
 """Key of the XCom with the folder of a batch's progress and summary."""
 _CONSOLE = "https://console.aws.amazon.com/s3"
+
+
+class VeoPageLink(BaseOperatorLink):
+    """What the task has made, on the page of videos in Airflow itself; Airflow 3 and later.
+
+    On Airflow 3.0 nothing else leads to the page.
+    """
+
+    name = "Video"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's
+        """Return the path of the task instance's own view; empty where there is no page."""
+        if not (AIRFLOW_V_3_0_PLUS and has_page()):
+            return ""
+        ids = (ti_key.dag_id, ti_key.run_id, ti_key.task_id, str(ti_key.map_index))
+        return f"{page_path()}/task/{'/'.join(quote(one, safe='') for one in ids)}"
 
 
 class VeoVideoLink(BaseOperatorLink):

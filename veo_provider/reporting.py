@@ -94,8 +94,17 @@ def reporting_failure(
         raise
 
 
-def push_batch(context: Context, spec: BatchSpec, folder: str, summary: Summary | None = None) -> None:
-    """Leave the row of a batch: where its progress is, and at its end what came of it."""
+def push_batch(
+    context: Context,
+    spec: BatchSpec,
+    folder: str,
+    summary: Summary | None = None,
+    sheet: str | None = None,
+) -> None:
+    """Leave the row of a batch: where its progress is, and at its end what came of it.
+
+    :param sheet: the URI of its contact sheet, if it has one.
+    """
     row = {
         "kind": "batch",
         "state": "finished" if summary else "running",
@@ -107,6 +116,7 @@ def push_batch(context: Context, spec: BatchSpec, folder: str, summary: Summary 
     if summary is not None:
         row |= {
             "summary": summary.uri,
+            "sheet": sheet,
             "counts": summary.counts,
             "cost_usd": summary.cost_usd,
             "unknown_usd": summary.unknown_usd,

@@ -4,10 +4,11 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.utils.state import TaskInstanceState
 
 from veo_provider import links
-from veo_provider.links import VeoArchiveLink, VeoTaskLogLink, VeoVideoLink
+from veo_provider.links import VeoArchiveLink, VeoPageLink, VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator
 from veo_provider.sensors.veo import VeoTaskSensor
@@ -61,7 +62,7 @@ def test_the_task_log_is_that_of_the_connections_gateway(connect, connection, li
     """The sensor has the link as well; a gateway without a log has none, and nothing ever fails."""
     connect(veo=connection)
     assert [VeoTaskLogLink().get_link(one, ti_key=None) for one in (OPERATOR, SENSOR)] == [link, link]
-    assert [type(each) for each in SENSOR.operator_extra_links] == [VeoTaskLogLink]
+    assert [type(each) for each in SENSOR.operator_extra_links] == [VeoPageLink, VeoTaskLogLink]
 
 
 CONSOLE = "https://console.aws.amazon.com/s3"
@@ -129,3 +130,35 @@ def test_a_task_that_succeeded_links_to_its_video(connect, xcom):
     xcom["return_value"] = {"uri": "s3://videos/a.mp4"}
     ended = SimpleNamespace(state=TaskInstanceState("success"))
     assert VeoVideoLink().get_link(OPERATOR, ti_key=ended) == f"{CONSOLE}/object/videos?prefix=a.mp4"
+
+
+KEY = SimpleNamespace(
+    dag_id="clips", run_id="manual__2026-01-01T00:00:00+00:00/a", task_id="make", map_index=3
+)
+
+
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has no page")
+@pytest.mark.parametrize(
+    ("base_url", "ui", "link"),
+    [
+        ("", "True", "/veo/task/clips/manual__2026-01-01T00%3A00%3A00%2B00%3A00%2Fa/make/3"),
+        (
+            "http://airflow/team/",
+            "True",
+            "/team/veo/task/clips/manual__2026-01-01T00%3A00%3A00%2B00%3A00%2Fa/make/3",
+        ),
+        ("", "False", ""),
+    ],
+)
+def test_each_operator_leads_to_its_video_on_the_page(monkeypatch, base_url, ui, link):
+    """The link is the path of the task instance's view below the base path; without a page, it is empty."""
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    monkeypatch.setenv("AIRFLOW__VEO__UI", ui)
+    for operator in (OPERATOR, SENSOR, BATCH):
+        assert operator.operator_extra_links[0].get_link(operator, ti_key=KEY) == link
+
+
+@pytest.mark.skipif(AIRFLOW_V_3_0_PLUS, reason="Airflow 3 has the page")
+def test_airflow_2_has_no_page_to_lead_to():
+    """Airflow 2 shows the link, and it leads nowhere."""
+    assert VeoPageLink().get_link(OPERATOR, ti_key=KEY) == ""

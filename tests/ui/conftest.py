@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import httpx
 import pytest
 
@@ -55,6 +56,23 @@ class Page:
             time.sleep(0.5)
         assert found == state, self.airflow.task_log(dag_id, run_id, "make")
 
+    def s3(self) -> Any:
+        """Return a client of the sandbox's S3."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.sandbox.s3,
+            region_name="us-east-1",
+            aws_access_key_id=self.sandbox.aws_access_key_id,
+            aws_secret_access_key=self.sandbox.aws_secret_access_key,
+        )
+
+    def people(self, user: str, **params: Any) -> list[dict[str, Any]]:
+        """Return what needs a person, as the page shows it a user."""
+        with self.client(user) as client:
+            answer = client.get("/api/people", params=params)
+            assert answer.status_code == 200, answer.text
+            return answer.json()["people"]
+
     def videos(self, user: str, **params: Any) -> dict[str, Any]:
         """Return what the page shows a user."""
         with self.client(user) as client:
@@ -78,12 +96,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(":".join(one) for one in USERS.items()),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "AIRFLOW__VEO__UI_TABS": "True",
+            "AIRFLOW__VEO__POSTERS": "True",
             "PYTHONPATH": _python_path(),
         }
         dags = Path(__file__).parent / "dags"
         with LocalAirflow(home / "home", dags, env=env, login=("boss", "boss")) as airflow:
             made = Page(airflow, sandbox)
-            for dag_id in ("open_clips", "secret_clips", "secret_archive"):
+            for dag_id in ("open_clips", "secret_clips", "secret_archive", "open_archive"):
                 airflow.wait_for_dag(dag_id)
             made.make("open_clips", "one", MARKUP)
             made.make("secret_clips", "two")

@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.ui.conftest import Page
 
+JPEG = b"\xff\xd8\xff"
 SECRET = {"dag_id": "secret_clips"}
 
 
@@ -19,6 +20,7 @@ def routes(page: Page, dag_id: str, run: str) -> list[tuple[str, str, dict[str, 
     return [
         ("GET", "/api/videos", {"params": {"dag_id": dag_id}}),
         ("GET", "/api/videos", {"params": {"dag_id": dag_id, "run_id": run_id, "task_id": "make"}}),
+        ("GET", "/api/people", {"params": {"dag_id": dag_id}}),
         ("GET", "/api/spend.csv", {"params": {"dag_id": dag_id}}),
         ("GET", f"/api/batch/{dag_id}/make", {"params": {"run_id": run_id}}),
         ("GET", f"/api/settle/{dag_id}/make", settle),
@@ -86,8 +88,8 @@ def test_a_foreign_dag_is_in_no_list_and_no_sum(page: Page) -> None:
 
 def test_a_viewer_may_not_settle(page: Page) -> None:
     """Who may read the DAG and not change its tasks may not settle, and is shown no button for it."""
-    assert [row["may_settle"] for row in page.videos("guest")["people"]] == [False]
-    assert [row["may_settle"] for row in page.videos("settler")["people"]] == [True]
+    assert [row["may_settle"] for row in page.people("guest")] == [False]
+    assert [row["may_settle"] for row in page.people("settler")] == [True]
     with page.client("guest") as client:
         for method, path, parts in routes(page, "open_clips", "lost")[-2:]:
             assert client.request(method, path, **parts).status_code == 403
@@ -149,7 +151,7 @@ def test_an_edited_xcom_hands_out_nothing_of_others(page: Page) -> None:
         for value in named:
             page.airflow.edit_xcom(xcom, value)
             row = next(row for row in page.videos("guest", run_id=run_id)["rows"])
-            links = [row[name] for name in ("video_url", "image_url") if row.get(name)]
+            links = [row[name] for name in ("video_url", "poster_url", "image_url") if row.get(name)]
             assert links
             with page.client("guest") as client:
                 for link in links:
@@ -157,14 +159,11 @@ def test_an_edited_xcom_hands_out_nothing_of_others(page: Page) -> None:
             with page.client("settler") as client:
                 answer = client.get("/api/settle/open_clips/make", params={"run_id": run_id})
                 assert answer.status_code in (404, 409)
-        page.airflow.edit_xcom(
-            xcom,
-            {
-                "kind": "batch",
-                "state": "finished",
-                "summary": f"s3://videos/archive/_veo/secret_archive/{page.runs['archive']}/make/summary.jsonl",
-            },
-        )
+        folder = page.airflow.xcom("secret_archive", page.runs["archive"], "make", key="folder")
+        named = {"summary": f"{folder}summary.jsonl", "sheet": f"{folder}contact-sheet.jpg"}
+        page.airflow.edit_xcom(xcom, {"kind": "batch", "state": "finished", **named})
+        (row,) = page.videos("guest", run_id=run_id)["rows"]
+        assert row["sheet_url"] is None
         with page.client("guest") as client:
             answer = client.get("/api/batch/open_clips/make", params={"run_id": run_id})
             assert answer.status_code == 404
@@ -180,6 +179,23 @@ def test_the_archive_shows_its_videos(page: Page) -> None:
         (row,) = answer.json()["rows"]
         assert row["group"] == "made"
         assert client.get(page.airflow.url + row["video_url"]).content[4:8] == b"ftyp"
+        for link in (answer.json()["sheet_url"], row["poster_url"]):
+            assert client.get(page.airflow.url + link).content.startswith(JPEG)
+
+
+def test_a_video_without_a_poster_shows_its_image(page: Page) -> None:
+    """A poster is that of the receipt's own video; where it is gone, the source image stands in."""
+    s3 = page.s3()
+    own = s3.get_object(Bucket="videos", Key="open_clips/one.mp4.veo.jpg")["Body"].read()
+    s3.delete_object(Bucket="videos", Key="secret_clips/two.mp4.veo.jpg")
+    with page.client("boss") as client:
+        (row,) = page.videos("boss", run_id=page.runs["one"])["rows"]
+        assert client.get(page.airflow.url + row["poster_url"]).content == own
+        (row,) = page.videos("boss", run_id=page.runs["two"])["rows"]
+        poster, image = (
+            client.get(page.airflow.url + row[name]).content for name in ("poster_url", "image_url")
+        )
+        assert poster == image != own
 
 
 def test_a_prompt_stays_a_text(page: Page) -> None:

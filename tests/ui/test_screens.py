@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.moments import until
 
+from veo_provider.receipts.attempt import Attempt
+from veo_provider.receipts.receipt import Receipt
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -76,6 +79,15 @@ def shoot(opened: Any, name: str) -> None:
         opened.evaluate("(dark) => document.documentElement.classList.toggle('dark', dark)", theme == "dark")
         opened.screenshot(path=Path(PICTURES) / f"{name}-{theme}.jpg", type="jpeg", quality=70)
     opened.evaluate("() => document.documentElement.classList.remove('dark')")
+
+
+def tell_candidate(page: Page, receipt: str, task: dict[str, Any]) -> None:
+    """Add to a receipt which generation a look-up has found, as the provider does."""
+    s3, (bucket, key) = page.s3(), receipt.removeprefix("s3://").split("/", 1)
+    found = Receipt.from_json(s3.get_object(Bucket=bucket, Key=key)["Body"].read(), receipt)
+    told = {"veo_task_id": task["task_id"], "submitted_at": 1_800_000_000.0, "status": "completed"}
+    changed = found.transition(found.state, Attempt("a look-up"), candidates=[told])
+    s3.put_object(Bucket=bucket, Key=key, Body=changed.to_json())
 
 
 def test_the_navigation_leads_to_the_page(page: Page, browser: Any) -> None:
@@ -158,7 +170,7 @@ def test_the_tab_of_a_task_shows_its_video(page: Page, browser: Any) -> None:
 
 def test_a_lost_response_is_settled(page: Page, gallery: Any) -> None:
     """A person attaches the id that the service's log shows: the task runs on, and the sum changes."""
-    (row,) = page.videos("boss")["people"]
+    (row,) = page.people("boss")
     lost = next(task for task in page.sandbox.tasks() if task["prompt"] == "The lost one")
     view(gallery, "people")
     gallery.locator(".person", has_text="The lost one").wait_for()
@@ -176,3 +188,62 @@ def test_a_lost_response_is_settled(page: Page, gallery: Any) -> None:
     assert page.sandbox.charges()["usd"] == pytest.approx(1.80)
     (entry,) = page.airflow.audit_log("veo attach")
     assert (entry["owner"], entry["dag_id"]) == ("boss", "open_clips")
+
+
+def test_it_never_happened_is_one_click(page: Page, gallery: Any) -> None:
+    """A person says that nothing was accepted: the task submits again, and one video is charged."""
+    before = page.sandbox.charges()["count"]
+    page.sandbox.add_faults([{"call": "submit", "status": 502}])
+    page.make("open_clips", "never", "The one that never was", "failed")
+    page.sandbox.clear_faults()
+    (row,) = page.people("boss")
+    view(gallery, "people")
+    gallery.locator("button.settle").click()
+    gallery.locator("#lost", has_text="Claimed at").wait_for()
+    gallery.locator("#never").click()
+    gallery.locator("#message", has_text="the task was cleared").wait_for()
+    page.finish("open_clips", row["run_id"])
+    assert page.people("boss") == []
+    assert page.sandbox.charges()["count"] == before + 1
+    (entry,) = page.airflow.audit_log("veo never-happened")
+    assert entry["owner"] == "boss"
+
+
+def test_the_lost_images_of_an_archive_are_settled_and_its_task_is_cleared_once(
+    page: Page, gallery: Any
+) -> None:
+    """Each is listed with its key and attached by a click on its candidate; nothing is paid twice."""
+    page.sandbox.add_faults([{"call": "submit", "reset": "after", "after": 1}])
+    page.make("open_archive", "lots", state="failed")
+    page.sandbox.clear_faults()
+    lost = page.people("boss", dag_id="open_archive")
+    assert len({row["key"] for row in lost}) == len(lost) == 2
+    accepted = [one for one in page.sandbox.tasks() if one["prompt"] == "It comes alive"]
+    assert len(accepted) == 3
+    for row, task in zip(lost, accepted[1:], strict=True):
+        tell_candidate(page, row["receipt"], task)
+    view(gallery, "people")
+    gallery.locator("h2.batch").wait_for()
+    shoot(gallery, "archive")
+    for left in (1, 0):
+        gallery.locator("button.candidate").first.click()
+        gallery.locator("#message", has_text="settle the others").wait_for()
+        until(lambda left=left: gallery.locator("button.candidate").count() == left)
+    assert gallery.locator(".note", has_text="in flight").count() == 2
+    gallery.locator("button.clear").click()
+    gallery.locator("#message", has_text="The task was cleared").wait_for()
+    page.finish("open_archive", lost[0]["run_id"])
+    assert page.people("boss", dag_id="open_archive") == []
+    with page.client("boss") as client:
+        params = {"run_id": lost[0]["run_id"]}
+        rows = client.get("/api/batch/open_archive/make", params=params).json()["rows"]
+    assert [row["group"] for row in rows] == ["made"] * 3
+    assert len([one for one in page.sandbox.tasks() if one["prompt"] == "It comes alive"]) == 3
+
+
+def test_the_operators_link_leads_to_its_video(page: Page, browser: Any) -> None:
+    """The link of a task instance opens its own view, which is all that there is on Airflow 3.0."""
+    links = page.airflow.links("open_clips", page.runs["clip-3"], "make")
+    browser.goto(page.airflow.url + links["Video"])
+    browser.locator("dd", has_text="A slow zoom, number 3").wait_for()
+    until(lambda: browser.locator("video").evaluate("(v) => v.readyState >= 1"))

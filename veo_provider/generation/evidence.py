@@ -73,20 +73,27 @@ class Open:
     """The list proves neither.
 
     :param reason: why, as a sentence.
-    :param candidates: the ids of the generations that it may be.
+    :param candidates: the generations that it may be.
     :param early: whether a later look may show more.
     """
 
     reason: str
-    candidates: tuple[str, ...] = ()
+    candidates: tuple[Entry, ...] = ()
     early: bool = False
 
     def __str__(self) -> str:
         if not self.candidates:
             return self.reason
-        named = ", ".join(self.candidates[:MOST_CANDIDATES])
+        named = ", ".join(entry.id for entry in self.candidates[:MOST_CANDIDATES])
         more = len(self.candidates) - MOST_CANDIDATES
         return f"{self.reason} It may be {named}" + (f" or one of {more} more." if more > 0 else ".")
+
+    def told(self) -> list[dict[str, Any]]:
+        """Return the first candidates as a receipt keeps them, for the person who decides."""
+        return [
+            {"veo_task_id": entry.id, "submitted_at": entry.submitted_at, "status": entry.status}
+            for entry in self.candidates[:MOST_CANDIDATES]
+        ]
 
 
 Finding = Found | Absent | Open
@@ -148,7 +155,7 @@ def examine(lost: Sent, others: Sequence[Sent], listing: Listing, now: float) ->
 
 def _identity(fitting: Sequence[Entry], rivals: Collection[Sent], match: _Match) -> Finding:
     """Decide whether the generations that fit are one, and the lost submission's."""
-    candidates = tuple(entry.id for entry in fitting)
+    candidates = tuple(fitting)
     if len(fitting) > 1:
         return Open(f"{len(fitting)} generations in the gateway's list fit.", candidates)
     if hidden := match.hidden(fitting[0]):
@@ -157,7 +164,7 @@ def _identity(fitting: Sequence[Entry], rivals: Collection[Sent], match: _Match)
         number = len(rivals)
         whose = "another lost submission" if number == 1 else f"{number} other lost submissions"
         return Open(f"A generation in the gateway's list fits, and it fits {whose} as well.", candidates)
-    return Found(candidates[0])
+    return Found(candidates[0].id)
 
 
 def _absence(lost: Sent, seen: Iterable[tuple[Sent, Entry]], listing: Listing, *, early: bool) -> Finding:

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from veo_provider.exceptions import (
     VeoError,
@@ -32,6 +32,8 @@ from veo_provider.receipts.charges import read_receipts
 from veo_provider.receipts.receipt import ReceiptState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from mypy_boto3_s3 import S3Client
     from typing_extensions import Self
 
@@ -235,7 +237,7 @@ def settle(
         raise error
     if finding.early:
         raise VeoLookUpPendingError(f"{_lost_sentence(receipt)} {finding}")
-    _record_reason(store, current, str(finding), attempt)
+    _record_reason(store, current, str(finding), attempt, finding.told())
     raise VeoUnknownReceiptError(f"{_lost_sentence(receipt)} {finding}")
 
 
@@ -278,13 +280,19 @@ def may_repeat_by_key(receipt: Receipt) -> bool:
     return bool(receipt.idempotency_key) and lost is not None and time.time() < lost.claimed_at + KEY_SECONDS
 
 
-def _record_reason(store: ReceiptStore, current: VersionedReceipt, reason: str, attempt: Attempt) -> None:
+def _record_reason(
+    store: ReceiptStore,
+    current: VersionedReceipt,
+    reason: str,
+    attempt: Attempt,
+    candidates: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Write into the receipt what was found, for the person who decides; not twice."""
     receipt = current.receipt
     if receipt.state is ReceiptState.UNKNOWN and receipt.reason.endswith(reason):
         return
     before = f"{receipt.reason} " if receipt.state is ReceiptState.UNKNOWN and receipt.reason else ""
-    unknown = receipt.transition(ReceiptState.UNKNOWN, attempt, reason=before + reason)
+    unknown = receipt.transition(ReceiptState.UNKNOWN, attempt, reason=before + reason, candidates=candidates)
     recording.record(store, current, unknown)
 
 

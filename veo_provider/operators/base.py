@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from veo_provider.api.request import VeoRequest
 from veo_provider.exceptions import VeoImageError, VeoRequestError
-from veo_provider.links import VeoTaskLogLink
+from veo_provider.links import VeoPageLink, VeoTaskLogLink
 from veo_provider.operators import frozen_request
 from veo_provider.operators.prompt_files import PromptFiles
 from veo_provider.parameters import (
@@ -97,7 +97,7 @@ class VeoRequestOperator(PromptFiles, BaseOperator):
         "negative_prompt": "md",
         "s3_extra_args": "json",
     }
-    operator_extra_links: Sequence[BaseOperatorLink] = (VeoTaskLogLink(),)
+    operator_extra_links: Sequence[BaseOperatorLink] = (VeoPageLink(), VeoTaskLogLink())
     ui_color = "#d7e8ff"
 
     def __init__(

@@ -14,7 +14,7 @@ from veo_provider import reporting
 from veo_provider.airflow_config import default_deferrable, makes_posters
 from veo_provider.api.request import VeoRequest
 from veo_provider.exceptions import VeoBatchError, VeoBatchUnfinishedError, VeoError, VeoRequestError
-from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoTaskLogLink
+from veo_provider.links import FOLDER_KEY, VeoArchiveLink, VeoPageLink, VeoTaskLogLink
 from veo_provider.operators import frozen_request
 from veo_provider.operators.base import attempt_of, seconds_of
 from veo_provider.operators.fallbacks import VeoFallbackOperator, require_new
@@ -98,7 +98,11 @@ class VeoBatchOperator(VeoFallbackOperator):
         ("dry_run",),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"negative_prompt": "md", "s3_extra_args": "json"}
-    operator_extra_links: Sequence[BaseOperatorLink] = (VeoArchiveLink(), VeoTaskLogLink())
+    operator_extra_links: Sequence[BaseOperatorLink] = (
+        VeoPageLink(),
+        VeoArchiveLink(),
+        VeoTaskLogLink(),
+    )
 
     def __init__(
         self,
@@ -334,8 +338,7 @@ class VeoBatchOperator(VeoFallbackOperator):
         sheet = ContactSheet()
         rows = sheet.watch(summary_rows(spec, s3, checkpoint.stopped))
         summary = write_summary(rows, s3, folder_of(spec))
-        if makes_posters():
-            sheet.write(s3, folder_of(spec))
+        drawn = sheet.write(s3, folder_of(spec)) if makes_posters() else None
         # A cleared task reads the receipts: anything may have been changed in the meantime.
         journal_of(spec, s3).clear()
         self.log.info(
@@ -346,7 +349,7 @@ class VeoBatchOperator(VeoFallbackOperator):
             summary.unknown_usd,
         )
         self._warn_if_empty(spec, summary)
-        reporting.push_batch(context, spec, folder_of(spec), summary)
+        reporting.push_batch(context, spec, folder_of(spec), summary, drawn)
         self._made = self._result(summary, time.time() - checkpoint.began)
         self._require_success(summary, checkpoint)
         report_to_outlets(context, self.outlets, self._made)

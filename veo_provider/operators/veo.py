@@ -13,7 +13,7 @@ from typing_extensions import assert_never
 
 from veo_provider import reporting
 from veo_provider.exceptions import VeoError
-from veo_provider.links import VeoTaskLogLink, VeoVideoLink
+from veo_provider.links import VeoPageLink, VeoTaskLogLink, VeoVideoLink
 from veo_provider.operators.base import VeoImageRequestOperator, VeoRequestOperator, attempt_of
 from veo_provider.operators.fallbacks import VeoFallbackOperator
 from veo_provider.operators.template_fields import TemplateFields
@@ -250,7 +250,7 @@ class VeoImageToVideoOperator(VeoFallbackOperator, VeoWaitingOperator):
     template_fields: Sequence[str] = TemplateFields(
         (*VeoWaitingOperator.template_fields, "fallbacks", "output_uri"), ("output",)
     )
-    operator_extra_links: Sequence[BaseOperatorLink] = (VeoVideoLink(), VeoTaskLogLink())
+    operator_extra_links: Sequence[BaseOperatorLink] = (VeoPageLink(), VeoVideoLink(), VeoTaskLogLink())
 
     def __init__(
         self,

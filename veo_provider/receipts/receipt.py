@@ -123,7 +123,8 @@ class Receipt:
         its id. A claim also has the price, the account and the model of its submission, its ``most_tries``,
         and the routes that were ``skipped`` before it; a refusal has its ``reason``. ``completed`` means that
         the generation was seen completed, ``told_usd`` is what the gateway says that it costs, and
-        ``extra_generations`` how often it says to have submitted it by itself.
+        ``extra_generations`` how often it says to have submitted it by itself. ``candidates`` are the
+        generations that a lost submission may be, as a look-up has found them.
     :param revision: unique to each write, so that no two writes have the same ETag.
     :param gateway: the name of the gateway, see :data:`~veo_provider.api.gateways.builtin.GATEWAYS`.
     :param price_form: what the price depends on, such as ``per second``; None if the price is not known.
@@ -161,6 +162,7 @@ class Receipt:
         *,
         told_usd: float | None = None,
         extra_generations: int = 0,
+        candidates: Sequence[Mapping[str, Any]] = (),
         **changes: Any,
     ) -> Receipt:
         """Return the receipt in another state, with the step added to its history.
@@ -168,6 +170,7 @@ class Receipt:
         :param attempt: the attempt that changes the receipt.
         :param told_usd: what the gateway says that the generation costs; None if it does not say.
         :param extra_generations: how often it says to have submitted the generation by itself.
+        :param candidates: the generations that a lost submission may be, for people to choose from.
         :param changes: other fields that change.
         """
         step: dict[str, Any] = {
@@ -182,6 +185,8 @@ class Receipt:
             step |= {} if attempt.most_tries is None else {"most_tries": attempt.most_tries}
         if state is ReceiptState.REFUSED:
             step["reason"] = changes.get("reason", "")
+        if candidates:
+            step["candidates"] = [dict(one) for one in candidates]
         if extra_generations:
             step["extra_generations"] = extra_generations
         if told_usd is not None:
@@ -219,6 +224,20 @@ class Receipt:
         return veo_task_id == self.veo_task_id or any(
             step.get("veo_task_id") == veo_task_id for step in self.history
         )
+
+    @property
+    def candidates(self) -> list[dict[str, Any]]:
+        """The generations that the lost submission may be, as the last look-up has found them.
+
+        Each has ``veo_task_id``, and the gateway's ``submitted_at`` (Unix seconds) and ``status`` or None.
+        """
+        if self.candidate_task_id:
+            return [{"veo_task_id": self.candidate_task_id, "submitted_at": None, "status": None}]
+        for step in reversed(self.history):
+            found = step.get("candidates")
+            if step.get("state") == ReceiptState.CLAIMED.value or isinstance(found, list):
+                return [one for one in found or () if isinstance(one, dict) and one.get("veo_task_id")]
+        return []
 
     @property
     def changed_at(self) -> float | None:

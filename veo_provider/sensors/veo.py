@@ -25,7 +25,7 @@ from veo_provider.exceptions import (
     VeoTaskNotFoundError,
     VeoVideoLostError,
 )
-from veo_provider.links import VeoTaskLogLink
+from veo_provider.links import VeoPageLink, VeoTaskLogLink
 from veo_provider.parameters import as_connection, as_task_id
 from veo_provider.polling.poller import DEFAULT_INTERVAL, Poller, Refused
 from veo_provider.receipts.video_row import small_row
@@ -64,7 +64,7 @@ class VeoTaskSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("veo_task_id", "veo_conn_id")
-    operator_extra_links: Sequence[BaseOperatorLink] = (VeoTaskLogLink(),)
+    operator_extra_links: Sequence[BaseOperatorLink] = (VeoPageLink(), VeoTaskLogLink())
     ui_color = "#d7e8ff"
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from veo_provider.exceptions import VeoContentNotReadyError, VeoRequestError, VeoStorageDeniedError
-from veo_provider.links import VeoVideoLink
+from veo_provider.links import VeoPageLink, VeoVideoLink
 from veo_provider.outlets import report_to_outlets
 from veo_provider.parameters import as_bool, as_connection, as_place, as_seconds, as_task_id, as_text
 from veo_provider.receipts.video_row import small_row
@@ -61,7 +61,7 @@ class VeoToS3Operator(BaseOperator):
         "s3_extra_args",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"s3_extra_args": "json"}
-    operator_extra_links = (VeoVideoLink(),)
+    operator_extra_links = (VeoPageLink(), VeoVideoLink())
     ui_color = "#d7e8ff"
 
     def __init__(

@@ -12,7 +12,8 @@ from fastapi import FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from veo_provider.ui import batches, figures, ledger, media, rights, settings, settling
+from veo_provider import airflow_config
+from veo_provider.ui import batches, figures, ledger, media, people, rights, settings, settling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,6 +37,7 @@ def create_app() -> FastAPI:
     for path in ("/", "/run/{rest:path}", "/task/{rest:path}"):
         app.get(path)(page)
     app.get("/api/videos")(videos)
+    app.get("/api/people")(needing_a_person)
     app.get("/api/spend.csv")(spend_csv)
     app.get("/api/batch/{dag_id}/{task_id}")(batch)
     app.get("/api/settle/{dag_id}/{task_id}")(lost)
@@ -47,7 +49,7 @@ def create_app() -> FastAPI:
 def page() -> HTMLResponse:
     """Return the page: the same for everybody, without data. Its script asks the routes below."""
     text = (_STATIC / "index.html").read_text(encoding="utf-8")
-    return HTMLResponse(text.replace("{{HOME}}", settings.home()))
+    return HTMLResponse(text.replace("{{HOME}}", airflow_config.page_path()))
 
 
 def videos(
@@ -60,29 +62,49 @@ def videos(
     days: Days = 30,
     offset: Offset = 0,
 ) -> dict[str, Any]:
-    """Return a page of the gallery, the figures, the spend, and what needs a person."""
+    """Return a page of the gallery, the figures, and the spend."""
     place = ledger.Place(dag_id, run_id, task_id, map_index)
     rows = _rows(user, place, None if run_id else days)
     filters = _filters(request)
     shown = [row for row in rows if filters.accept(row)]
-    people = [row for row in shown if row.get("group") == ledger.PERSON]
     links = media.MediaLinks(user)
     page_of = [links.add_to(dict(row)) for row in shown[offset : offset + _PAGE]]
     for row in page_of:
+        if row["kind"] == "batch":
+            row["sheet_url"] = _sheet_url(links, row)
         if row["kind"] == "batch" and row["state"] == "running" and run_id:
             row["progress"] = batches.progress(row)
-    settleable = rights.settleable_dags(user, {row["dag_id"] for row in people[:_PAGE]})
     return {
         "rows": page_of,
         "matches": len(shown),
         "more": len(shown) > offset + _PAGE,
         "totals": figures.totals(shown),
         "spend": figures.spend(shown),
-        "people": [{**row, "may_settle": row["dag_id"] in settleable} for row in people[:_PAGE]],
         "choices": {
             name: sorted({str(row[name]) for row in rows if row.get(name)})
             for name in ("dag_id", "model", "gateway", "account")
         },
+    }
+
+
+def needing_a_person(
+    user: GetUserDep,
+    request: Request,
+    dag_id: str | None = None,
+    run_id: str | None = None,
+    days: Days = 30,
+    offset: Offset = 0,
+) -> dict[str, Any]:
+    """Return a page of what needs a person, with what the receipts say of it now."""
+    rows = _rows(user, ledger.Place(dag_id, run_id), None if run_id else days)
+    found = list(people.needing(rows, _filters(request)))
+    page_of = found[offset : offset + _PAGE]
+    settleable = rights.settleable_dags(user, {row["dag_id"] for row in page_of})
+    return {
+        "people": people.with_receipts(page_of, settleable),
+        "clearable": sorted(settleable),
+        "matches": len(found),
+        "more": len(found) > offset + _PAGE,
     }
 
 
@@ -112,29 +134,24 @@ def batch(
 ) -> dict[str, Any]:
     """Return a page of the videos of one batch, out of its summary."""
     rights.require_reader(user, dag_id)
-    with create_session() as session:
-        found = ledger.read_rows(session, {dag_id}, ledger.Place(dag_id, run_id, task_id, map_index), None)
-    own = next((row for row in found if row["kind"] == "batch"), None)
-    if own is None:
-        raise HTTPException(404, "There is no such batch.")
+    own = _batch_of(ledger.Place(dag_id, run_id, task_id, map_index))
     filters = _filters(request)
     links = media.MediaLinks(user)
-    place: dict[str, Any] = {
-        "dag_id": dag_id,
-        "run_id": run_id,
-        "task_id": task_id,
-        "map_index": map_index,
-        "account": own.get("account", ""),
-    }
-    rows = batches.summary_rows(own) if own.get("summary") else []
-    shown = [row for row in rows if filters.accept(row)]
-    page_of = [links.add_to({**row, **place}) for row in shown[offset : offset + _PAGE]]
+    shown = [row for row in batches.images(own) if filters.accept(row)]
+    page_of = [links.add_to(row) for row in shown[offset : offset + _PAGE]]
     return {
         "rows": page_of,
         "matches": len(shown),
         "more": len(shown) > offset + _PAGE,
         "progress": {} if own.get("summary") else batches.progress(own),
+        "sheet_url": _sheet_url(links, own),
     }
+
+
+def _sheet_url(links: media.MediaLinks, row: dict[str, Any]) -> str | None:
+    """Return the link of a batch's contact sheet; None if it has none."""
+    sheet = batches.sheet(row)
+    return links.sheet(sheet, row["dag_id"]) if sheet else None
 
 
 def video(token: str, asked: Range = None) -> Response:
@@ -142,10 +159,12 @@ def video(token: str, asked: Range = None) -> Response:
     return media.serve(token, asked)
 
 
-def lost(user: GetUserDep, dag_id: str, task_id: str, run_id: str, map_index: int = -1) -> dict[str, Any]:
-    """Return the lost submission of a task as its receipt is now, for a person to settle."""
+def lost(
+    user: GetUserDep, dag_id: str, task_id: str, run_id: str, map_index: int = -1, key: str = ""
+) -> dict[str, Any]:
+    """Return the lost submission of a task, or of a batch's image, as its receipt is now."""
     rights.require_settler(user, dag_id)
-    return settling.read(_row_of(ledger.Place(dag_id, run_id, task_id, map_index)))
+    return settling.read(_row_of(ledger.Place(dag_id, run_id, task_id, map_index), key))
 
 
 def settle(
@@ -156,12 +175,13 @@ def settle(
     run_id: str,
     answer: settling.Answer,
     map_index: int = -1,
+    key: str = "",
     if_match: Annotated[str, Header()] = "",
 ) -> dict[str, Any]:
     """Record what a person has found out about a lost submission. This spends nothing."""
     _require_own_page(request)
     rights.require_settler(user, dag_id)
-    row = _row_of(ledger.Place(dag_id, run_id, task_id, map_index))
+    row = _row_of(ledger.Place(dag_id, run_id, task_id, map_index), key)
     return settling.settle(row, answer, etag=if_match, user=user)
 
 
@@ -178,17 +198,33 @@ def _require_own_page(request: Request) -> None:
         raise HTTPException(403, "Only Airflow's own page may ask for this.")
 
 
-def _row_of(place: ledger.Place) -> dict[str, Any]:
-    """Return the row of a task instance.
+def _row_of(place: ledger.Place, key: str) -> dict[str, Any]:
+    """Return the row of a task instance, or of an image in its batch.
+
+    :param key: of the image; empty for a task of one video.
+    :raises HTTPException: 404.
+    """
+    rows = _rows_of(place) if not key else batches.images(_batch_of(place))
+    for row in rows:
+        if row.get("receipt") and (not key or row.get("key") == key):
+            return row
+    raise HTTPException(404, "This task has no such receipt in S3.")
+
+
+def _batch_of(place: ledger.Place) -> dict[str, Any]:
+    """Return the row of a batch.
 
     :raises HTTPException: 404.
     """
-    with create_session() as session:
-        found = ledger.read_rows(session, {place.dag_id or ""}, place, None)
-    for row in found:
-        if row.get("receipt"):
+    for row in _rows_of(place):
+        if row["kind"] == "batch":
             return row
-    raise HTTPException(404, "This task has no receipt in S3.")
+    raise HTTPException(404, "There is no such batch.")
+
+
+def _rows_of(place: ledger.Place) -> list[dict[str, Any]]:
+    with create_session() as session:
+        return ledger.read_rows(session, {place.dag_id or ""}, place, None)
 
 
 def _rows(user: Any, place: ledger.Place, days: int | None) -> list[dict[str, Any]]:

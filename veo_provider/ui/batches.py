@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
 
+from veo_provider.batch.report.contact_sheet import NAME as SHEET
 from veo_provider.batch.report.run_folder import run_folder
 from veo_provider.exceptions import VeoError
 from veo_provider.receipts.attempt import task_instance_name
@@ -47,6 +48,26 @@ def summary_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def images(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a batch's images, each with the task instance; none before its summary is written.
+
+    :param batch: its row.
+    :raises HTTPException: 404 or 502.
+    """
+    if not batch.get("summary"):
+        return []
+    own = {name: batch[name] for name in ("dag_id", "run_id", "task_id", "map_index")}
+    own |= {name: batch[name] for name in ("account", "model") if batch.get(name)}
+    run = task_instance_name(own["dag_id"], own["run_id"], own["task_id"], own["map_index"])
+    found = []
+    for one in summary_rows(batch):
+        row = {**one, **own, "in_batch": True}
+        if row.get("paid_by") == run:
+            del row["paid_by"]  # as rows of single videos have it: only if another task pays
+        found.append(row)
+    return found
+
+
 def progress(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return how far a batch has come; empty before it has said so.
 
@@ -58,6 +79,17 @@ def progress(row: Mapping[str, Any]) -> dict[str, Any]:
     except (HTTPException, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def sheet(row: Mapping[str, Any]) -> S3Uri | None:
+    """Return the contact sheet of a batch; None if it has none, or its row names another's.
+
+    :param row: of the batch.
+    """
+    try:
+        return _own(row, "sheet", SHEET) if row.get("sheet") else None
+    except HTTPException:
+        return None
 
 
 def _own(row: Mapping[str, Any], name: str, file: str) -> S3Uri:
@@ -90,7 +122,7 @@ def _row(given: Mapping[str, Any]) -> dict[str, Any]:
     row["cause"] = str(given.get("reason") or "")
     row["at"] = str(given.get("changed_at") or "")
     row["day"] = row["at"][:10]
-    if row.get("output") and row.get("veo_task_id"):
+    if row.get("output") and row.get("paid_by"):  # only an image with a receipt has this
         row["receipt"] = row["output"] + SUFFIX
     ledger.judge(row)
     return row

@@ -40,7 +40,8 @@ _ADVICE = {
     "say that it never happened.",
 }
 _TEXTS = ("state", "receipt", "image", "prompt", "model", "account", "gateway", "cause", "advice", "part")
-_TEXTS_TOO = ("veo_task_id", "paid_by", "spent_at", "object", "summary", "folder", "kind", "key", "output")
+_TEXTS_TOO = ("veo_task_id", "paid_by", "spent_at", "object", "kind", "key", "output")
+_FILES = ("summary", "sheet", "folder")
 _AMOUNTS = ("price_usd", "cost_usd", "unknown_usd", "told_usd", "max_cost_usd")
 _NUMBERS = ("bytes", "duration_seconds", "width", "height")
 
@@ -155,7 +156,7 @@ def _decoded(value: Any) -> dict[str, Any]:
 def cleaned(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the known fields of a row, each of its type."""
     row: dict[str, Any] = {
-        name: given[name] for name in (*_TEXTS, *_TEXTS_TOO) if isinstance(given.get(name), str)
+        name: given[name] for name in (*_TEXTS, *_TEXTS_TOO, *_FILES) if isinstance(given.get(name), str)
     }
     row |= {name: float(given[name]) for name in _AMOUNTS if _is_number(given.get(name))}
     row |= {name: given[name] for name in _NUMBERS if _is_number(given.get(name))}

@@ -2,7 +2,8 @@
 
 A link names a receipt, or an object that the transfer operator stored, and never what to read by itself:
 whoever may edit XComs could name any object. The receipt names the video, the image and the task that paid;
-the object's metadata name the task that stored it. Only who may read that task's DAG gets them.
+the object's metadata name the task that stored it. Only who may read that task's DAG gets them. A contact
+sheet is only linked from the folder of its own run, and its link names that run's DAG.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from fastapi import HTTPException
 from fastapi.responses import RedirectResponse, StreamingResponse
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from veo_provider import airflow_config
 from veo_provider.exceptions import VeoError
+from veo_provider.generation.posters import poster_beside
 from veo_provider.receipts.s3_store import S3ReceiptStore, sidecar_of
 from veo_provider.s3.client import head_object, s3_client
 from veo_provider.s3.uri import S3Uri
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from fastapi.responses import Response
 
-    What = Literal["video", "image", "object"]
+    What = Literal["video", "image", "poster", "object", "sheet"]
 
 LINK_SECONDS = 15 * 60
 _CHUNK = 256 * 1024
@@ -47,20 +50,29 @@ class MediaLinks:
     def __init__(self, user: Any) -> None:
         self._viewer = rights.serialized(user)
         self._signer = _signer()
-        self._home = settings.home()
+        self._home = airflow_config.page_path()
 
     def add_to(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Add the links of a row's video and image, where it has any."""
+        """Add the links of a row's video, poster and image, where it has any."""
         receipt, made = row.get("receipt"), row.get("group") == "made"
         if receipt:
             row["video_url"] = self._link("video", receipt) if made else None
+            row["poster_url"] = self._link("poster", receipt) if made else None
             row["image_url"] = self._link("image", receipt) if row.get("image") else None
         elif row.get("object") and made:
             row["video_url"] = self._link("object", row["object"])
         return row
 
-    def _link(self, what: What, uri: str) -> str:
-        return f"{self._home}/media/{self._signer.dumps([what, uri, self._viewer])}"
+    def sheet(self, sheet: S3Uri, dag_id: str) -> str:
+        """Return the link of a contact sheet.
+
+        :param sheet: in the folder of its own run.
+        :param dag_id: of that run.
+        """
+        return self._link("sheet", str(sheet), dag_id)
+
+    def _link(self, what: What, uri: str, dag_id: str = "") -> str:
+        return f"{self._home}/media/{self._signer.dumps([what, uri, dag_id, self._viewer])}"
 
 
 def serve(token: str, asked_range: str | None) -> Response:
@@ -69,12 +81,12 @@ def serve(token: str, asked_range: str | None) -> Response:
     :raises HTTPException: 403, 404, 416 or 502.
     """
     try:
-        what, uri, viewer = _signer().loads(token, max_age=LINK_SECONDS)
+        what, uri, dag_id, viewer = _signer().loads(token, max_age=LINK_SECONDS)
         user = rights.user_of(viewer)
     except (BadData, ValueError, TypeError, KeyError):
         raise HTTPException(403, "This link has expired: open the page again.") from None
     try:
-        target, dag_ids = _found(what, uri, int(time.time() // 60))
+        target, dag_ids = _found(what, uri, dag_id, int(time.time() // 60))
     except VeoError:
         raise _missing() from None
     if not any(rights.may_read(user, dag_id) for dag_id in dag_ids):
@@ -116,9 +128,11 @@ def _signing_client(_minute: int) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _found(what: What, uri: str, _minute: int) -> tuple[S3Uri, frozenset[str]]:
+def _found(what: What, uri: str, dag_id: str, _minute: int) -> tuple[S3Uri, frozenset[str]]:
     """Return the object that a link names, and the DAGs that its receipt or its metadata vouch for."""
     s3 = client()
+    if what == "sheet":
+        return S3Uri.parse(uri, "sheet"), frozenset({dag_id})
     if what == "object":
         target = S3Uri.parse(uri, "object")
         head = head_object(s3, target)
@@ -128,11 +142,18 @@ def _found(what: What, uri: str, _minute: int) -> tuple[S3Uri, frozenset[str]]:
     if stored is None:
         raise _missing()
     receipt = stored.receipt
-    named = (receipt.video or {}).get("uri") if what == "video" else receipt.request.get("image")
-    target = S3Uri.parse(str(named), what)
-    if what == "video" and str(sidecar_of(target)) != uri:
+    dag_ids = _dags_of([receipt.claimant, *(one.task_instance for one in receipt.submissions)])
+    if what == "image":
+        return S3Uri.parse(str(receipt.request.get("image")), what), dag_ids
+    video = S3Uri.parse(str((receipt.video or {}).get("uri")), what)
+    if str(sidecar_of(video)) != uri:
         raise _missing()  # a receipt that was copied to another place
-    return target, _dags_of([receipt.claimant, *(one.task_instance for one in receipt.submissions)])
+    if what == "video":
+        return video, dag_ids
+    poster = poster_beside(video)
+    if head_object(s3, poster) is not None:
+        return poster, dag_ids
+    return S3Uri.parse(str(receipt.request.get("image")), "image"), dag_ids  # stands in
 
 
 def _dags_of(task_instances: list[str]) -> frozenset[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.plugins_manager import AirflowPlugin
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
 
+from veo_provider import airflow_config
 from veo_provider.ui import settings
 
 if TYPE_CHECKING:
@@ -37,16 +38,16 @@ class LazyApp:
 
 def apps() -> list[dict[str, Any]]:
     """Return the app, for Airflow 3.0 and later."""
-    if not (AIRFLOW_V_3_0_PLUS and settings.is_enabled()):
+    if not (AIRFLOW_V_3_0_PLUS and airflow_config.has_page()):
         return []
-    return [{"app": LazyApp(), "url_prefix": settings.PREFIX, "name": "Veo videos"}]
+    return [{"app": LazyApp(), "url_prefix": airflow_config.PAGE_PREFIX, "name": "Veo videos"}]
 
 
 def views() -> list[dict[str, Any]]:
     """Return the entry in the navigation and the tabs, for Airflow 3.1 and later."""
-    if not (AIRFLOW_V_3_1_PLUS and settings.is_enabled()):
+    if not (AIRFLOW_V_3_1_PLUS and airflow_config.has_page()):
         return []
-    home = settings.home()
+    home = airflow_config.page_path()
     icons = {"icon": f"{home}/static/icon.svg", "icon_dark_mode": f"{home}/static/icon-dark.svg"}
     found = [
         {

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import urlsplit
 
 from airflow.configuration import conf
-
-PREFIX = "/veo"
-"""Where the page is, below the base URL of Airflow."""
-
-
-def is_enabled() -> bool:
-    """Return whether there is a page: ``[veo] ui``, by default True."""
-    return conf.getboolean("veo", "ui", fallback=True)
 
 
 def has_tabs() -> bool:
@@ -35,9 +26,3 @@ def aws_conn_id() -> str | None:
     Never one that an XCom names: whoever may edit XComs could choose another's.
     """
     return conf.get("veo", "ui_aws_conn_id", fallback="aws_default") or None
-
-
-def home() -> str:
-    """Return the path of the page, behind the path of ``[api] base_url``."""
-    base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
-    return f"{base}{PREFIX}"

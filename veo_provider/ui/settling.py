@@ -51,7 +51,7 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
         "claimed_by": receipt.claimed_by,
         "claimed_at": _time(claimed) if claimed else "",
         "account": receipt.request.get("account"),
-        "candidate": receipt.candidate_task_id,
+        "candidates": [_candidate(one) for one in receipt.candidates],
     }
 
 
@@ -97,6 +97,16 @@ def _open(row: Mapping[str, Any], etag: str | None) -> VersionedReceipt:
 
 def _store(row: Mapping[str, Any]) -> S3ReceiptStore:
     return S3ReceiptStore(media.client(), S3Uri.parse(row["receipt"], "receipt"))
+
+
+def _candidate(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return a generation that may be the lost one, for a person to read."""
+    at = found.get("submitted_at")
+    return {
+        "veo_task_id": str(found["veo_task_id"]),
+        "submitted_at": _time(at) if isinstance(at, (int, float)) else "",
+        "status": str(found.get("status") or ""),
+    }
 
 
 def _time(seconds: float) -> str:

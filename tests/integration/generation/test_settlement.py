@@ -9,8 +9,10 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from veo_provider import settle
-from veo_provider.exceptions import VeoSettlementError
-from veo_provider.generation import settlement
+from veo_provider.api.parsing.listing import Entry
+from veo_provider.exceptions import VeoSettlementError, VeoUnknownReceiptError
+from veo_provider.generation import look_up, settlement
+from veo_provider.generation.evidence import Open
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator
 from veo_provider.receipts.attempt import Attempt, Person
@@ -296,3 +298,12 @@ def test_airflows_own_command_line_has_it(lost, sandbox):
     command = [sys.executable, "-m", "airflow", "veo", "attach", RECEIPT, the_id(sandbox)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "is now submitted" in done.stdout
+
+
+def test_a_look_up_leaves_its_candidates_in_the_receipt(lost, sandbox):
+    """A person chooses among them: each with its id, its time and the gateway's word for its state."""
+    entry = Entry(id=the_id(sandbox), submitted_at=1.0, status="SUCCESS")
+    with pytest.raises(VeoUnknownReceiptError, match=f"It may be {entry.id}"):
+        look_up.settle(lost, lost.read(), Open("Two fit.", (entry,)), Attempt("a look-up"), may_resubmit=True)
+    (told,) = lost.read().receipt.candidates
+    assert told == {"veo_task_id": entry.id, "submitted_at": 1.0, "status": "SUCCESS"}

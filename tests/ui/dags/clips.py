@@ -33,6 +33,19 @@ for dag_id in ("open_clips", "secret_clips"):
         )
     globals()[dag_id] = dag
 
+with DAG(
+    dag_id="open_archive", schedule=None, start_date=START, params={"folder": Param("open", type="string")}
+) as open_archive:
+    VeoBatchOperator(
+        task_id="make",
+        images=[f"s3://images/{name}" for name in ("rocket.jpg", "chelsea.png", "hubble_portrait.webp")],
+        prompt="It comes alive",
+        output_prefix="s3://videos/{{ params.folder }}/",
+        seconds="4",
+        deferrable=False,
+        max_in_flight=1,
+    )
+
 with DAG(dag_id="secret_archive", schedule=None, start_date=START) as secret_archive:
     VeoBatchOperator(
         task_id="make",

@@ -140,6 +140,8 @@ def test_a_reason_names_the_generations_that_it_may_be():
         "9 generations in the gateway's list fit. It may be task_0, task_1, task_2, task_3, task_4 "
         "or one of 4 more."
     )
+    assert [one["veo_task_id"] for one in found.told()] == [f"task_{number}" for number in range(5)]
+    assert {one["submitted_at"] for one in found.told()} == {LOST_ROW.submitted_at}
 
 
 def test_a_charge_of_another_model_has_no_part_in_it():

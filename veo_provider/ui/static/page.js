@@ -77,9 +77,9 @@ function player(row, big = false) {
   const video = make("video", { src: row.video_url, controls: true, preload: big ? "metadata" : "none", playsinline: true, loop: !big });
   if (!big) {
     // A poster of <video> is not lazy; an image is.
-    video.hidden = Boolean(row.image_url);
+    video.hidden = Boolean(row.poster_url || row.image_url);
     video.muted = true;
-  }
+  } else if (row.poster_url) video.poster = row.poster_url;
   return video;
 }
 
@@ -88,8 +88,19 @@ function picture(row, lazy = true) {
   return make("img", { src: row.image_url, alt: `Source image ${row.image || ""}`, loading: lazy ? "lazy" : "eager", onerror: (event) => event.target.remove() });
 }
 
+// The server shows the source image where a video has no poster.
+function poster(row) {
+  if (!row.poster_url) return picture(row);
+  const gone = (event) => { event.target.parentElement.querySelector("video").hidden = false; event.target.remove(); };
+  return make("img", { class: "poster", src: row.poster_url, alt: `Video of ${row.image || row.prompt || ""}`, loading: "lazy", onerror: gone });
+}
+
+function sheet(row) {
+  return row.sheet_url ? make("img", { class: "sheet", src: row.sheet_url, alt: "Contact sheet of the archive's first videos", loading: "lazy", onerror: (event) => event.target.remove() }) : null;
+}
+
 function screen(row) {
-  const box = make("div", { class: row.video_url ? "screen" : "screen dim" }, picture(row));
+  const box = make("div", { class: row.video_url ? "screen" : "screen dim" }, poster(row));
   if (row.video_url) {
     const video = player(row);
     const play = () => { video.hidden = false; video.play().catch(() => {}); };
@@ -127,7 +138,7 @@ function counts_of(row) {
 }
 
 function batch_card(row) {
-  return make("article", { class: "card" }, make("div", { class: "text" },
+  return make("article", { class: "card" }, sheet(row), make("div", { class: "text" },
     make("strong", {}, "Archive"), make("div", { class: "counts" }, counts_of(row)),
     make("div", { class: "meta" }, `${money(row)}${row.max_cost_usd ? ` of at most ${dollars(row.max_cost_usd)}` : ""}`),
     make("div", { class: "meta" }, task_link(row)),
@@ -198,32 +209,70 @@ async function download() {
 
 function people(found) {
   if (!found.people.length) return make("p", {}, "Nothing needs a person.");
-  return make("div", {}, ...found.people.map((row) => make("section", { class: "person" },
-    make("strong", {}, row.prompt || row.image || row.veo_task_id || row.state), make("div", { class: "cause" }, row.cause || row.state),
-    row.advice ? make("div", { class: "advice" }, row.advice) : null,
+  const list = make("div");
+  let batch = "";
+  for (const row of found.people) {
+    if (row.in_batch && batch !== task_url(row)) list.append(batch_of_lost(row, found.clearable.includes(row.dag_id)));
+    batch = row.in_batch ? task_url(row) : "";
+    list.append(person(row));
+  }
+  return list;
+}
+
+// A batch's images are settled one by one, and its task is cleared once for all of them.
+function batch_of_lost(row, may_clear) {
+  const clear_it = async () => {
+    try {
+      await clear_task(row);
+      await load();
+      find("message").textContent = "The task was cleared: it continues with what is settled.";
+    } catch (error) { find("message").textContent = error.message; }
+  };
+  return make("h2", { class: "batch" }, "Archive ", task_link(row), " ",
+    may_clear ? make("button", { type: "button", class: "clear", onclick: clear_it }, "All settled: clear the task once") : null);
+}
+
+const clear_task = (row) => ask(`${BASE}/api/v2/dags/${path(row.dag_id)}/clearTaskInstances`, { method: "POST", headers: { "Content-Type": "application/json" },
+  body: JSON.stringify({ dry_run: false, only_failed: false, dag_run_id: row.run_id, task_ids: [row.map_index >= 0 ? [row.task_id, row.map_index] : row.task_id] }) });
+
+function candidates(row) {
+  if (!row.candidates?.length) return null;
+  const attach = (one) => send_answer(row, row.etag, { veo_task_id: one.veo_task_id }).catch((error) => { find("message").textContent = error.message; });
+  return make("ul", { class: "candidates" }, ...row.candidates.map((one) => make("li", {},
+    [one.veo_task_id, one.submitted_at ? `submitted ${one.submitted_at}` : null, one.status].filter(Boolean).join(", "), " ",
+    make("button", { type: "button", class: "candidate", onclick: () => attach(one) }, "Attach this id"))));
+}
+
+function person(row) {
+  return make("section", { class: "person" },
+    make("strong", {}, row.key || row.prompt || row.image || row.veo_task_id || row.state), make("div", { class: "cause" }, row.cause || row.state),
+    row.note ? make("div", { class: "note" }, row.note) : row.advice ? make("div", { class: "advice" }, row.advice) : null,
+    candidates(row),
     make("div", { class: "meta" }, `${money(row)}${row.receipt ? ` · ${row.receipt}` : ""}${row.veo_task_id ? ` · ${row.veo_task_id}` : ""}`),
     make("div", { class: "meta" }, task_link(row)),
-    row.may_settle && row.receipt && row.state === "unknown"
-      ? make("div", { class: "buttons" }, make("button", { type: "button", class: "settle", onclick: () => settle(row) }, "Settle…")) : null)));
+    row.may_settle
+      ? make("div", { class: "buttons" }, make("button", { type: "button", class: "settle", onclick: () => settle(row) }, "Settle…")) : null);
 }
 
 // Settling: the receipt is read first, and is written only if it has not changed since.
+const settle_url = (row) => `${HOME}/api/settle/${path(row.dag_id, row.task_id)}?${new URLSearchParams(
+  { run_id: row.run_id, map_index: row.map_index, ...(row.in_batch ? { key: row.key } : {}) })}`;
+
+async function send_answer(row, etag, answer) {
+  const done = await ask(settle_url(row), { method: "POST", headers: { "Content-Type": "application/json", "If-Match": etag }, body: JSON.stringify(answer) });
+  if (!row.in_batch) await clear_task(row);
+  if (find("dialog").open) find("dialog").close();
+  await load();
+  find("message").textContent = `The receipt is ${done.state} now${row.in_batch ? ": settle the others of this archive, and then clear its task" : ", and the task was cleared"}.`;
+}
+
 async function settle(row) {
-  const url = `${HOME}/api/settle/${path(row.dag_id, row.task_id)}?${new URLSearchParams({ run_id: row.run_id, map_index: row.map_index })}`;
   const said = make("p", { class: "cause", role: "alert" });
   const id = make("input", { name: "veo_task_id", placeholder: "task id", size: 44 });
   const dialog = find("dialog");
   let lost = null;
   const send = async (answer) => {
-    try {
-      const done = await ask(url, { method: "POST", headers: { "Content-Type": "application/json", "If-Match": lost.etag }, body: JSON.stringify(answer) });
-      const task = row.map_index >= 0 ? [row.task_id, row.map_index] : row.task_id;
-      await ask(`${BASE}/api/v2/dags/${path(row.dag_id)}/clearTaskInstances`, { method: "POST", headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ dry_run: false, only_failed: false, dag_run_id: row.run_id, task_ids: [task] }) });
-      dialog.close();
-      await load();
-      find("message").textContent = `The receipt is ${done.state} now, and the task was cleared.`;
-    } catch (error) { said.textContent = error.message; }
+    try { await send_answer(row, lost.etag, answer); } catch (error) { said.textContent = error.message; }
   };
   const price = lost_price(row);
   dialog.replaceChildren(make("h2", {}, "Was it submitted?"),
@@ -234,8 +283,8 @@ async function settle(row) {
     make("p", {}, make("button", { type: "button", onclick: () => dialog.close() }, "Cancel")), said);
   dialog.showModal();
   try {
-    lost = await ask(url);
-    find("lost").textContent = `Claimed at ${lost.claimed_at || "an unknown time"} by ${lost.claimed_by}, with ${lost.account}.${lost.candidate ? ` The broken response named ${lost.candidate}.` : ""}`;
+    lost = await ask(settle_url(row));
+    find("lost").textContent = `Claimed at ${lost.claimed_at || "an unknown time"} by ${lost.claimed_by}, with ${lost.account}.`;
   } catch (error) { said.textContent = error.message; }
 }
 const lost_price = (row) => (row.price_usd === undefined ? "its price" : dollars(row.price_usd));
@@ -273,7 +322,8 @@ async function load(more = false) {
     const extra = { offset: state.offset };
     const found = state.batch
       ? await ask(`${HOME}/api/batch/${path(state.batch.dag_id, state.batch.task_id)}?${query({ run_id: state.batch.run_id, map_index: state.batch.map_index, dag_id: "", task_id: "", ...extra })}`)
-      : await ask(`${HOME}/api/videos?${query(extra)}`);
+      : await ask(`${HOME}/api/videos?${query(state.view === "people" ? {} : extra)}`);
+    if (state.view === "people" && !state.batch) Object.assign(found, await ask(`${HOME}/api/people?${query(extra)}`));
     if (number !== asked) return;
     draw(found, more);
   } catch (error) {
@@ -288,12 +338,14 @@ function draw(found, more) {
   if (found.totals) { figures(found); choices(found); }
   find("message").textContent = "";
   const gallery = state.view === "gallery" || state.batch;
-  find("more").hidden = !(gallery && found.more);
+  find("more").hidden = state.view === "spend" || !found.more;
+  if (more && !gallery) return find("content").append(people(found));
   if (more) return find("content").firstChild.append(...found.rows.map(card));
   if (!gallery) return find("content").replaceChildren((state.view === "spend" ? spend : people)(found));
   if (!found.rows.length) find("message").textContent = place[0] === "task" ? "This task has made no Veo video." : "There is no Veo video here yet.";
   if (place[0] === "task" && found.rows.length === 1 && found.rows[0].kind === "video") return find("content").replaceChildren(single(found.rows[0]));
-  return find("content").replaceChildren(make("div", { class: "gallery" }, ...found.rows.map(card)));
+  const gallery_of = make("div", { class: "gallery" }, ...found.rows.map(card));
+  return find("content").replaceChildren(gallery_of, ...(state.batch && found.sheet_url ? [sheet(found)] : []));
 }
 
 if (place.length) {
