@@ -37,6 +37,16 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
 """The fields of a connection's extra, for the forms of all versions of Airflow."""
 
 
+def _option(description: str, kind: str, default: str) -> dict[str, str | None]:
+    return {
+        "description": description,
+        "version_added": None,
+        "type": kind,
+        "example": None,
+        "default": default,
+    }
+
+
 def get_provider_info() -> dict[str, Any]:
     """Tell Airflow what this provider brings; Airflow finds it by its entry point."""
     return {
@@ -82,16 +92,29 @@ def get_provider_info() -> dict[str, Any]:
             "veo": {
                 "description": "Settings of the provider for Veo videos.",
                 "options": {
-                    "posters": {
-                        "description": (
-                            "Keep a poster beside each stored video, and a contact sheet beside the summary "
-                            "of each batch. Needs the extra posters."
-                        ),
-                        "version_added": None,
-                        "type": "boolean",
-                        "example": None,
-                        "default": "False",
-                    },
+                    "posters": _option(
+                        "Keep a poster beside each stored video, and a contact sheet beside the summary of "
+                        "each batch. Needs the extra posters.",
+                        "boolean",
+                        "False",
+                    ),
+                    "ui": _option("Show the page of videos (Airflow 3.0 and later).", "boolean", "True"),
+                    "ui_tabs": _option(
+                        "Give every task instance and every run a tab, also those that make no videos.",
+                        "boolean",
+                        "False",
+                    ),
+                    "ui_media": _option(
+                        "How a browser gets videos: proxy streams them through the API server, presigned "
+                        "redirects to S3.",
+                        "string",
+                        "proxy",
+                    ),
+                    "ui_aws_conn_id": _option(
+                        "The connection of the page to S3; empty: boto3's own credentials.",
+                        "string",
+                        "aws_default",
+                    ),
                 },
             },
         },

@@ -41,7 +41,7 @@ def has_page() -> bool:
 
 
 def page_path() -> str:
-    """Return the path of the page of videos, behind the path of ``[api] base_url``."""
+    """Return the path of the page of videos, after the path of ``[api] base_url``."""
     base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
     return f"{base}{PAGE_PREFIX}"
 

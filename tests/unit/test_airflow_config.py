@@ -1,11 +1,14 @@
 """What Airflow's `[operators] default_deferrable` says counts, where somebody has said it."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from airflow.configuration import conf
 
+import veo_provider
 from veo_provider.airflow_config import default_deferrable
 from veo_provider.operators.batch import VeoBatchOperator
 from veo_provider.operators.veo import VeoImageToVideoOperator
@@ -74,3 +77,16 @@ def test_a_value_set_at_run_time_counts(monkeypatch):
     finally:
         conf.remove_option("operators", "default_deferrable")
     assert default_deferrable() is True
+
+
+def test_the_provider_declares_each_option_that_it_reads():
+    """`airflow config list` shows an option with its default only if the provider declares it."""
+    package = Path(veo_provider.__file__).parent
+    calls = re.compile(r'conf\.get(?:boolean)?\(\s*"veo", "(\w+)", fallback=("?)(\w+)\2')
+    read = {
+        name: default
+        for path in package.rglob("*.py")
+        for name, _, default in calls.findall(path.read_text("utf-8"))
+    }
+    declared = veo_provider.get_provider_info()["config"]["veo"]["options"]
+    assert {name: option["default"] for name, option in declared.items()} == read

@@ -15,7 +15,7 @@ from airflow.models import connection as connections
 from airflow.secrets.local_filesystem import LocalFilesystemBackend
 from support.code_blocks import code_blocks
 
-from veo_provider.airflow_config import makes_posters
+from veo_provider.airflow_config import has_page, makes_posters
 from veo_provider.hooks.veo import VeoSettings
 from veo_provider.s3.client import s3_client
 from veo_provider.ui import settings
@@ -94,7 +94,7 @@ def test_the_settings_of_the_page_are_all_there_are(monkeypatch):
         monkeypatch.delenv(f"AIRFLOW__VEO__{name.upper()}", raising=False)
     read = {
         "posters": str(makes_posters()),
-        "ui": str(settings.is_enabled()),
+        "ui": str(has_page()),
         "ui_tabs": str(settings.has_tabs()),
         "ui_media": settings.media(),
         "ui_aws_conn_id": settings.aws_conn_id(),

@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from asgiref.sync import sync_to_async
+
 from veo_provider.batch.engine.feeder import ItemFeeder
 from veo_provider.batch.engine.monitors.balance import BalanceMonitor
 from veo_provider.batch.engine.monitors.progress import ProgressReporter
@@ -25,6 +27,7 @@ from veo_provider.exceptions import VeoReceiptUnavailableError
 from veo_provider.generation.fallbacks import Route
 from veo_provider.generation.look_up import LookUps
 from veo_provider.generation.state_machine import GenerationPolicy
+from veo_provider.hooks.veo import VeoHook, wait_for_airflow
 from veo_provider.polling.session import shared_session
 from veo_provider.receipts.attempt import Attempt
 from veo_provider.receipts.receipt import SUFFIX
@@ -205,10 +208,6 @@ def _prepare_checkpoint(checkpoint: Checkpoint, manifest: Manifest, journal: Res
 
 async def _read_connections(spec: BatchSpec, tuning: BatchTuning) -> tuple[list[VeoSettings], S3Client]:
     """Read the connection of each route and that of S3, waiting until Airflow responds."""
-    from asgiref.sync import sync_to_async
-
-    from veo_provider.hooks.veo import VeoHook, wait_for_airflow
-
     attempts = tuning.connection_attempts
     settings = [await VeoHook(conn_id).wait_for_settings(max_attempts=attempts) for conn_id in spec.conn_ids]
     # Airflow before 3.2 reads a connection in a thread only if the thread was started in this way.
