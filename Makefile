@@ -47,7 +47,7 @@ help: ## Show this list
 	    /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "With AIRFLOW=2.11.2 before it, each runs on that Airflow, in a virtual environment of its own; the"
-	@echo "versions are those in constraints/. A running Airflow (demo, up, system) and bench need 3.0 or newer."
+	@echo "versions are those in constraints/. The targets system and bench need 3.0 or newer."
 
 ##: For a first look
 

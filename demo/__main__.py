@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from demo.airflow import AirflowError, LocalAirflow
 from demo.processes import ending_on_signals, guarded
+from demo.releases import INSTALLED
 from veo_provider.sandbox.process import Sandbox, SandboxError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _run(folder: Path, say: Callable[[str], None], *, stay: bool, kind: type[Loc
             if stay:
                 _stay(airflow, sandbox)
             say("Stopping Airflow and the sandbox")
-    if not stay:
+    if INSTALLED.has_page and not stay:
         print("\nThe page with its video is in a running Airflow: make up, then Browse, Veo videos (/veo/).")
 
 
@@ -174,9 +175,9 @@ The bill
 
 def _stay(airflow: LocalAirflow, sandbox: Sandbox) -> None:
     """Tell where everything is and wait for Ctrl-C."""
+    page = f"\n    the videos  {airflow.url}/veo/  what was made and what it cost; also in Browse"
     print(f"""It stays, on this machine only:
-    Airflow     {airflow.url}  (no login)
-    the videos  {airflow.url}/veo/  what was made and what it cost; also in Browse
+    Airflow     {airflow.url}  (no login){page if INSTALLED.has_page else ""}
     the DAG     {airflow.url}/dags/{DAG_ID}  runs when you trigger it
     the API     {sandbox.api}  key {sandbox.api_key}
     the bill    {sandbox.api.removesuffix("/v1")}/_sandbox/charges

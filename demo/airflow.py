@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -19,6 +18,7 @@ import httpx
 import psutil
 
 from demo.processes import end_carriers, ending_on_signals, guarded
+from demo.releases import HOST, INSTALLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,30 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["HOST", "SETTINGS", "AirflowError", "LocalAirflow", "free_port"]
 
-HOST = "127.0.0.1"
 AIRFLOW = (sys.executable, "-m", "airflow")
 MARK = "LOCAL_AIRFLOW"  # an environment variable by which all our processes are known
 
-COMPONENTS = {
-    # The log servers of scheduler and triggerer want fixed ports; here all logs lie in one folder.
-    "api-server": ["api-server", "--host", HOST, "--workers", "1"],
-    "scheduler": ["scheduler", "--skip-serve-logs"],
-    "dag-processor": ["dag-processor"],
-    "triggerer": ["triggerer", "--skip-serve-logs"],
-}
+COMPONENTS = {name: [name, *options] for name, options in INSTALLED.components.items()}
 """What runs, by its name, and the arguments of ``airflow`` that start it."""
+DAG_PROCESSOR = "dag-processor" if "dag-processor" in COMPONENTS else "scheduler"
 
 SETTINGS = {
     # SQLite: with the default of 32, fifty tasks bring everything down with "database is locked".
     "AIRFLOW__CORE__PARALLELISM": "4",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
     # DAGs run when triggered and at no other time, whatever their schedule: a bill can be foretold.
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "5",
-    # A new DAG file is found at once instead of after five minutes.
-    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
     # No encryption, so that a test can read in the database what must not be there.
     "AIRFLOW__CORE__FERNET_KEY": "",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -66,7 +57,7 @@ class AirflowError(RuntimeError):
 
 
 class LocalAirflow:
-    """API server, scheduler, DAG processor and triggerer over SQLite, on this machine only.
+    """All components of the installed Airflow over SQLite, on this machine only.
 
     Entering starts them afresh in ``home`` and waits until all are healthy. Leaving ends them with all
     that they started, even when this process is killed. ``env`` is added to their environment, which has
@@ -116,7 +107,8 @@ class LocalAirflow:
             for component in self.components:
                 self.start(component)
             self.wait_until_healthy()
-            self._http.headers["Authorization"] = f"Bearer {self.token(self._login)}"
+            if INSTALLED.has_tokens:
+                self._http.headers["Authorization"] = f"Bearer {self.token(self._login)}"
             self._running = stack.pop_all()
         return self
 
@@ -128,7 +120,7 @@ class LocalAirflow:
     def start(self, component: str) -> None:
         """Start a component: at the beginning, or again after ``kill``."""
         command = [*AIRFLOW, *self.components[component]]
-        if component == "api-server":
+        if component == INSTALLED.server:
             command += ["--port", str(self._port)]
         self._spawn(component, command)
 
@@ -241,7 +233,7 @@ class LocalAirflow:
             for error in self._request("GET", "importErrors")["import_errors"]:
                 raise AirflowError(f"{error['filename']} cannot be imported:\n{error['stack_trace']}")
             if time.monotonic() > deadline:
-                raise AirflowError(f"No DAG {dag_id} was found.\n{self._tail('dag-processor')}")
+                raise AirflowError(f"No DAG {dag_id} was found.\n{self._tail(DAG_PROCESSOR)}")
             time.sleep(0.5)
 
     def trigger(
@@ -282,9 +274,8 @@ class LocalAirflow:
         return found
 
     def _page(self, what: str, path: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-        page: list[dict[str, Any]] = self._request(
-            "GET", path, params={**params, "limit": 100, "order_by": "id"}
-        )[what]
+        params = {**params, "limit": 100, **INSTALLED.order(what)}
+        page: list[dict[str, Any]] = self._request("GET", path, params=params)[what]
         return page
 
     def pool(self, name: str = "default_pool") -> dict[str, Any]:
@@ -302,7 +293,9 @@ class LocalAirflow:
     ) -> Any:
         """Return what a task left under ``key``."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
-        return self._request("GET", path, params={"map_index": map_index})["value"]
+        # Airflow 2 gives a text otherwise, whatever the value is.
+        params = {"map_index": map_index, "stringify": False}
+        return self._request("GET", path, params=params)["value"]
 
     def audit_log(self, event: str) -> list[dict[str, Any]]:
         """Return the entries of Airflow's audit log about an event."""
@@ -321,7 +314,7 @@ class LocalAirflow:
         """Return the log of one try of a task, one event on a line."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         log = self._request("GET", path, params={"map_index": map_index, "full_content": True})
-        return "\n".join(_log_line(event) for event in log["content"])
+        return INSTALLED.log_text(log["content"])
 
     def links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
         """Return a task instance's extra links, by their names."""
@@ -366,9 +359,10 @@ class LocalAirflow:
             raise AirflowError(f"{self.home} holds something else: give a folder that may be emptied.")
         shutil.rmtree(self.home, ignore_errors=True)
         (self.home / "components").mkdir(parents=True)
+        INSTALLED.configure(self.home)
         self._port = free_port()
         self._env = self._environment(mark)
-        self._http = httpx.Client(base_url=f"{self.url}/api/v2/", timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=f"{self.url}/{INSTALLED.api}", timeout=30, trust_env=False)
 
     def _environment(self, mark: str) -> dict[str, str]:
         foreign = ("AIRFLOW", "_AIRFLOW", "AWS_")
@@ -380,10 +374,7 @@ class LocalAirflow:
             MARK: mark,
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(),
-            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(),
+            **INSTALLED.environment(self.url),
             **self._extra_env,
         }
 
@@ -408,10 +399,10 @@ class LocalAirflow:
     def healthy(self) -> set[str]:
         """Tell which components say that they are well."""
         try:
-            health = self._request("GET", "monitor/health")
+            health = self._request("GET", INSTALLED.health)
         except (httpx.TransportError, AirflowError):
             return set()
-        names = {"metadatabase": "api-server", "dag_processor": "dag-processor"}
+        names = {"metadatabase": INSTALLED.server, "dag_processor": "dag-processor"}
         return {names.get(name, name) for name, one in health.items() if one["status"] == "healthy"}
 
     def _check_alive(self, component: str) -> None:
@@ -447,12 +438,3 @@ def free_port() -> int:
     with socket.create_server((HOST, 0)) as server:
         port: int = server.getsockname()[1]
         return port
-
-
-def _log_line(event: dict[str, Any]) -> str:
-    """Write one event of a structured log as a line, and below it each error of a chain as one more."""
-    lines = [" ".join(str(event[key]) for key in ("timestamp", "level", "event") if event.get(key))]
-    for error in event.get("error_detail") or []:
-        place = "".join(f" ({frame['filename']}:{frame['lineno']})" for frame in error["frames"][-1:])
-        lines.append(f"    {error['exc_type']}: {error['exc_value']}{place}")
-    return "\n".join(lines)
