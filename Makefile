@@ -276,6 +276,8 @@ $(CLUSTER)/.test: constraints/cluster.txt pyproject.toml
 
 $(UPGRADE)/.test: Makefile
 	@echo "Installing Airflow $(NEWEST) with the wheel of $(UPGRADE-FROM) into $(UPGRADE): a minute or two, once."
+	@git cat-file -e $(UPGRADE-FROM)^{commit} 2> /dev/null || { \
+	    echo "Commit $(UPGRADE-FROM) is not in this clone, which is shallow: run \`git fetch --unshallow\` first."; exit 1; }
 	rm -rf .run/upgrade && mkdir -p .run/upgrade
 	git archive $(UPGRADE-FROM) | tar -x -C .run/upgrade
 	$(PYTHON) -m venv --clear $(UPGRADE)
