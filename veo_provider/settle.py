@@ -174,6 +174,7 @@ def _opened(
 ) -> Iterator[tuple[S3Client, S3ReceiptStore, VersionedReceipt, VeoClient, str]]:
     """Open the receipt, and a client of the connection that has submitted."""
     from veo_provider.generation import settlement
+    from veo_provider.generation.fingerprint import connection_of
     from veo_provider.hooks.veo import VeoHook
     from veo_provider.receipts.s3_store import S3ReceiptStore, sidecar_of
     from veo_provider.s3.client import s3_client
@@ -188,7 +189,7 @@ def _opened(
     )
     current = settlement.open_receipt(store, etag=given.etag, claimant=given.claimant)
     account = str(current.receipt.request.get("account") or "")
-    veo_conn_id = given.veo_conn_id or account.partition(" at ")[0] or "veo_default"
+    veo_conn_id = given.veo_conn_id or connection_of(account) or "veo_default"
     with VeoHook(veo_conn_id).get_conn() as client:
         yield s3, store, current, client, veo_conn_id
 

@@ -36,12 +36,8 @@ MAX_KEY_BYTES = 1024
 """The longest key that S3 accepts, in UTF-8."""
 
 _WILDCARDS = re.compile(r"[*?\[]")
-_OWN = (
-    VIDEO_SUFFIX,
-    RECEIPT_SUFFIX,
-    POSTER_SUFFIX,
-    "_$folder$",
-)  # the last one is Hadoop's marker of a folder
+_FOLDER_SUFFIX = "_$folder$"  # Hadoop's marker of a folder
+_OWN = (VIDEO_SUFFIX, RECEIPT_SUFFIX, POSTER_SUFFIX, _FOLDER_SUFFIX)
 
 
 @dataclass(frozen=True)

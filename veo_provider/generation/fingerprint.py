@@ -102,6 +102,11 @@ def account_of(veo_conn_id: str, client: VeoClient) -> str:
     return f"{veo_conn_id} at {client.public_base_url}"
 
 
+def connection_of(account: str) -> str:
+    """Return the connection's id in an account's name; empty if the name is."""
+    return account.partition(" at ")[0]
+
+
 def prepare(
     open_image: Callable[[], Image | None],
     request_for: Callable[[Image | None], VeoRequest],

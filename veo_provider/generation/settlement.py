@@ -148,7 +148,7 @@ def require_lost(receipt: Receipt, uri: str, now: float) -> None:
         return
     if receipt.state is ReceiptState.CLAIMED and not receipt.is_claim_alive(now):
         return
-    why = _NOT_LOST[receipt.state].format(task=receipt.veo_task_id, until=_time(receipt.claimed_until))
+    why = _NOT_LOST[receipt.state].format(task=receipt.veo_task_id, until=utc(receipt.claimed_until))
     raise VeoSettlementError(
         f"The receipt {uri} has no lost response: it is {receipt.state.value}, {why}.",
         advice="There is nothing to settle now.",
@@ -182,8 +182,8 @@ def require_possible(receipt: Receipt, video: Video) -> None:
     claimed = receipt.claimed_at
     if claimed is not None and video.created_at and video.created_at < claimed - CLOCK_DIFFERENCE:
         raise VeoSettlementError(
-            f"{video.id} is of {_time(video.created_at)}, and so older than the submission, which was "
-            f"claimed at {_time(claimed)}.",
+            f"{video.id} is of {utc(video.created_at)}, and so older than the submission, which was "
+            f"claimed at {utc(claimed)}.",
             advice="Look for another id.",
         )
 
@@ -224,5 +224,6 @@ def _changed(store: ReceiptStore) -> VeoSettlementError:
     )
 
 
-def _time(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """Write a time, in seconds since the epoch, for people."""
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

@@ -35,11 +35,12 @@ def of_receipt(
     """
     if receipt is None:
         return OperatorLineage(inputs=_inputs([image]), outputs=_outputs([output]))
-    source = next(iter(_inputs([receipt.request.get("image") or image])), None)
-    if source is not None and (digest := receipt.request.get("image_sha256")):
-        source.facets["version"] = DatasetVersionDatasetFacet(datasetVersion=digest)
-    target = next(iter(_outputs([output])), None)
-    if target is not None:
+    sources = _inputs([receipt.request.get("image") or image])
+    targets = _outputs([output])
+    for source in sources:
+        if digest := receipt.request.get("image_sha256"):
+            source.facets["version"] = DatasetVersionDatasetFacet(datasetVersion=digest)
+    for target in targets:
         target.facets["veo_generation"] = _generation(receipt)
         _add_stored(target, receipt.video or {})
     paid = charges_of(receipt, run)
@@ -50,9 +51,7 @@ def of_receipt(
         costUsd=paid.charged,
         unknownUsd=paid.unknown,
     )
-    return OperatorLineage(
-        inputs=[source] if source else [], outputs=[target] if target else [], run_facets={"veo": facet}
-    )
+    return OperatorLineage(inputs=sources, outputs=targets, run_facets={"veo": facet})
 
 
 def of_submission(image: object, veo_task_id: str | None, price_usd: float | None) -> OperatorLineage:
@@ -72,15 +71,15 @@ def of_object(stored: Mapping[str, Any], veo_task_id: str, s3_key: object) -> Op
     :param s3_key: where the video was to be stored.
     """
     facet = VeoRunFacet(veoTaskId=veo_task_id, costUsd=0.0)
-    target = next(iter(_outputs([stored.get("uri") or s3_key])), None)
-    if target is not None:
+    targets = _outputs([stored.get("uri") or s3_key])
+    for target in targets:
         _add_stored(target, stored)
-    return OperatorLineage(outputs=[target] if target else [], run_facets={"veo": facet})
+    return OperatorLineage(outputs=targets, run_facets={"veo": facet})
 
 
-def of_task_id(veo_task_id: str, state: str | None = None) -> OperatorLineage:
+def of_task_id(veo_task_id: str) -> OperatorLineage:
     """Return the lineage of a task that only waits: it reads and writes no data."""
-    return OperatorLineage(run_facets={"veo": VeoRunFacet(veoTaskId=veo_task_id, state=state)})
+    return OperatorLineage(run_facets={"veo": VeoRunFacet(veoTaskId=veo_task_id)})
 
 
 def of_batch(

@@ -23,6 +23,7 @@ from veo_provider.parameters import (
     as_text,
     is_nothing,
 )
+from veo_provider.reporting import task_instance_of
 from veo_provider.retry_policy import with_retry_policy
 
 if TYPE_CHECKING:
@@ -290,15 +291,14 @@ class VeoImageRequestOperator(VeoRequestOperator):
 
 def attempt_of(context: Context) -> Attempt:
     """Return the attempt that acts, as receipts name it."""
-    from veo_provider.receipts.attempt import Attempt, task_instance_name
+    from veo_provider.receipts.attempt import Attempt
 
     instance = context.get("ti")
     if instance is None:
         return Attempt("a call outside of Airflow")
-    map_index = getattr(instance, "map_index", -1)
     tries = frozen_request.tries_of(context)
     return Attempt(
-        task_instance_name(instance.dag_id, instance.run_id, instance.task_id, map_index),
+        task_instance_of(context),
         instance.try_number,
         first_try=tries.first_try if tries else None,
         most_tries=tries.most_tries if tries else None,

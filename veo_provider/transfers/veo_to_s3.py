@@ -117,9 +117,9 @@ class VeoToS3Operator(BaseOperator):
                     stored = self._store(client, s3, target)
             abort_stale_uploads(s3, target)
         self.log.info("%s holds %d bytes, %.1f s.", target, stored.bytes, stored.duration_seconds)
-        row = {"state": "stored", "part": "store", "object": stored.uri, **stored.to_dict()}
-        push_row(context, small_row({**row, "uri": None, "sha256": None}))
         self._stored = stored.to_dict()
+        row = {"state": "stored", "part": "store", "object": stored.uri, **self._stored}
+        push_row(context, small_row({**row, "uri": None, "sha256": None}))
         # The fields that VeoImageToVideoOperator gives; this task knows neither receipt nor price.
         unknown = {"receipt_uri": None, "price_usd": None}
         report_to_outlets(context, self.outlets, {**self._stored, **unknown})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from veo_provider.generation.fingerprint import connection_of
 from veo_provider.receipts.receipt import SUFFIX
 from veo_provider.receipts.video_row import ROW_KEY
 
@@ -162,7 +163,7 @@ def cleaned(given: Mapping[str, Any]) -> dict[str, Any]:
     row |= {name: given[name] for name in _NUMBERS if _is_number(given.get(name))}
     row["kind"] = "batch" if row.get("kind") == "batch" else "video"
     if "account" in row:
-        row["account"] = row["account"].partition(" at ")[0]  # the connection, without its host
+        row["account"] = connection_of(row["account"])  # the connection, without its host
     row.setdefault("state", "error")
     counts = given.get("counts")
     if row["kind"] == "batch":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.log import Log
@@ -13,6 +12,8 @@ from pydantic import BaseModel, Field
 
 from veo_provider.exceptions import VeoError
 from veo_provider.generation import settlement
+from veo_provider.generation.fingerprint import connection_of
+from veo_provider.generation.settlement import utc
 from veo_provider.hooks.veo import VeoHook
 from veo_provider.receipts.attempt import Person, task_instance_name
 from veo_provider.receipts.s3_store import S3ReceiptStore
@@ -49,7 +50,7 @@ def read(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "etag": current.etag,
         "claimed_by": receipt.claimed_by,
-        "claimed_at": _time(claimed) if claimed else "",
+        "claimed_at": utc(claimed) if claimed else "",
         "account": receipt.request.get("account"),
         "candidates": [_candidate(one) for one in receipt.candidates],
     }
@@ -79,7 +80,7 @@ def settle(row: Mapping[str, Any], answer: Answer, *, etag: str, user: Any) -> d
 def _settle(row: Mapping[str, Any], veo_task_id: str, etag: str, person: Person) -> VersionedReceipt:
     store, current = _store(row), _open(row, etag)
     account = str(current.receipt.request.get("account") or "")
-    veo_conn_id = account.partition(" at ")[0] or "veo_default"
+    veo_conn_id = connection_of(account) or "veo_default"
     with VeoHook(veo_conn_id).get_conn() as client:
         if not veo_task_id:
             return settlement.never_happened(store, client, current, person, veo_conn_id=veo_conn_id)
@@ -104,13 +105,9 @@ def _candidate(found: Mapping[str, Any]) -> dict[str, str]:
     at = found.get("submitted_at")
     return {
         "veo_task_id": str(found["veo_task_id"]),
-        "submitted_at": _time(at) if isinstance(at, (int, float)) else "",
+        "submitted_at": utc(at) if isinstance(at, (int, float)) else "",
         "status": str(found.get("status") or ""),
     }
-
-
-def _time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _log(row: Mapping[str, Any], veo_task_id: str, owner: str) -> None:
