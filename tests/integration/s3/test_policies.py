@@ -321,7 +321,7 @@ def page(store):
 
 
 def shown(page, what):
-    target, dag_ids = page._found(what, RECEIPT, 0)
+    target, dag_ids = page._found(what, RECEIPT, "policies", 0)
     assert dag_ids
     return page.get(target, "There is none.")["Body"].read(4)
 
