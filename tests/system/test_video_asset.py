@@ -6,6 +6,7 @@ import json
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from support.buckets import s3_client_of
@@ -61,10 +62,11 @@ def test_the_video_and_its_receipt_are_there(sandbox: Sandbox, first: tuple[str,
 def test_the_task_links_to_its_video(
     airflow: LocalAirflow, sandbox: Sandbox, first: tuple[str, dict[str, Any]]
 ) -> None:
-    """In the UI the task has links to the stored object and to the task log, where its connections lead."""
+    """In the UI the task has links to its page, to the stored object and to the gateway's task log."""
     run_id, _ = first
     links = airflow.links(DAG_ID, run_id, "make")
     assert links == {
+        "Video": f"/veo/task/{DAG_ID}/{quote(run_id, safe='')}/make/-1",
         "Video in S3": f"{sandbox.s3}/videos/{KEY}",
         "Veo task log": f"{sandbox.api.removesuffix('/v1')}/task",
     }
