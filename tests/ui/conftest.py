@@ -106,6 +106,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
                 airflow.wait_for_dag(dag_id)
             made.make("open_clips", "one", MARKUP)
             made.make("secret_clips", "two")
+            # Before anybody has seen it: what a link leads to is kept for a minute.
+            made.s3().delete_object(Bucket="videos", Key="secret_clips/two.mp4.veo.jpg")
             made.make("secret_archive", "archive")
             sandbox.add_faults([{"call": "submit", "reset": "after"}])
             made.make("open_clips", "lost", "The lost one", "failed")
