@@ -26,10 +26,11 @@ PARALLEL    := -n auto --dist loadfile --no-loadscope-reorder
 FAST_PIP    := "pip>=25.1"
 # LiteLLM's proxy pins what Airflow pins otherwise.
 GATEWAYS    := .venv-gateways
-# OpenLineage's provider is none of ours: nobody needs it for a video.
+# What nobody needs for a video is none of ours: these are installed beside the tests, with constraints/….txt.
 LINEAGE     := .venv-lineage
-# Celery's provider, and drivers for Redis and PostgreSQL: nobody needs them for a video.
 CLUSTER     := .venv-cluster
+BESIDE-lineage := apache-airflow-providers-openlineage
+BESIDE-cluster := apache-airflow-providers-celery redis psycopg2-binary asyncpg
 # The last commit of release 0.1.0; its wheel is built from the history, which a shallow clone does not have.
 UPGRADE-FROM ?= 3a85267
 UPGRADE     := .venv-upgrade
@@ -258,20 +259,12 @@ $(GATEWAYS)/.test: constraints/gateways.txt tests/gateways/package.json
 	@npm install --prefix tests/gateways --no-package-lock --no-audit --no-fund --silent
 	@touch $@
 
-$(LINEAGE)/.test: constraints/lineage.txt pyproject.toml
-	@echo "Installing Airflow $(NEWEST) with OpenLineage's provider into $(LINEAGE): a minute or two, once."
-	$(PYTHON) -m venv --clear $(LINEAGE)
-	@$(LINEAGE)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
-	@$(LINEAGE)/bin/python -m pip -qq install -c constraints/airflow-$(NEWEST).txt -c constraints/lineage.txt \
-	    -e '.[test]' apache-airflow-providers-openlineage
-	@touch $@
-
-$(CLUSTER)/.test: constraints/cluster.txt pyproject.toml
-	@echo "Installing Airflow $(NEWEST) with Celery's provider into $(CLUSTER): a minute or two, once."
-	$(PYTHON) -m venv --clear $(CLUSTER)
-	@$(CLUSTER)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
-	@$(CLUSTER)/bin/python -m pip -qq install -c constraints/airflow-$(NEWEST).txt -c constraints/cluster.txt \
-	    -e '.[test]' apache-airflow-providers-celery redis psycopg2-binary asyncpg
+$(LINEAGE)/.test $(CLUSTER)/.test: .venv-%/.test: constraints/%.txt pyproject.toml
+	@echo "Installing Airflow $(NEWEST) with $(BESIDE-$*) into $(@D): a minute or two, once."
+	$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check -qq install $(FAST_PIP)
+	@$(@D)/bin/python -m pip -qq install -c constraints/airflow-$(NEWEST).txt -c $< \
+	    -e '.[test]' $(BESIDE-$*)
 	@touch $@
 
 $(UPGRADE)/.test: Makefile

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self
 
-__all__ = ["HOST", "SETTINGS", "AirflowError", "LocalAirflow", "free_port"]
+__all__ = ["COMPONENTS", "HOST", "AirflowError", "LocalAirflow", "free_port"]
 
 AIRFLOW = (sys.executable, "-m", "airflow")
 MARK = "LOCAL_AIRFLOW"  # an environment variable by which all our processes are known
@@ -119,42 +119,40 @@ class LocalAirflow:
 
     def start(self, component: str) -> None:
         """Start a component: at the beginning, or again after ``kill``."""
-        command = [*AIRFLOW, *self.components[component]]
-        if component == INSTALLED.server:
-            command += ["--port", str(self._port)]
+        own = component == INSTALLED.server
+        command = self._server_command(self._port) if own else [*AIRFLOW, *self.components[component]]
         self._spawn(component, command)
 
-    def _spawn(self, component: str, command: Sequence[str]) -> None:
+    def _server_command(self, port: int) -> list[str]:
+        return [*AIRFLOW, *self.components[INSTALLED.server], "--port", str(port)]
+
+    def _spawn(
+        self, component: str, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         with self.component_log(component).open("ab") as log:
-            self._processes[component] = subprocess.Popen(
+            process = subprocess.Popen(
                 command,
-                env=self._env,
+                env={**self._env, **(env or {})},
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches only us, and we end them in order
             )
+        self._processes[component] = process
+        return process
 
     @contextmanager
     def another_server(self, env: Mapping[str, str]) -> Iterator[str]:
         """Run one more API server of this Airflow, with other settings; return its URL."""
         port = free_port()
-        with self.component_log("another-server").open("ab") as log:
-            server = subprocess.Popen(
-                [*AIRFLOW, "api-server", "--workers", "1", "--port", str(port)],
-                env={**self._env, **env},
-                cwd=self.home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        server = self._spawn("another-server", self._server_command(port), env)
         url = f"http://{HOST}:{port}"
         try:
             deadline = time.monotonic() + self._patience
             while not _answers(url):
-                if server.poll() is not None or time.monotonic() > deadline:
+                self._check_alive("another-server")
+                if time.monotonic() > deadline:
                     raise AirflowError(f"There is no second API server.\n{self._tail('another-server')}")
                 time.sleep(0.25)
             yield url
@@ -428,7 +426,7 @@ class LocalAirflow:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/api/v2/version", trust_env=False).is_success
+        return httpx.get(f"{url}/{INSTALLED.api}version", trust_env=False).is_success
     except httpx.TransportError:
         return False
 

@@ -34,7 +34,7 @@ BATCH_QUEUE = "batch"
 """A queue of its own for batches: in one queue, each leg of theirs waits for all mapped tasks before it."""
 
 _QUEUES = f"default,{BATCH_QUEUE}"
-_WORKER = ["celery", "worker", "--concurrency", "4", "--queues", _QUEUES, "--skip-serve-logs"]
+_WORKER = ["celery", "worker", "--queues", _QUEUES, "--skip-serve-logs"]
 _SUPERVISED_EVERY = 1.0
 _STOP_PATIENCE = 10.0
 _JOBS = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
@@ -86,7 +86,7 @@ class CeleryAirflow(LocalAirflow):
     def start(self, component: str) -> None:
         """Start a component or a server, and look for signs of life from now on only."""
         if component in self.servers:
-            self._spawn(component, self._server_command(component))
+            self._spawn(component, self._program_command(component))
         else:
             super().start(component)
         self._changed = datetime.now(timezone.utc)
@@ -174,7 +174,7 @@ class CeleryAirflow(LocalAirflow):
     def _check_alive(self, component: str) -> None:
         """Do nothing: the supervisor starts again what ended."""
 
-    def _server_command(self, name: str) -> list[str]:
+    def _program_command(self, name: str) -> list[str]:
         port = str(self._ports[name])
         if name == "redis":
             folder = self.home / "redis"

@@ -25,7 +25,7 @@ class Release:
     """The component that serves the UI and the REST API."""
     components: Mapping[str, Sequence[str]]
     settings: Mapping[str, str]
-    address_settings: Sequence[str]
+    address_settings: Mapping[str, str]
     """Where the settings want to read the server's address; ``{url}`` stands for it."""
     secret_settings: Sequence[str]
     """What every component must know and nobody else."""
@@ -38,10 +38,9 @@ class Release:
 
     def environment(self, url: str) -> dict[str, str]:
         """Return the settings of an Airflow at this address, with new secrets."""
-        addresses = dict(one.format(url=url).split("=", 1) for one in self.address_settings)
         return {
             **self.settings,
-            **addresses,
+            **{name: address.format(url=url) for name, address in self.address_settings.items()},
             **{name: secrets.token_hex() for name in self.secret_settings},
         }
 
@@ -87,10 +86,10 @@ AIRFLOW_3 = Release(
         # A new DAG file is found at once instead of after five minutes.
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
     },
-    address_settings=(
-        "AIRFLOW__API__BASE_URL={url}",
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL={url}/execution/",
-    ),
+    address_settings={
+        "AIRFLOW__API__BASE_URL": "{url}",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "{url}/execution/",
+    },
     secret_settings=("AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET"),
     api="api/v2/",
     health="monitor/health",
@@ -110,7 +109,7 @@ AIRFLOW_2 = Release(
         "AIRFLOW__API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
         "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "5",
     },
-    address_settings=("AIRFLOW__WEBSERVER__BASE_URL={url}",),
+    address_settings={"AIRFLOW__WEBSERVER__BASE_URL": "{url}"},
     secret_settings=("AIRFLOW__WEBSERVER__SECRET_KEY",),
     api="api/v1/",
     health="health",

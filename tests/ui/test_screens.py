@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.chromium import CHROMIUM, FLAGS
 from support.moments import until
 
 from veo_provider.receipts.attempt import Attempt
@@ -18,17 +18,7 @@ if TYPE_CHECKING:
 
     from tests.ui.conftest import Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
+AUTOPLAY = "--autoplay-policy=no-user-gesture-required"
 PICTURES = os.environ.get("UI_PICTURES")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
@@ -41,7 +31,7 @@ def browser(page: Page) -> Iterator[Any]:
     for number, image in enumerate(("chelsea.png", "hubble_portrait.webp"), 3):
         page.make("open_clips", f"clip-{number}", f"A slow zoom, number {number}", image=image)
     with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, AUTOPLAY])
         context = running.new_context(viewport={"width": 1280, "height": 860})
         opened = context.new_page()
         opened.goto(page.airflow.url)

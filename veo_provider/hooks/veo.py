@@ -12,6 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+# get_async_connection imports it at its first call, which would hold up the event loop.
+import asgiref.sync  # noqa: F401 - as above
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import BaseHook
 
 from veo_provider.api import config
@@ -21,7 +24,6 @@ from veo_provider.exceptions import VeoAuthenticationError, VeoError, VeoRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from types import ModuleType
     from typing import TypeVar
     from urllib.parse import SplitResult
 
@@ -100,11 +102,9 @@ class VeoHook(BaseHook):
         :raises VeoAuthenticationError: the connection has no password.
         :raises VeoRequestError: its extra is wrong.
         """
-        # In a thread: the first import would block the event loop for a while.
-        reader = await asyncio.to_thread(_connection_reader)
-        connection = await reader.get_async_connection(self.veo_conn_id)
+        connection = await get_async_connection(self.veo_conn_id)
         _require_extra(connection)
-        return VeoSettings.of(connection, await reader.get_async_extra_dejson(connection))
+        return VeoSettings.of(connection, await get_async_extra_dejson(connection))
 
     async def wait_for_settings(self, *, max_attempts: float = math.inf) -> VeoSettings:
         """Read the connection, again and again while Airflow's own API or database is unavailable.
@@ -244,12 +244,6 @@ async def wait_for_airflow(
             )
         attempt += 1
         await asyncio.sleep(LOOK_UP_PAUSE)
-
-
-def _connection_reader() -> ModuleType:
-    """Return Airflow's module that reads a connection in an event loop, and import what it needs there."""
-    import_module("asgiref.sync")
-    return import_module("airflow.providers.common.compat.connection")
 
 
 def base_url(connection: Connection, gateway: Gateway = APIYI) -> str:
